@@ -1,0 +1,81 @@
+"""Checks that speak: a line with PASS and the number, or an AssertionError that says what looks wrong.
+
+A relative error alone tells a learner that a gradient is wrong, not why. Most mistakes leave a trace in
+the numbers (a missing factor, a flipped sign, a transposed product), so a failed check looks for it.
+"""
+
+import numpy as np
+
+from cs231n.gradient_check import rel_error
+
+
+def check_close(name, actual, expected, tol):
+    """Print PASS if the largest relative error is at most `tol`; else raise AssertionError with a diagnosis.
+
+    - name: what is checked, for the message
+    - actual, expected: arrays (or numbers) that should agree
+    - tol: the largest relative error that passes
+    """
+    actual, expected = np.asarray(actual), np.asarray(expected)
+    if actual.shape != expected.shape:
+        raise AssertionError(f"FAIL  {name}: its shape is {actual.shape} and should be {expected.shape}")
+    error = rel_error(actual, expected)
+    if not error <= tol:
+        raise AssertionError(
+            f"FAIL  {name}: relative error {error:.1e}, at most {tol:.0e} allowed.\n{diagnose(actual, expected, tol)}"
+        )
+    print(f"PASS  {name}: relative error {error:.1e} (at most {tol:.0e})")
+
+
+def check_at_least(name, value, bound):
+    """Print PASS if value >= bound, else raise AssertionError."""
+    if not value >= bound:
+        raise AssertionError(f"FAIL  {name}: {value:.4g} is below {bound:.4g}")
+    print(f"PASS  {name}: {value:.4g} (at least {bound:.4g})")
+
+
+def diagnose(actual, expected, tol):
+    """Say in a sentence or two how `actual` differs from `expected`: arrays of one shape."""
+    actual, expected = np.asarray(actual, dtype=np.float64), np.asarray(expected, dtype=np.float64)
+    bad = ~np.isfinite(actual)
+    if bad.any():
+        return (
+            f"{bad.sum()} of {actual.size} entries are NaN or infinite, the first at {_first(bad)}: look for "
+            "a division by zero, a log of zero or an overflow in exp."
+        )
+    return _pattern(actual, expected, tol) or _worst_entry(actual, expected, tol)
+
+
+def _pattern(actual, expected, tol):
+    """The one simple transformation of `expected` that gives `actual`, in words, or None."""
+
+    def same(a, b):
+        return rel_error(a, b) <= max(tol, 1e-6)
+
+    if not actual.any():
+        return "It is zero everywhere: was it computed at all?"
+    if actual.ndim == 2 and actual.shape[0] == actual.shape[1] and same(actual, expected.T):
+        return "It is the transpose of what it should be: swap the factors of the matrix product."
+    if expected.any():
+        factor = np.vdot(actual, expected) / np.vdot(expected, expected)
+        if actual.size > 1 and factor and same(actual, factor * expected):
+            return f"It is {factor:.6g} times what it should be, everywhere: look for a factor or a sign."
+    shift = (actual - expected).mean()
+    if actual.size > 1 and same(actual - shift, expected):
+        return f"It is what it should be plus {shift:.6g}, everywhere: look for a constant term."
+    return None
+
+
+def _worst_entry(actual, expected, tol):
+    errors = np.abs(actual - expected) / np.maximum(1e-8, np.abs(actual) + np.abs(expected))
+    wrong = ~(errors <= tol)
+    worst = np.unravel_index(np.argmax(np.where(np.isfinite(errors), errors, np.inf)), errors.shape)
+    where = f"entry {tuple(int(i) for i in worst)}" if actual.ndim else "the value"
+    return (
+        f"{wrong.sum()} of {actual.size} entries differ; the worst is {where}: got {actual[worst]:.8g}, "
+        f"expected {expected[worst]:.8g}."
+    )
+
+
+def _first(mask):
+    return tuple(int(i) for i in np.argwhere(mask)[0]) if mask.ndim else "()"

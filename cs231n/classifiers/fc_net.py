@@ -1,0 +1,176 @@
+"""Fully connected networks for classification, with a softmax loss and L2 regularization.
+
+A model holds its parameters in `params`, a dictionary of arrays, and computes in one dtype
+throughout. `loss(X)` returns the scores; `loss(X, y)` returns the loss and the gradients of it with
+respect to every parameter, under the same names. Weights are drawn from NumPy's global generator, in
+the order W1, W2, ..., so that `np.random.seed` repeats a model.
+"""
+
+from itertools import pairwise
+
+import numpy as np
+
+from cs231n import layer_utils, layers
+from cs231n.classifiers.regularization import add_l2_penalty
+from cs231n.layer_utils import *  # noqa: F403  notebooks reach every layer through this module
+from cs231n.layer_utils import (
+    NORMALIZATIONS,
+    affine_norm_relu_dropout_backward,
+    affine_norm_relu_dropout_forward,
+    affine_relu_backward,
+    affine_relu_forward,
+)
+from cs231n.layers import *  # noqa: F403
+from cs231n.layers import affine_backward, affine_forward, softmax_loss
+from cs231n.validation import check_number
+
+__all__ = ["FullyConnectedNet", "TwoLayerNet", *layers.__all__, *layer_utils.__all__]
+
+
+class TwoLayerNet:
+    """affine - ReLU - affine - softmax, in float64.
+
+    - input_dim: features per example; hidden_dim: hidden units; num_classes: C
+    - weight_scale: standard deviation of the initial weights; biases start at zero
+    - reg: strength of the L2 penalty on the weights
+
+    params: W1 (input_dim, hidden_dim), b1, W2 (hidden_dim, num_classes), b2.
+    """
+
+    def __init__(self, input_dim=3 * 32 * 32, hidden_dim=100, num_classes=10, weight_scale=1e-3, reg=0.0):
+        self.reg = reg
+        self.params = {
+            "W1": weight_scale * np.random.randn(input_dim, hidden_dim),
+            "b1": np.zeros(hidden_dim),
+            "W2": weight_scale * np.random.randn(hidden_dim, num_classes),
+            "b2": np.zeros(num_classes),
+        }
+
+    def loss(self, X, y=None):
+        """Scores (N, C) of a minibatch X (N, d1, ..., dk), or with labels y (N,) its loss and gradients."""
+        X = np.asarray(X, dtype=np.float64)
+        W1, b1, W2, b2 = (self.params[name] for name in ("W1", "b1", "W2", "b2"))
+        hidden, hidden_cache = affine_relu_forward(X, W1, b1)
+        scores, scores_cache = affine_forward(hidden, W2, b2)
+        if y is None:
+            return scores
+
+        loss, dscores = softmax_loss(scores, y)
+        dhidden, dW2, db2 = affine_backward(dscores, scores_cache)
+        _, dW1, db1 = affine_relu_backward(dhidden, hidden_cache, need_dx=False)
+        grads = {"W1": dW1, "b1": db1, "W2": dW2, "b2": db2}
+        return add_l2_penalty(loss, grads, self.params, self.reg), grads
+
+
+class FullyConnectedNet:
+    """{affine - [batch or layer normalization] - ReLU - [dropout]} x (L - 1) - affine - softmax.
+
+    - hidden_dims: the units of each hidden layer, L - 1 integers
+    - input_dim: features per example; num_classes: C
+    - dropout: the probability to KEEP a hidden unit, in (0, 1]; 1 means no dropout.
+      `dropout_keep_ratio` is the same argument under its later name
+    - normalization: 'batchnorm', 'layernorm' or None
+    - reg: strength of the L2 penalty on the weights
+    - weight_scale: standard deviation of the initial weights; biases and betas start at 0, gammas at 1
+    - dtype: what the model computes in, np.float32 or np.float64
+    - seed: makes every forward pass draw the same dropout masks, as a gradient check needs; for
+      training leave it None
+
+    params: W1, b1 to WL, bL and, with normalization, gamma1, beta1 to gamma(L-1), beta(L-1).
+    bn_params: one dictionary of settings and running averages per normalized layer.
+    """
+
+    def __init__(
+        self,
+        hidden_dims,
+        input_dim=3 * 32 * 32,
+        num_classes=10,
+        dropout=1,
+        normalization=None,
+        reg=0.0,
+        weight_scale=1e-2,
+        dtype=np.float32,
+        seed=None,
+        dropout_keep_ratio=None,
+    ):
+        if normalization is not None and normalization not in NORMALIZATIONS:
+            raise ValueError(
+                f"normalization must be None or one of {list(NORMALIZATIONS)}; got {normalization!r}"
+            )
+        keep = _keep_probability(dropout, dropout_keep_ratio)
+        self.normalization = normalization
+        self.reg = reg
+        self.dtype = np.dtype(dtype)
+        self.num_layers = len(hidden_dims) + 1
+        self.dropout_param = None if keep == 1 else {"mode": "train", "p": keep, "seed": seed}
+        self.bn_params = [{} for _ in hidden_dims] if normalization else []
+        self.params = self._initial_params([input_dim, *hidden_dims, num_classes], weight_scale)
+
+    def _initial_params(self, dims, weight_scale):
+        params = {}
+        for i, (fan_in, fan_out) in enumerate(pairwise(dims), start=1):
+            params[f"W{i}"] = weight_scale * np.random.randn(fan_in, fan_out)
+            params[f"b{i}"] = np.zeros(fan_out)
+            if self.normalization and i < self.num_layers:
+                params[f"gamma{i}"] = np.ones(fan_out)
+                params[f"beta{i}"] = np.zeros(fan_out)
+        return {name: param.astype(self.dtype) for name, param in params.items()}
+
+    def loss(self, X, y=None):
+        """Scores (N, C) of a minibatch X (N, d1, ..., dk), or with labels y (N,) its loss and gradients.
+
+        Batch normalization and dropout are in training mode when labels are given, else in test mode.
+        """
+        self._set_mode("test" if y is None else "train")
+        out = np.asarray(X, dtype=self.dtype)
+        caches = []
+        for i in range(1, self.num_layers):
+            out, cache = affine_norm_relu_dropout_forward(out, **self._hidden_layer(i))
+            caches.append(cache)
+        L = self.num_layers
+        scores, scores_cache = affine_forward(out, self.params[f"W{L}"], self.params[f"b{L}"])
+        if y is None:
+            return scores
+
+        loss, dscores = softmax_loss(scores, y)
+        grads = {}
+        dout, grads[f"W{L}"], grads[f"b{L}"] = affine_backward(dscores, scores_cache)
+        for i in reversed(range(1, L)):
+            dout, *param_grads = affine_norm_relu_dropout_backward(dout, caches.pop(), need_dx=i > 1)
+            names = f"W{i}", f"b{i}", f"gamma{i}", f"beta{i}"
+            grads.update(
+                (name, grad) for name, grad in zip(names, param_grads, strict=True) if grad is not None
+            )
+        return add_l2_penalty(loss, grads, self.params, self.reg), grads
+
+    def _set_mode(self, mode):
+        for bn_param in self.bn_params:
+            bn_param["mode"] = mode
+        if self.dropout_param is not None:
+            self.dropout_param["mode"] = mode
+
+    def _hidden_layer(self, i):
+        """The arguments of hidden layer i, counted from 1, after its input."""
+        arguments = {"w": self.params[f"W{i}"], "b": self.params[f"b{i}"]}
+        if self.normalization:
+            arguments["gamma"], arguments["beta"] = (
+                self.params[f"gamma{i}"],
+                self.params[f"beta{i}"],
+            )
+            arguments["norm_param"] = self.bn_params[i - 1]
+        return arguments | {
+            "normalization": self.normalization,
+            "dropout_param": self.dropout_param,
+        }
+
+
+def _keep_probability(dropout, dropout_keep_ratio):
+    """The one probability to keep a unit that the two names stand for."""
+    if dropout_keep_ratio is None:
+        return check_number("dropout, the probability to keep a unit,", dropout, 0, 1, "right")
+    if dropout != 1:
+        raise ValueError(
+            f"dropout={dropout!r} and dropout_keep_ratio={dropout_keep_ratio!r} are two names of one "
+            "argument; give one of them"
+        )
+    return check_number("dropout_keep_ratio", dropout_keep_ratio, 0, 1, "right")

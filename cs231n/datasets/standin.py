@@ -1,0 +1,335 @@
+"""A synthetic stand-in for CIFAR-10: ten kinds of drawn objects, made from a fixed seed.
+
+It serves where CIFAR-10 cannot be had, in the same files and sizes. What tells the classes apart is
+shape; colour, scenery and texture go with the class only often enough to tempt a linear classifier.
+Place, size, tilt, light, clutter and noise vary as they do in photographs, so that a fully-connected
+net has a hard time and a ConvNet an easier one.
+
+Coordinates run from -1 to 1 across the image, x to the right and y up. A shape is a pair of signed
+distances (negative inside, in units of the object's radius): its whole outline and the part of it
+that is painted in a second colour.
+"""
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from cs231n.datasets.batches import META_FILE, TEST_FILE, TRAIN_FILES, write_batch, write_meta
+
+SIZE = 32
+SEED = 231
+TINY_DIFFICULTY = 0.3
+UNRELIABLE = 0.6
+SHIFT, RADIUS, SCALE, TILT = 0.3, 0.58, 0.15, 0.5
+EXPOSURE = 0.35
+NOISE = 0.25
+CLUTTER, CLUTTER_SHARE = 6, 0.5
+CHUNK = 250  # images drawn at a time: their planes stay in the processor's cache
+
+
+def _disc(x, y, centre_x, centre_y, radius):
+    return np.hypot(x - centre_x, y - centre_y) - radius
+
+
+def _box(x, y, centre_x, centre_y, half_width, half_height):
+    return np.maximum(np.abs(x - centre_x) - half_width, np.abs(y - centre_y) - half_height)
+
+
+def _ellipse(x, y, half_width, half_height):
+    radius = np.hypot(x / half_width, y / half_height)
+    return (radius - 1) * min(half_width, half_height)
+
+
+def _gable(x, y, apex, base, half_width):
+    """Isosceles triangle with its apex at (0, apex) over a base at height `base`."""
+    height = apex - base
+    side = (np.abs(x) * height - (apex - y) * half_width) / math.hypot(height, half_width)
+    return np.maximum(side, base - y)
+
+
+def _moon(x, y):
+    crescent = np.maximum(_disc(x, y, 0, 0, 0.95), -_disc(x, y, 0.5, 0.15, 0.75))
+    return crescent, _disc(x, y, -0.6, -0.1, 0.17)
+
+
+def _star(x, y):
+    angle = np.arctan2(x, y)
+    wedge = 2 * math.pi / 5
+    # Fold the plane into one wedge around a ray; there the outline is a single straight edge.
+    angle = np.abs(angle - wedge * np.round(angle / wedge))
+    radius = np.hypot(x, y)
+    return _star_edge(radius * np.cos(angle), radius * np.sin(angle)), _disc(x, y, 0, 0, 0.25)
+
+
+def _star_edge(along, across):
+    tip, notch_angle, notch = 1.05, math.pi / 5, 0.48
+    edge = notch * math.cos(notch_angle) - tip, notch * math.sin(notch_angle)
+    return ((along - tip) * edge[1] - across * edge[0]) / math.hypot(*edge)
+
+
+def _heart(x, y):
+    half_diagonal = 0.78
+    lobes = _disc(np.abs(x), y, half_diagonal / 2, half_diagonal / 2, half_diagonal / 2**0.5)
+    square = (np.abs(x) + np.abs(y) - half_diagonal) * math.sqrt(0.5)
+    return np.minimum(lobes, square), _disc(x, y, -0.42, 0.45, 0.17)
+
+
+def _flower(x, y):
+    petals = 0.25 * np.cos(5 * np.arctan2(x, y))
+    return 0.8 * (np.hypot(x, y) - 0.72 - petals), _disc(x, y, 0, 0, 0.32)
+
+
+def _drop(x, y):
+    belly = _disc(x, y, 0, -0.3, 0.62)
+    return np.minimum(belly, _gable(x, y, 1.05, -0.02, 0.55)), _disc(x, y, 0.22, -0.38, 0.18)
+
+
+def _fish(x, y):
+    body = _ellipse(x - 0.2, y, 0.78, 0.5)
+    tail = np.maximum(np.abs(y) - 0.9 * (-x - 0.3), -x - 0.98)
+    return np.minimum(body, tail), _disc(x, y, 0.55, 0.12, 0.14)
+
+
+def _house(x, y):
+    roof = _gable(x, y, 0.95, 0.1, 0.95)
+    door = _box(x, y, 0, -0.55, 0.2, 0.35)
+    return np.minimum(roof, _box(x, y, 0, -0.4, 0.68, 0.5)), np.minimum(roof, door)
+
+
+def _tree(x, y):
+    crown = np.minimum(_gable(x, y, 1.05, 0.05, 0.6), _gable(x, y, 0.5, -0.6, 0.85))
+    trunk = _box(x, y, 0, -0.8, 0.17, 0.2)
+    return np.minimum(crown, trunk), trunk
+
+
+def _mushroom(x, y):
+    cap = np.maximum(_ellipse(x, y + 0.05, 0.95, 0.85), -0.05 - y)
+    stem = _box(x, y, 0, -0.45, 0.26, 0.45)
+    return np.minimum(cap, stem), np.minimum(stem, _disc(np.abs(x), y, 0.4, 0.3, 0.15))
+
+
+def _ring(x, y):
+    gem = (np.abs(x) + np.abs(y - 0.68) - 0.36) * math.sqrt(0.5)
+    band = np.abs(_disc(x, y, 0, -0.2, 0.58)) - 0.16
+    return np.minimum(band, gem), gem
+
+
+# For each class: its outline, and the hues its object and its background lean to (0 red, 1/3 green).
+_CLASSES = {
+    "moon": (_moon, 0.15, 0.66),
+    "star": (_star, 0.13, 0.75),
+    "heart": (_heart, 0.97, 0.90),
+    "flower": (_flower, 0.85, 0.28),
+    "drop": (_drop, 0.58, 0.50),
+    "fish": (_fish, 0.07, 0.53),
+    "house": (_house, 0.04, 0.60),
+    "tree": (_tree, 0.36, 0.56),
+    "mushroom": (_mushroom, 0.00, 0.36),
+    "ring": (_ring, 0.14, 0.95),
+}
+CLASS_NAMES = tuple(_CLASSES)
+_SHAPES, _OBJECT_HUES, _BACKGROUND_HUES = zip(*_CLASSES.values())
+
+
+def make_images(labels, seed, difficulty=1.0):
+    """Draw one image for each label; equal arguments give equal images.
+
+    - labels: (N,) integers in [0, 10), places in CLASS_NAMES.
+    - seed: what numpy.random.SeedSequence takes, an integer or a sequence of them.
+    - difficulty: scales everything that hides the class; 0 draws it upright, centred and clean,
+      1 is the full stand-in.
+
+    Returns uint8 images (N, 32, 32, 3) in RGB.
+    """
+    labels = np.asarray(labels)
+    if labels.size and not 0 <= labels.min() <= labels.max() < len(CLASS_NAMES):
+        raise ValueError(
+            f"labels must be in [0, {len(CLASS_NAMES)}); got {labels.min()} to {labels.max()}. "
+            "Give places in CLASS_NAMES."
+        )
+    scene_seed, noise_seed = np.random.SeedSequence(seed).spawn(2)
+    scene = _sample_scene(labels, np.random.default_rng(scene_seed), difficulty)
+    noise_rng = np.random.default_rng(noise_seed)
+    images = np.empty((len(labels), SIZE, SIZE, 3), np.uint8)
+    for start in range(0, len(labels), CHUNK):
+        chunk = slice(start, start + CHUNK)
+        canvas = _draw({name: values[chunk] for name, values in scene.items()}, labels[chunk])
+        grain = noise_rng.integers(0, 256, size=canvas.shape, dtype=np.uint8)
+        canvas += scene["noise"][chunk] * (grain.astype(np.float32) - 127.5)
+        np.clip(canvas, 0, 255, out=canvas)
+        images[chunk] = canvas.transpose(0, 2, 3, 1)
+    return images
+
+
+class _Dice:
+    """Draws float32 numbers for N images, ready to broadcast over their planes of pixels."""
+
+    def __init__(self, rng, n, difficulty):
+        self.rng, self.n, self.difficulty = rng, n, difficulty
+
+    def between(self, low, high, *shape):
+        return self.rng.uniform(low, high, (self.n, *(shape or (1, 1)))).astype(np.float32)
+
+    def around(self, middle, spread):
+        """Values that stray from the middle by up to `spread` at difficulty 1."""
+        return middle + self.between(-spread * self.difficulty, spread * self.difficulty)
+
+    def colour(self, hue, reliability, saturation, value):
+        """Colours of a hue near the given ones in a share `reliability` of images, else of any hue."""
+        shape = (1, 1, 1)
+        trusted = self.between(0, 1, *shape) < reliability
+        near = hue + self.between(-0.06, 0.06, *shape)
+        hue = np.where(trusted, near, self.between(0, 1, *shape))
+        return _rgb(hue, self.between(*saturation, *shape), self.between(*value, *shape))
+
+
+def _rgb(hue, saturation, value):
+    """Colours (N, 3, 1, 1) up to 255 from hue, saturation and value (N, 1, 1, 1) in [0, 1]."""
+    thirds = np.array([0, 4, 2], np.float32).reshape(3, 1, 1)
+    pure = np.clip(np.abs((6 * hue + thirds) % 6 - 3) - 1, 0, 1)
+    return 255 * value * (1 - saturation * (1 - pure))
+
+
+def _sample_scene(labels, rng, difficulty):
+    """Everything that is left to chance: a dictionary of arrays with one row for each image."""
+    dice = _Dice(rng, len(labels), difficulty)
+    scene = _sample_pose(dice) | _sample_colours(dice, labels) | _sample_light(dice)
+    for i in range(CLUTTER):
+        scene |= _sample_clutter(dice, i)
+    return scene
+
+
+def _sample_pose(dice):
+    return {
+        "x": dice.around(0, SHIFT),
+        "y": dice.around(0, SHIFT),
+        "radius": dice.around(RADIUS, SCALE),
+        "stretch": dice.around(1, 0.15),
+        "tilt": dice.around(0, TILT),
+        "mirror": np.where(dice.between(-1, 1) < 0, np.float32(-1), np.float32(1)),
+    }
+
+
+def _sample_colours(dice, labels):
+    object_hue = np.take(_OBJECT_HUES, labels).astype(np.float32).reshape(-1, 1, 1, 1)
+    background_hue = np.take(_BACKGROUND_HUES, labels).astype(np.float32).reshape(-1, 1, 1, 1)
+    reliability = 1 - UNRELIABLE * dice.difficulty
+    return {
+        "body": dice.colour(object_hue, reliability, (0.4, 0.9), (0.5, 1.0)),
+        "accent": dice.colour(object_hue, 0, (0.0, 0.5), (0.3, 1.0)),
+        "sky": dice.colour(background_hue, reliability, (0.2, 0.8), (0.4, 1.0)),
+        "ground": dice.colour(background_hue, reliability, (0.2, 0.8), (0.2, 0.8)),
+    }
+
+
+def _sample_light(dice):
+    return {
+        "slope": dice.between(-1, 1),
+        "wave_x": dice.between(-14, 14),
+        "wave_y": dice.between(-14, 14),
+        "wave_phase": dice.between(0, 6.28),
+        "wave": dice.between(0, 40 * dice.difficulty),
+        "exposure": dice.around(1, EXPOSURE)[:, None],
+        "tint": 1 + dice.between(-0.15 * dice.difficulty, 0.15 * dice.difficulty, 3, 1, 1),
+        "noise": dice.between(0, NOISE * dice.difficulty)[:, None],
+    }
+
+
+def _sample_clutter(dice, i):
+    """Piece i of the clutter: an ellipse or a bar anywhere in the image, or nothing."""
+    present = dice.between(0, 1) < CLUTTER_SHARE * dice.difficulty
+    return {
+        f"clutter_x{i}": dice.between(-1, 1),
+        f"clutter_y{i}": dice.between(-1, 1),
+        f"clutter_turn{i}": dice.between(0, 3.14),
+        f"clutter_round{i}": dice.between(0, 1) < 0.5,
+        f"clutter_width{i}": np.where(present, dice.between(0.08, 0.5), -1).astype(np.float32),
+        f"clutter_height{i}": dice.between(0.06, 0.2),
+        f"clutter_colour{i}": dice.colour(np.float32(0), 0, (0.2, 0.9), (0.3, 1.0)),
+    }
+
+
+def _draw(scene, labels):
+    """Paint a chunk of scenes from back to front: float32 planes (n, 3, 32, 32) from 0 to 255."""
+    axis = (np.arange(SIZE, dtype=np.float32) + 0.5) * (2 / SIZE) - 1
+    x, y = axis[None, None, :], -axis[None, :, None]
+    canvas = _draw_background(scene, x, y)
+    _draw_clutter(canvas, scene, x, y, range(CLUTTER - CLUTTER // 3))
+    _draw_object(canvas, scene, labels, x, y)
+    _draw_clutter(canvas, scene, x, y, range(CLUTTER - CLUTTER // 3, CLUTTER))
+    canvas *= scene["exposure"] * scene["tint"]
+    return canvas
+
+
+def _draw_background(scene, x, y):
+    blend = np.clip(0.5 - 0.6 * y + 0.4 * scene["slope"] * x, 0, 1)[:, None]
+    canvas = scene["sky"] + blend * (scene["ground"] - scene["sky"])
+    wave = np.sin(scene["wave_x"] * x + scene["wave_y"] * y + scene["wave_phase"])
+    canvas += (scene["wave"] * wave)[:, None]
+    return canvas
+
+
+def _draw_clutter(canvas, scene, x, y, pieces):
+    for i in pieces:
+        along, across = _turn(
+            x - scene[f"clutter_x{i}"], y - scene[f"clutter_y{i}"], scene[f"clutter_turn{i}"]
+        )
+        along, across = np.abs(along), np.abs(across)
+        width, height = scene[f"clutter_width{i}"], scene[f"clutter_height{i}"]
+        bar = np.maximum(along - width, across - height)
+        disc = np.hypot(along, across) - np.minimum(width, 1.5 * height)
+        distance = np.where(scene[f"clutter_round{i}"], disc, bar)
+        _paint(canvas, _coverage(distance), scene[f"clutter_colour{i}"])
+
+
+def _draw_object(canvas, scene, labels, x, y):
+    """The object with a soft shadow to its lower right, a rounded edge and light from above."""
+    u, v = _turn(x - scene["x"], y - scene["y"], scene["tilt"])
+    u = u * (scene["mirror"] / (scene["radius"] * scene["stretch"]))
+    v = v * (scene["stretch"] / scene["radius"])
+    outline, accent = np.empty_like(u), np.empty_like(u)
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        outline[rows], accent[rows] = _SHAPES[label](u[rows], v[rows])
+    outline *= scene["radius"]
+    accent *= scene["radius"]
+    shadow = np.clip(0.5 - 3 * outline, 0, 0.5)
+    canvas[:, :, 2:, 1:] *= 1 - shadow[:, None, :-2, :-1]
+    shade = 0.8 + 0.15 * v + np.clip(-2 * outline, 0, 0.3)
+    colour = scene["body"] + _coverage(accent)[:, None] * (scene["accent"] - scene["body"])
+    _paint(canvas, _coverage(outline), colour * shade[:, None])
+
+
+def _turn(x, y, angle):
+    cosine, sine = np.cos(angle), np.sin(angle)
+    return x * cosine + y * sine, y * cosine - x * sine
+
+
+def _coverage(distance):
+    """The share of a pixel that lies inside an edge at this distance from its centre."""
+    return np.clip(0.5 - distance * (SIZE / 2), 0, 1)
+
+
+def _paint(canvas, coverage, colour):
+    canvas += coverage[:, None] * (colour - canvas)
+
+
+def write_standin(folder):
+    """Write the full stand-in into an existing folder: six batches of 10,000 images and their names."""
+    _write(folder, train_images=10_000, test_images=10_000, difficulty=1.0)
+
+
+def write_tiny(folder):
+    """Write 5 x 400 training and 400 test images, drawn to be easy, in the same files."""
+    _write(folder, train_images=400, test_images=400, difficulty=TINY_DIFFICULTY)
+
+
+def _write(folder, train_images, test_images, difficulty):
+    folder = Path(folder)
+    for i, name in enumerate((*TRAIN_FILES, TEST_FILE)):
+        count = test_images if name == TEST_FILE else train_images
+        labels = np.arange(count) % len(CLASS_NAMES)
+        np.random.default_rng([SEED, i]).shuffle(labels)
+        write_batch(folder / name, make_images(labels, [SEED, i], difficulty), labels, name)
+    write_meta(folder / META_FILE, CLASS_NAMES, train_images)

@@ -1,0 +1,84 @@
+"""Sandwiches: layers that are nearly always used together, as one forward/backward pair.
+
+The contract is that of `cs231n.layers`: `foo_forward(...)` returns `(out, cache)`, and
+`foo_backward(dout, cache)` returns the gradients in the order of the forward's arguments.
+"""
+
+from cs231n.layers import (
+    affine_backward,
+    affine_forward,
+    batchnorm_backward_alt,
+    batchnorm_forward,
+    dropout_backward,
+    dropout_forward,
+    layernorm_backward,
+    layernorm_forward,
+    relu_backward,
+    relu_forward,
+)
+
+__all__ = [
+    "affine_norm_relu_dropout_backward",
+    "affine_norm_relu_dropout_forward",
+    "affine_relu_backward",
+    "affine_relu_forward",
+]
+
+NORMALIZATIONS = {
+    "batchnorm": (batchnorm_forward, batchnorm_backward_alt),
+    "layernorm": (layernorm_forward, layernorm_backward),
+}
+
+
+def affine_relu_forward(x, w, b):
+    """Affine, then ReLU: x (N, d1, ..., dk), w (D, M), b (M,) to out (N, M)."""
+    a, affine_cache = affine_forward(x, w, b)
+    out, relu_cache = relu_forward(a)
+    return out, (affine_cache, relu_cache)
+
+
+def affine_relu_backward(dout, cache, need_dx=True):
+    """Backward of `affine_relu_forward`: dx (None where not needed), dw, db."""
+    affine_cache, relu_cache = cache
+    da = relu_backward(dout, relu_cache)
+    return affine_backward(da, affine_cache, need_dx)
+
+
+def affine_norm_relu_dropout_forward(
+    x, w, b, gamma=None, beta=None, normalization=None, norm_param=None, dropout_param=None
+):
+    """One hidden layer: affine, [normalization], ReLU, [dropout].
+
+    - x (N, d1, ..., dk), w (D, M), b (M,)
+    - gamma, beta (M,) and norm_param: as the normalization takes them
+    - normalization: 'batchnorm', 'layernorm' or None for none
+    - dropout_param: as `dropout_forward` takes it, or None for no dropout
+
+    Returns out (N, M).
+    """
+    a, affine_cache = affine_forward(x, w, b)
+    norm_cache = dropout_cache = None
+    if normalization is not None:
+        norm_forward, _ = NORMALIZATIONS[normalization]
+        a, norm_cache = norm_forward(a, gamma, beta, norm_param)
+    out, relu_cache = relu_forward(a)
+    if dropout_param is not None:
+        out, dropout_cache = dropout_forward(out, dropout_param)
+    uses = normalization, dropout_param is not None
+    return out, (uses, affine_cache, norm_cache, relu_cache, dropout_cache)
+
+
+def affine_norm_relu_dropout_backward(dout, cache, need_dx=True):
+    """Backward of the hidden layer: dx, dw, db, dgamma, dbeta.
+
+    dx is None where it is not needed, dgamma and dbeta without normalization.
+    """
+    (normalization, uses_dropout), affine_cache, norm_cache, relu_cache, dropout_cache = cache
+    if uses_dropout:
+        dout = dropout_backward(dout, dropout_cache)
+    da = relu_backward(dout, relu_cache)
+    dgamma = dbeta = None
+    if normalization is not None:
+        _, norm_backward = NORMALIZATIONS[normalization]
+        da, dgamma, dbeta = norm_backward(da, norm_cache)
+    return *affine_backward(da, affine_cache, need_dx), dgamma, dbeta

@@ -1,0 +1,338 @@
+"""The layers of a neural network, forward and backward, as plain functions of NumPy arrays.
+
+Every layer is a pair. `foo_forward(x, ...)` returns `(out, cache)`. `foo_backward(dout, cache)` takes
+`dout`, the gradient of the loss with respect to `out`, and returns the gradients with respect to the
+forward's inputs, in their order and shapes. What a cache holds is private to the pair. A loss
+returns its value and its gradient at once.
+
+Axes: N examples in a minibatch, D input features, M output features, C classes.
+
+A layer computes in the dtype of x: float32 stays float32, and parameters or upstream gradients of
+another dtype are brought to it. No argument is modified and no output shares memory with an input,
+save where a docstring says so. Arguments that do not fit raise ValueError.
+"""
+
+import math
+
+import numpy as np
+
+from cs231n.validation import (
+    as_floats,
+    check_labels,
+    check_mode,
+    check_ndim,
+    check_number,
+    check_shape,
+)
+
+__all__ = [
+    "affine_backward",
+    "affine_forward",
+    "batchnorm_backward",
+    "batchnorm_backward_alt",
+    "batchnorm_forward",
+    "dropout_backward",
+    "dropout_forward",
+    "layernorm_backward",
+    "layernorm_forward",
+    "relu_backward",
+    "relu_forward",
+    "softmax_loss",
+    "svm_loss",
+]
+
+
+def affine_forward(x, w, b):
+    """Fully connected layer: each example, flattened to a row, times w, plus b.
+
+    - x: (N, d1, ..., dk)
+    - w: (D, M) with D = d1 * ... * dk
+    - b: (M,)
+
+    Returns out (N, M).
+    """
+    x, w, b = as_floats(x, w, b)
+    check_ndim("w", w, "D, M")
+    num_features = math.prod(x.shape[1:])
+    if x.ndim < 2 or num_features != len(w):
+        raise ValueError(
+            f"x must have shape (N, d1, ..., dk) with d1 * ... * dk = {len(w)}, the rows of w {w.shape}; "
+            f"got {x.shape}, which has {num_features} features per example"
+        )
+    check_shape("b", b, w.shape[1:], "one bias per column of w")
+    out = x.reshape(len(x), num_features) @ w
+    out += b
+    return out, (x, w)
+
+
+def affine_backward(dout, cache, need_dx=True):
+    """Backward of `affine_forward`: returns dx (N, d1, ..., dk), dw (D, M), db (M,).
+
+    With rows x_n, out_nm = sum_d x_nd w_dm + b_m, hence dx = dout w^T, dw = x^T dout and
+    db = sum_n dout_n. A network's first layer needs no dx, a third of the work: with need_dx=False
+    it is None.
+    """
+    x, w = cache
+    dout = np.asarray(dout, dtype=x.dtype)
+    check_shape("dout", dout, (len(x), w.shape[1]), "that of the output")
+    dx = (dout @ w.T).reshape(x.shape) if need_dx else None
+    dw = x.reshape(len(x), len(w)).T @ dout
+    db = dout.sum(axis=0)
+    return dx, dw, db
+
+
+def relu_forward(x):
+    """Rectified linear unit, max(x, 0) element by element, for x of any shape."""
+    (x,) = as_floats(x)
+    return np.maximum(x, 0), x
+
+
+def relu_backward(dout, cache):
+    """Backward of `relu_forward`: dx is dout where x > 0 and 0 elsewhere, at exactly 0 too."""
+    x = cache
+    dout = np.asarray(dout, dtype=x.dtype)
+    check_shape("dout", dout, x.shape, "that of the output")
+    return dout * (x > 0)
+
+
+def _normalize(x, axes, eps):
+    """Shift and scale x to mean 0 and variance 1 over `axes`; the core of every normalization layer.
+
+    Returns x_hat = (x - mean) / sqrt(var + eps) and the mean, the biased variance and
+    inv_std = 1 / sqrt(var + eps), whose reduced axes are kept with length 1.
+    """
+    mean = x.mean(axis=axes, keepdims=True)
+    x_hat = x - mean
+    var = np.square(x_hat).mean(axis=axes, keepdims=True)
+    inv_std = 1 / np.sqrt(var + eps)
+    x_hat *= inv_std
+    return x_hat, mean, var, inv_std
+
+
+def _normalize_backward(dx_hat, x_hat, inv_std, axes):
+    """Gradient of `_normalize` with respect to x, in closed form.
+
+    An x_i moves its own x_hat_i, and every x_hat_j over the same axes through the mean and the
+    variance. Summing the three paths gives, with means over `axes`,
+
+        dx = inv_std * (dx_hat - mean(dx_hat) - x_hat * mean(dx_hat * x_hat)).
+
+    Read: what remains of dx_hat once its components along (1, ..., 1) and along x_hat are removed,
+    since x_hat does not change when x is shifted or scaled. (Ioffe and Szegedy 2015,
+    https://arxiv.org/abs/1502.03167, section 3, simplified.)
+    """
+    dx = dx_hat - dx_hat.mean(axis=axes, keepdims=True)
+    dx -= x_hat * (dx_hat * x_hat).mean(axis=axes, keepdims=True)
+    dx *= inv_std
+    return dx
+
+
+def batchnorm_forward(x, gamma, beta, bn_param):
+    """Batch normalization: each feature to mean 0 and variance 1 over the minibatch, then gamma, beta.
+
+    - x: (N, D); gamma, beta: (D,)
+    - bn_param: a dictionary with `mode`, 'train' or 'test' (required); `eps`, 1e-5; `momentum`, 0.9;
+      `running_mean` and `running_var`, (D,), zeros at first
+
+    Training uses the minibatch's mean and biased variance and writes back to bn_param
+    running = momentum * running + (1 - momentum) * sample. Testing uses the running averages. Both
+    divide by sqrt(var + eps). Returns out (N, D). (Ioffe and Szegedy 2015,
+    https://arxiv.org/abs/1502.03167, algorithms 1 and 2.)
+    """
+    x, gamma, beta = as_floats(x, gamma, beta)
+    _check_normalization(x, gamma, beta)
+    mode, eps, momentum = _batchnorm_settings(bn_param)
+    running_mean, running_var = _running_averages(bn_param, x)
+    if mode == "train":
+        x_hat, mean, var, inv_std = _normalize(x, axes=0, eps=eps)
+        bn_param["running_mean"] = momentum * running_mean + (1 - momentum) * mean[0]
+        bn_param["running_var"] = momentum * running_var + (1 - momentum) * var[0]
+    else:
+        inv_std = 1 / np.sqrt(running_var + eps)
+        x_hat = (x - running_mean) * inv_std
+    out = gamma * x_hat
+    out += beta
+    return out, (x_hat, inv_std, gamma, mode)
+
+
+def batchnorm_backward(dout, cache):
+    """Backward of `batchnorm_forward`, node by node along its graph: dx (N, D), dgamma, dbeta (D,).
+
+    Each step undoes one node of the forward pass, in reverse:
+    x -> mean -> centered -> var -> inv_std -> x_hat -> out. In test mode the averages are constants.
+    """
+    dout, x_hat, inv_std, gamma, mode = _unpack_normalization(dout, cache)
+    N = len(dout)
+    # out = gamma * x_hat + beta
+    dbeta = dout.sum(axis=0)
+    dgamma = (dout * x_hat).sum(axis=0)
+    dx_hat = dout * gamma
+    if mode == "test":
+        return dx_hat * inv_std, dgamma, dbeta
+    # x_hat = centered * inv_std
+    centered = x_hat / inv_std
+    dcentered = dx_hat * inv_std
+    dinv_std = (dx_hat * centered).sum(axis=0)
+    # inv_std = (var + eps) ** -0.5
+    dvar = -0.5 * inv_std**3 * dinv_std
+    # var = mean(centered ** 2)
+    dcentered += 2 / N * centered * dvar
+    # centered = x - mean
+    dmean = -dcentered.sum(axis=0)
+    # mean = sum(x) / N
+    dx = dcentered + dmean / N
+    return dx, dgamma, dbeta
+
+
+def batchnorm_backward_alt(dout, cache):
+    """Backward of `batchnorm_forward` in closed form: the same gradients in fewer passes over memory."""
+    dout, x_hat, inv_std, gamma, mode = _unpack_normalization(dout, cache)
+    dbeta = dout.sum(axis=0)
+    dgamma = (dout * x_hat).sum(axis=0)
+    dx_hat = dout * gamma
+    if mode == "test":
+        return dx_hat * inv_std, dgamma, dbeta
+    return _normalize_backward(dx_hat, x_hat, inv_std, axes=0), dgamma, dbeta
+
+
+def layernorm_forward(x, gamma, beta, ln_param):
+    """Layer normalization: each example to mean 0 and variance 1 over its features, then gamma, beta.
+
+    - x: (N, D); gamma, beta: (D,)
+    - ln_param: a dictionary with `eps`, 1e-5
+
+    Training and testing are the same, since an example does not depend on its minibatch. Returns
+    out (N, D). (Ba, Kiros and Hinton 2016, https://arxiv.org/abs/1607.06450, equation 4.)
+    """
+    x, gamma, beta = as_floats(x, gamma, beta)
+    _check_normalization(x, gamma, beta)
+    eps = check_number("ln_param['eps']", ln_param.get("eps", 1e-5), 0, 1)
+    x_hat, _, _, inv_std = _normalize(x, axes=1, eps=eps)
+    out = gamma * x_hat
+    out += beta
+    return out, (x_hat, inv_std, gamma, "train")
+
+
+def layernorm_backward(dout, cache):
+    """Backward of `layernorm_forward`: dx (N, D), dgamma (D,), dbeta (D,)."""
+    dout, x_hat, inv_std, gamma, _ = _unpack_normalization(dout, cache)
+    dbeta = dout.sum(axis=0)
+    dgamma = (dout * x_hat).sum(axis=0)
+    dx = _normalize_backward(dout * gamma, x_hat, inv_std, axes=1)
+    return dx, dgamma, dbeta
+
+
+def _check_normalization(x, gamma, beta):
+    check_ndim("x", x, "N, D")
+    check_shape("gamma", gamma, x.shape[1:], "one scale per feature of x")
+    check_shape("beta", beta, x.shape[1:], "one shift per feature of x")
+
+
+def _batchnorm_settings(bn_param):
+    mode = check_mode(bn_param, "bn_param")
+    eps = check_number("bn_param['eps']", bn_param.get("eps", 1e-5), 0, 1)
+    momentum = check_number("bn_param['momentum']", bn_param.get("momentum", 0.9), 0, 1)
+    return mode, eps, momentum
+
+
+def _running_averages(bn_param, x):
+    """The running mean and variance in the dtype of x, zeros where bn_param has none yet."""
+    averages = []
+    for name in ("running_mean", "running_var"):
+        average = bn_param.get(name)
+        if average is None:
+            average = np.zeros(x.shape[1], x.dtype)
+        average = np.asarray(average, dtype=x.dtype)
+        check_shape(f"bn_param['{name}']", average, x.shape[1:], "one per feature of x")
+        averages.append(average)
+    return averages
+
+
+def _unpack_normalization(dout, cache):
+    x_hat = cache[0]
+    dout = np.asarray(dout, dtype=x_hat.dtype)
+    check_shape("dout", dout, x_hat.shape, "that of the output")
+    return dout, *cache
+
+
+def dropout_forward(x, dropout_param):
+    """Inverted dropout: keep each unit with probability p, divide what is kept by p.
+
+    - x: any shape
+    - dropout_param: a dictionary with `p`, the probability to KEEP a unit, in (0, 1]; `mode`, 'train'
+      or 'test' (required); `seed`, to draw the same mask again, as a gradient check needs
+
+    Dividing by p in training leaves the expected output at x, so that testing can return x itself
+    (not a copy). Without a seed the mask comes from NumPy's global generator; with one that
+    generator is left alone. (Srivastava et al. 2014, https://jmlr.org/papers/v15/srivastava14a.html,
+    section 10 for this inverted form.)
+    """
+    (x,) = as_floats(x)
+    mode = check_mode(dropout_param, "dropout_param")
+    p = check_number("dropout_param['p'], the probability to keep a unit,", dropout_param["p"], 0, 1, "right")
+    if mode == "test":
+        return x, None
+    seed = dropout_param.get("seed")
+    rand = np.random.rand if seed is None else np.random.RandomState(seed).rand
+    mask = (rand(*x.shape) < p).astype(x.dtype)
+    mask /= p
+    return x * mask, mask
+
+
+def dropout_backward(dout, cache):
+    """Backward of `dropout_forward`: dout through the same mask; in test mode dout itself."""
+    mask = cache
+    if mask is None:
+        return np.asarray(dout)
+    dout = np.asarray(dout, dtype=mask.dtype)
+    check_shape("dout", dout, mask.shape, "that of the output")
+    return dout * mask
+
+
+def svm_loss(x, y):
+    """Multiclass hinge loss with margin 1, averaged over the minibatch.
+
+    - x: scores (N, C)
+    - y: labels (N,), integers in [0, C)
+
+    loss = 1/N sum_n sum_{c != y_n} max(0, x_nc - x_ny + 1). Returns loss and dx (N, C).
+    (Weston and Watkins 1999; CS231n notes, "Linear classification".)
+    """
+    x, y, rows = _check_scores(x, y)
+    margins = np.maximum(0, x - x[rows, y, np.newaxis] + 1)
+    margins[rows, y] = 0
+    loss = margins.sum() / len(x)
+    dx = (margins > 0).astype(x.dtype)
+    dx[rows, y] = -dx.sum(axis=1)
+    dx /= len(x)
+    return loss, dx
+
+
+def softmax_loss(x, y):
+    """Cross-entropy of the softmax of the scores, averaged over the minibatch.
+
+    - x: scores (logits), (N, C)
+    - y: labels (N,), integers in [0, C)
+
+    With p_nc = exp(x_nc) / sum_k exp(x_nk), loss = -1/N sum_n log p_ny and dx = (p - onehot(y)) / N.
+    Scores are shifted by their row's maximum, which leaves p unchanged, so that exp cannot overflow;
+    the log is taken of the sum only, so that a p of 0 does no harm. Returns loss and dx (N, C).
+    """
+    x, y, rows = _check_scores(x, y)
+    shifted = x - x.max(axis=1, keepdims=True)
+    dx = np.exp(shifted)
+    sums = dx.sum(axis=1, keepdims=True)
+    loss = (np.log(sums).sum() - shifted[rows, y].sum()) / len(x)
+    dx /= sums
+    dx[rows, y] -= 1
+    dx /= len(x)
+    return loss, dx
+
+
+def _check_scores(x, y):
+    """The scores as floats, the labels as an array, and the row numbers that pick each label's score."""
+    (x,) = as_floats(x)
+    y = np.asarray(y)
+    check_ndim("x", x, "N, C")
+    check_labels(y, *x.shape)
+    return x, y, np.arange(len(x))

@@ -1,0 +1,145 @@
+"""Update rules: how a parameter moves, given its gradient.
+
+Every rule has the form `update(w, dw, config=None) -> (next_w, config)`.
+
+- w: a parameter, an array of any shape in float32 or float64
+- dw: the gradient of the loss with respect to w, of the same shape
+- config: a dictionary of the rule's settings and of its state (velocities, moments), one per parameter;
+  settings that are missing are filled in with their defaults and state with zeros
+
+For speed w and config, with the arrays in it, are updated in place: next_w is w. Large arrays are
+visited a block at a time, so that what one step of the arithmetic writes is still in the processor's
+cache when the next one reads it; nothing of the size of w is allocated after the first call.
+"""
+
+import math
+
+import numpy as np
+
+from cs231n.validation import check_number, check_shape
+
+BLOCK = 32768  # elements: the five float32 blocks that Adam works on take 0.6 MB together
+
+
+def sgd(w, dw, config=None):
+    """Stochastic gradient descent: w -= lr * dw. Settings: `learning_rate`, 1e-2."""
+    config = _fill_in(w, dw, config, {"learning_rate": 1e-2})
+    learning_rate = check_number("learning_rate", config["learning_rate"], 0, math.inf)
+    for w_, dw_, step in _blocks(w, dw):
+        np.multiply(dw_, learning_rate, out=step)
+        w_ -= step
+    return w, config
+
+
+def sgd_momentum(w, dw, config=None):
+    """SGD with momentum: v = mu * v - lr * dw, w += v.
+
+    Settings: `learning_rate`, 1e-2; `momentum` mu, 0.9. State: `velocity` v. (Sutskever et al. 2013,
+    https://proceedings.mlr.press/v28/sutskever13.html, equations 1 and 2.)
+    """
+    settings = {"learning_rate": 1e-2, "momentum": 0.9}
+    config = _fill_in(w, dw, config, settings, state=("velocity",))
+    learning_rate = check_number("learning_rate", config["learning_rate"], 0, math.inf)
+    momentum = check_number("momentum", config["momentum"], 0, 1)
+    for w_, dw_, v, step in _blocks(w, dw, config["velocity"]):
+        np.multiply(dw_, learning_rate, out=step)
+        v *= momentum
+        v -= step
+        w_ += v
+    return w, config
+
+
+def rmsprop(w, dw, config=None):
+    """RMSProp: each coordinate's step is divided by a running root mean square of its gradients.
+
+    s = rho * s + (1 - rho) * dw^2, w -= lr * dw / (sqrt(s) + eps). Settings: `learning_rate`, 1e-2;
+    `decay_rate` rho, 0.99; `epsilon`, 1e-8. State: `cache` s. (Tieleman and Hinton 2012, Coursera
+    "Neural Networks for Machine Learning", lecture 6.5.)
+    """
+    settings = {"learning_rate": 1e-2, "decay_rate": 0.99, "epsilon": 1e-8}
+    config = _fill_in(w, dw, config, settings, state=("cache",))
+    learning_rate = check_number("learning_rate", config["learning_rate"], 0, math.inf)
+    decay_rate = check_number("decay_rate", config["decay_rate"], 0, 1)
+    epsilon = check_number("epsilon", config["epsilon"], 0, math.inf)
+    for w_, dw_, s, step in _blocks(w, dw, config["cache"]):
+        _decay_towards_square(s, dw_, decay_rate, step)
+        np.sqrt(s, out=step)
+        step += epsilon
+        np.divide(dw_, step, out=step)
+        step *= learning_rate
+        w_ -= step
+    return w, config
+
+
+def adam(w, dw, config=None):
+    """Adam: momentum and RMSProp together, each average corrected for having started at zero.
+
+    t += 1, m = b1 * m + (1 - b1) * dw, v = b2 * v + (1 - b2) * dw^2,
+    w -= lr * (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps). Settings: `learning_rate`, 1e-3; `beta1`,
+    0.9; `beta2`, 0.999; `epsilon`, 1e-8. State: `m`, `v` and the step number `t`. (Kingma and Ba 2015,
+    https://arxiv.org/abs/1412.6980, algorithm 1.)
+    """
+    settings = {"learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "t": 0}
+    config = _fill_in(w, dw, config, settings, state=("m", "v"))
+    learning_rate = check_number("learning_rate", config["learning_rate"], 0, math.inf)
+    beta1 = check_number("beta1", config["beta1"], 0, 1, closed="left")
+    beta2 = check_number("beta2", config["beta2"], 0, 1, closed="left")
+    epsilon = check_number("epsilon", config["epsilon"], 0, math.inf)
+    config["t"] += 1
+    m_step = learning_rate / (1 - beta1 ** config["t"])
+    v_scale = 1 / math.sqrt(1 - beta2 ** config["t"])
+    for w_, dw_, m, v, step in _blocks(w, dw, config["m"], config["v"]):
+        np.multiply(dw_, 1 - beta1, out=step)
+        m *= beta1
+        m += step
+        _decay_towards_square(v, dw_, beta2, step)
+        np.sqrt(v, out=step)
+        step *= v_scale
+        step += epsilon
+        np.divide(m, step, out=step)
+        step *= m_step
+        w_ -= step
+    return w, config
+
+
+def _decay_towards_square(average, dw, decay, scratch):
+    """average = decay * average + (1 - decay) * dw^2, in place."""
+    np.multiply(dw, dw, out=scratch)
+    scratch *= 1 - decay
+    average *= decay
+    average += scratch
+
+
+def _fill_in(w, dw, config, settings, state=()):
+    """`config` with every missing setting at its default and every missing state array at zero."""
+    if not isinstance(w, np.ndarray) or w.dtype.kind != "f":
+        raise ValueError(f"w must be an array of floats; got {getattr(w, 'dtype', type(w).__name__)}")
+    check_shape("dw", np.asarray(dw), w.shape, "that of w")
+    config = {} if config is None else config
+    known = [*settings, *state]
+    unknown = sorted(config.keys() - set(known))
+    if unknown:
+        raise ValueError(f"config has the unknown entry {unknown[0]!r}; known are {', '.join(known)}")
+    for name, default in settings.items():
+        config.setdefault(name, default)
+    for name in state:
+        if config.get(name) is None:
+            config[name] = np.zeros(w.shape, w.dtype)
+        check_shape(f"config[{name!r}]", config[name], w.shape, "that of w")
+    return config
+
+
+def _blocks(w, dw, *state):
+    """Yield views of the next BLOCK elements of w, dw and the state arrays, and a scratch array as long.
+
+    Arrays that have no flat view (slices, transposes) come as one block.
+    """
+    arrays = [w, np.asarray(dw, dtype=w.dtype), *state]
+    if w.size <= BLOCK or not all(array.flags.c_contiguous for array in arrays):
+        yield *arrays, np.empty(w.shape, w.dtype)
+        return
+    arrays = [array.reshape(-1) for array in arrays]
+    scratch = np.empty(BLOCK, w.dtype)
+    for start in range(0, w.size, BLOCK):
+        blocks = [array[start : start + BLOCK] for array in arrays]
+        yield *blocks, scratch[: blocks[0].size]
