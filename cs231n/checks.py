@@ -21,9 +21,8 @@ def check_close(name, actual, expected, tol):
         raise AssertionError(f"FAIL  {name}: its shape is {actual.shape} and should be {expected.shape}")
     error = rel_error(actual, expected)
     if not error <= tol:
-        raise AssertionError(
-            f"FAIL  {name}: relative error {error:.1e}, at most {tol:.0e} allowed.\n{diagnose(actual, expected, tol)}"
-        )
+        reason = diagnose(actual, expected, tol)
+        raise AssertionError(f"FAIL  {name}: relative error {error:.1e}, at most {tol:.0e}. {reason}")
     print(f"PASS  {name}: relative error {error:.1e} (at most {tol:.0e})")
 
 

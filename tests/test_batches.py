@@ -180,13 +180,9 @@ class Call:
 def test_a_pickle_that_runs_code_is_refused(tmp_path, protocol, function):
     marker = tmp_path / "marker"
     argument = f"open({str(marker)!r}, 'w')" if function is eval else f"touch {marker}"
-    data = np.zeros((1, 3072), np.uint8)
-    content = {"data": data, "labels": [0], "extra": Call(function, argument)}
+    content = {"extra": Call(function, argument), "data": None, "labels": [0]}
     path = dump(tmp_path / "batch", content, protocol)
-    if protocol == 4:  # where protocol 0 and 2 name a helper of NumPy's for bytes first
-        with pytest.raises(ValueError, match=rf"it asks for [\w.]+\.{function.__name__}"):
-            read_batch(path)
-    with pytest.raises(ValueError, match="which has no place in images"):
+    with pytest.raises(ValueError, match=rf"it asks for [\w.]+\.{function.__name__}, which has no"):
         read_batch(path)
     assert not marker.exists()
 
