@@ -6,7 +6,7 @@ the numbers (a missing factor, a flipped sign, a transposed product), so a faile
 
 import numpy as np
 
-from cs231n.gradient_check import rel_error
+from cs231n.gradient_check import eval_numerical_gradient, rel_error
 
 
 def check_close(name, actual, expected, tol):
@@ -78,3 +78,15 @@ def _worst_entry(actual, expected, tol):
 
 def _first(mask):
     return tuple(int(i) for i in np.argwhere(mask)[0]) if mask.ndim else "()"
+
+
+def check_gradients(model, X, y, tol, h=1e-5):
+    """Check every gradient that `model.loss(X, y)` returns against the numeric one, a line for each.
+
+    - model: has `params` and `loss(X, y)`; small, since each parameter costs two losses
+    - tol: the largest relative error that passes
+    """
+    _, grads = model.loss(X, y)
+    for name in sorted(model.params):
+        numeric = eval_numerical_gradient(lambda _: model.loss(X, y)[0], model.params[name], h=h)
+        check_close(f"d{name}", grads[name], numeric, tol)

@@ -112,8 +112,8 @@ def _fit_sizes(dataset, per_batch, num_training, num_validation, num_test):
         "num_test": num_test,
     }
     for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"{name} must be at least 1; got {size}")
+        if not isinstance(size, (int, np.integer)) or size < 1:
+            raise ValueError(f"{name} must be an integer of at least 1; got {size!r}")
     total = len(TRAIN_FILES) * per_batch
     if dataset.name == "tiny":
         num_validation = min(num_validation, per_batch)

@@ -68,8 +68,8 @@ def download_cifar10(data_folder, url=None, md5=MD5, size=SIZE):
         raise DownloadError(f"The archive from {url} is refused: {error}. {_REMEDY}") from error
     except OSError as error:
         raise DownloadError(
-            f"Cannot write to {data_folder}: {error.strerror or error}. CIFAR-10 needs 400 MB while "
-            "it is unpacked: free some space there, or set CS231N_DATA to another folder."
+            f"Cannot write to {data_folder}: {error.strerror or error}. CIFAR-10 needs 400 MB "
+            "while it is unpacked: free some space there, or set CS231N_DATA to another folder."
         ) from error
     return folder
 
@@ -133,7 +133,7 @@ def _unpack(archive, folder):
     with tarfile.open(archive, "r:gz") as tar:
         for member in tar:
             _check_member(member)
-            if member.name in wanted:
+            if member.isfile() and member.name in wanted:
                 with tar.extractfile(member) as source, wanted[member.name].open("wb") as target:
                     shutil.copyfileobj(source, target)
     missing = [name for name, path in wanted.items() if not path.exists()]

@@ -20,12 +20,12 @@ from cs231n.datasets.batches import META_FILE, TEST_FILE, TRAIN_FILES, write_bat
 SIZE = 32
 SEED = 231
 TINY_DIFFICULTY = 0.3
-UNRELIABLE = 0.6
-SHIFT, RADIUS, SCALE, TILT = 0.3, 0.58, 0.15, 0.5
-EXPOSURE = 0.35
-NOISE = 0.25
-CLUTTER, CLUTTER_SHARE = 6, 0.5
-CHUNK = 250  # images drawn at a time: their planes stay in the processor's cache
+UNRELIABLE_BODY, UNRELIABLE_SCENERY, UNRELIABLE_WEAVE = 0.3, 0.6, 0.4
+SHIFT, RADIUS, SCALE, TILT = 0.52, 0.48, 0.1, 0.4
+EXPOSURE = 0.3
+NOISE, WEAVE, BEND = 0.12, (0.02, 0.09), 3
+CLUTTER, CLUTTER_SHARE = 6, 0.4
+CHUNK = 100  # images drawn at a time: their planes stay in the processor's cache
 
 
 def _disc(x, y, centre_x, centre_y, radius):
@@ -115,21 +115,23 @@ def _ring(x, y):
     return np.minimum(band, gem), gem
 
 
-# For each class: its outline, and the hues its object and its background lean to (0 red, 1/3 green).
+# For each class: its shape, the hues its object and its background lean to (0 red, 1/3 green), and
+# the direction, in turns, of the weave its background leans to.
 _CLASSES = {
-    "moon": (_moon, 0.15, 0.66),
-    "star": (_star, 0.13, 0.75),
-    "heart": (_heart, 0.97, 0.90),
-    "flower": (_flower, 0.85, 0.28),
-    "drop": (_drop, 0.58, 0.50),
-    "fish": (_fish, 0.07, 0.53),
-    "house": (_house, 0.04, 0.60),
-    "tree": (_tree, 0.36, 0.56),
-    "mushroom": (_mushroom, 0.00, 0.36),
-    "ring": (_ring, 0.14, 0.95),
+    "moon": (_moon, 0.22, 0.66, 0.00),
+    "star": (_star, 0.14, 0.75, 0.15),
+    "heart": (_heart, 0.92, 0.90, 0.30),
+    "flower": (_flower, 0.80, 0.28, 0.45),
+    "drop": (_drop, 0.57, 0.50, 0.10),
+    "fish": (_fish, 0.07, 0.53, 0.25),
+    "house": (_house, 0.67, 0.60, 0.40),
+    "tree": (_tree, 0.34, 0.56, 0.05),
+    "mushroom": (_mushroom, 0.00, 0.36, 0.20),
+    "ring": (_ring, 0.48, 0.95, 0.35),
 }
 CLASS_NAMES = tuple(_CLASSES)
-_SHAPES, _OBJECT_HUES, _BACKGROUND_HUES = zip(*_CLASSES.values())
+_SHAPES, _OBJECT_HUES, _BACKGROUND_HUES, _WEAVE_TURNS = zip(*_CLASSES.values())
+
 
 
 def make_images(labels, seed, difficulty=1.0):
@@ -154,50 +156,56 @@ def make_images(labels, seed, difficulty=1.0):
     images = np.empty((len(labels), SIZE, SIZE, 3), np.uint8)
     for start in range(0, len(labels), CHUNK):
         chunk = slice(start, start + CHUNK)
-        canvas = _draw({name: values[chunk] for name, values in scene.items()}, labels[chunk])
-        grain = noise_rng.integers(0, 256, size=canvas.shape, dtype=np.uint8)
-        canvas += scene["noise"][chunk] * (grain.astype(np.float32) - 127.5)
-        np.clip(canvas, 0, 255, out=canvas)
+        part = {name: values[chunk] for name, values in scene.items()}
+        canvas = _draw(part, labels[chunk])
+        _develop(canvas, part, noise_rng)
         images[chunk] = canvas.transpose(0, 2, 3, 1)
     return images
 
 
 class _Dice:
-    """Draws float32 numbers for N images, ready to broadcast over their planes of pixels."""
+    """Draws float32 numbers of shape (*shape, 1, 1), ready to broadcast over planes of pixels."""
 
-    def __init__(self, rng, n, difficulty):
-        self.rng, self.n, self.difficulty = rng, n, difficulty
+    def __init__(self, rng, shape, difficulty):
+        self.rng, self.shape, self.difficulty = rng, (*shape, 1, 1), difficulty
 
-    def between(self, low, high, *shape):
-        return self.rng.uniform(low, high, (self.n, *(shape or (1, 1)))).astype(np.float32)
+    def between(self, low, high):
+        return self.rng.uniform(low, high, self.shape).astype(np.float32)
 
     def around(self, middle, spread):
         """Values that stray from the middle by up to `spread` at difficulty 1."""
         return middle + self.between(-spread * self.difficulty, spread * self.difficulty)
 
-    def colour(self, hue, reliability, saturation, value):
-        """Colours of a hue near the given ones in a share `reliability` of images, else of any hue."""
-        shape = (1, 1, 1)
-        trusted = self.between(0, 1, *shape) < reliability
-        near = hue + self.between(-0.06, 0.06, *shape)
-        hue = np.where(trusted, near, self.between(0, 1, *shape))
-        return _rgb(hue, self.between(*saturation, *shape), self.between(*value, *shape))
+    def unless(self, share):
+        """True, save in a share of the draws that grows to `share` at difficulty 1."""
+        return self.between(0, 1) >= share * self.difficulty
+
+    def colour(self, saturation, value, hue=0, trusted=False):
+        """Colours of a hue near the given one where that is trusted, else of any hue."""
+        near = hue + self.between(-0.06, 0.06)
+        hue = np.where(trusted, near, self.between(0, 1))
+        return _rgb(hue, self.between(*saturation), self.between(*value))
 
 
 def _rgb(hue, saturation, value):
-    """Colours (N, 3, 1, 1) up to 255 from hue, saturation and value (N, 1, 1, 1) in [0, 1]."""
+    """Colours (..., 3, 1, 1) in [0, 1] from hue, saturation and value (..., 1, 1) in [0, 1]."""
+    hue, saturation, value = (part[..., None, :, :] for part in (hue, saturation, value))
     thirds = np.array([0, 4, 2], np.float32).reshape(3, 1, 1)
     pure = np.clip(np.abs((6 * hue + thirds) % 6 - 3) - 1, 0, 1)
-    return 255 * value * (1 - saturation * (1 - pure))
+    return value * (1 - saturation * (1 - pure))
 
 
 def _sample_scene(labels, rng, difficulty):
     """Everything that is left to chance: a dictionary of arrays with one row for each image."""
-    dice = _Dice(rng, len(labels), difficulty)
-    scene = _sample_pose(dice) | _sample_colours(dice, labels) | _sample_light(dice)
-    for i in range(CLUTTER):
-        scene |= _sample_clutter(dice, i)
-    return scene
+    dice = _Dice(rng, (len(labels),), difficulty)
+    clutter_dice = _Dice(rng, (len(labels), CLUTTER), difficulty)
+    return (
+        _sample_pose(dice)
+        | _sample_colours(dice, labels)
+        | _sample_weave(dice, labels)
+        | _sample_light(dice)
+        | _sample_clutter(clutter_dice)
+    )
 
 
 def _sample_pose(dice):
@@ -212,75 +220,103 @@ def _sample_pose(dice):
 
 
 def _sample_colours(dice, labels):
-    object_hue = np.take(_OBJECT_HUES, labels).astype(np.float32).reshape(-1, 1, 1, 1)
-    background_hue = np.take(_BACKGROUND_HUES, labels).astype(np.float32).reshape(-1, 1, 1, 1)
-    reliability = 1 - UNRELIABLE * dice.difficulty
+    true_body, true_scenery = dice.unless(UNRELIABLE_BODY), dice.unless(UNRELIABLE_SCENERY)
+    object_hue, background_hue = _column(_OBJECT_HUES, labels), _column(_BACKGROUND_HUES, labels)
     return {
-        "body": dice.colour(object_hue, reliability, (0.4, 0.9), (0.5, 1.0)),
-        "accent": dice.colour(object_hue, 0, (0.0, 0.5), (0.3, 1.0)),
-        "sky": dice.colour(background_hue, reliability, (0.2, 0.8), (0.4, 1.0)),
-        "ground": dice.colour(background_hue, reliability, (0.2, 0.8), (0.2, 0.8)),
+        "body": dice.colour((0.5, 0.95), (0.55, 1.0), object_hue, true_body),
+        "accent": dice.colour((0.0, 0.5), (0.3, 1.0)),
+        "sky": dice.colour((0.3, 0.85), (0.45, 1.0), background_hue, true_scenery),
+        "ground": dice.colour((0.3, 0.85), (0.25, 0.8), background_hue, true_scenery),
     }
+
+
+def _sample_weave(dice, labels):
+    """Waves over the background. A small filter sees their direction, while their length, phase and
+
+    bend differ so much that no template of the whole image fits two of them.
+    """
+    trusted = dice.unless(UNRELIABLE_WEAVE)
+    near = dice.around(_column(_WEAVE_TURNS, labels), 0.03)
+    turn = 2 * math.pi * np.where(trusted, near, dice.between(0, 0.5))
+    wave = dice.around(22, 4.5)
+    return {
+        "weave_x": wave * np.cos(turn),
+        "weave_y": wave * np.sin(turn),
+        "weave_bend": dice.around(0, BEND),
+        "weave_phase": dice.between(0, 2 * math.pi),
+        "weave": dice.between(*WEAVE)[:, None],
+    }
+
+
+def _column(values, labels):
+    """The class's value for each image, float32 (N, 1, 1)."""
+    return np.array(values, np.float32)[labels].reshape(-1, 1, 1)
 
 
 def _sample_light(dice):
     return {
-        "slope": dice.between(-1, 1),
-        "wave_x": dice.between(-14, 14),
-        "wave_y": dice.between(-14, 14),
-        "wave_phase": dice.between(0, 6.28),
-        "wave": dice.between(0, 40 * dice.difficulty),
+        "slope": dice.between(-0.4, 0.4),
         "exposure": dice.around(1, EXPOSURE)[:, None],
-        "tint": 1 + dice.between(-0.15 * dice.difficulty, 0.15 * dice.difficulty, 3, 1, 1),
+        "tint": dice.colour((0, 0.3 * dice.difficulty), (1, 1)),
         "noise": dice.between(0, NOISE * dice.difficulty)[:, None],
     }
 
 
-def _sample_clutter(dice, i):
-    """Piece i of the clutter: an ellipse or a bar anywhere in the image, or nothing."""
-    present = dice.between(0, 1) < CLUTTER_SHARE * dice.difficulty
+def _sample_clutter(dice):
+    """Pieces of clutter, discs and bars anywhere in the image; some are absent."""
     return {
-        f"clutter_x{i}": dice.between(-1, 1),
-        f"clutter_y{i}": dice.between(-1, 1),
-        f"clutter_turn{i}": dice.between(0, 3.14),
-        f"clutter_round{i}": dice.between(0, 1) < 0.5,
-        f"clutter_width{i}": np.where(present, dice.between(0.08, 0.5), -1).astype(np.float32),
-        f"clutter_height{i}": dice.between(0.06, 0.2),
-        f"clutter_colour{i}": dice.colour(np.float32(0), 0, (0.2, 0.9), (0.3, 1.0)),
+        "clutter_absent": dice.unless(CLUTTER_SHARE),
+        "clutter_round": dice.between(0, 1) < 0.5,
+        "clutter_x": dice.between(-1, 1),
+        "clutter_y": dice.between(-1, 1),
+        "clutter_turn": dice.between(0, math.pi),
+        "clutter_length": dice.between(0.1, 0.5),
+        "clutter_width": dice.between(0.06, 0.2),
+        "clutter_colour": dice.colour((0.2, 0.9), (0.3, 1.0)),
     }
 
 
 def _draw(scene, labels):
-    """Paint a chunk of scenes from back to front: float32 planes (n, 3, 32, 32) from 0 to 255."""
+    """Paint a chunk of scenes from back to front: float32 planes (n, 3, 32, 32) from 0 to 1."""
     axis = (np.arange(SIZE, dtype=np.float32) + 0.5) * (2 / SIZE) - 1
-    x, y = axis[None, None, :], -axis[None, :, None]
+    x, y = axis[None, :], -axis[:, None]
     canvas = _draw_background(scene, x, y)
-    _draw_clutter(canvas, scene, x, y, range(CLUTTER - CLUTTER // 3))
+    _draw_clutter(canvas, scene, x, y, range(2, CLUTTER))
     _draw_object(canvas, scene, labels, x, y)
-    _draw_clutter(canvas, scene, x, y, range(CLUTTER - CLUTTER // 3, CLUTTER))
-    canvas *= scene["exposure"] * scene["tint"]
+    _draw_clutter(canvas, scene, x, y, range(2))
     return canvas
 
 
+def _develop(canvas, scene, noise_rng):
+    """Turn planes from 0 to 1 into what a camera would give in this light: planes from 0 to 255."""
+    grain = noise_rng.integers(0, 256, size=canvas.shape, dtype=np.uint8).astype(np.float32)
+    canvas *= 255 * scene["exposure"] * scene["tint"]
+    grain -= 127.5
+    grain *= scene["noise"]
+    canvas += grain
+    np.clip(canvas, 0, 255, out=canvas)
+
+
 def _draw_background(scene, x, y):
-    blend = np.clip(0.5 - 0.6 * y + 0.4 * scene["slope"] * x, 0, 1)[:, None]
+    blend = np.clip(0.5 - 0.6 * y + scene["slope"] * x, 0, 1)[:, None]
     canvas = scene["sky"] + blend * (scene["ground"] - scene["sky"])
-    wave = np.sin(scene["wave_x"] * x + scene["wave_y"] * y + scene["wave_phase"])
-    canvas += (scene["wave"] * wave)[:, None]
+    phase = scene["weave_x"] * x + scene["weave_y"] * y + scene["weave_phase"]
+    phase += scene["weave_bend"] * (x * x + y * y)
+    canvas += scene["weave"] * np.sin(phase)[:, None]
     return canvas
 
 
 def _draw_clutter(canvas, scene, x, y, pieces):
+    names = [name for name in scene if name.startswith("clutter_")]
     for i in pieces:
-        along, across = _turn(
-            x - scene[f"clutter_x{i}"], y - scene[f"clutter_y{i}"], scene[f"clutter_turn{i}"]
-        )
-        along, across = np.abs(along), np.abs(across)
-        width, height = scene[f"clutter_width{i}"], scene[f"clutter_height{i}"]
-        bar = np.maximum(along - width, across - height)
-        disc = np.hypot(along, across) - np.minimum(width, 1.5 * height)
-        distance = np.where(scene[f"clutter_round{i}"], disc, bar)
-        _paint(canvas, _coverage(distance), scene[f"clutter_colour{i}"])
+        rows = np.flatnonzero(~scene["clutter_absent"][:, i])
+        piece = {name.removeprefix("clutter_"): scene[name][rows, i] for name in names}
+        along, across = _turn(x - piece["x"], y - piece["y"], piece["turn"])
+        bar = np.maximum(np.abs(along) - piece["length"], np.abs(across) - piece["width"])
+        disc = np.hypot(along, across) - 1.5 * piece["width"]
+        painted = canvas[rows]
+        _paint(painted, _coverage(np.where(piece["round"], disc, bar)), piece["colour"])
+        canvas[rows] = painted
 
 
 def _draw_object(canvas, scene, labels, x, y):
@@ -289,9 +325,9 @@ def _draw_object(canvas, scene, labels, x, y):
     u = u * (scene["mirror"] / (scene["radius"] * scene["stretch"]))
     v = v * (scene["stretch"] / scene["radius"])
     outline, accent = np.empty_like(u), np.empty_like(u)
-    for label in np.unique(labels):
+    for label, shape in enumerate(_SHAPES):
         rows = np.flatnonzero(labels == label)
-        outline[rows], accent[rows] = _SHAPES[label](u[rows], v[rows])
+        outline[rows], accent[rows] = shape(u[rows], v[rows])
     outline *= scene["radius"]
     accent *= scene["radius"]
     shadow = np.clip(0.5 - 3 * outline, 0, 0.5)
@@ -312,7 +348,9 @@ def _coverage(distance):
 
 
 def _paint(canvas, coverage, colour):
-    canvas += coverage[:, None] * (colour - canvas)
+    change = colour - canvas
+    change *= coverage[:, None]
+    canvas += change
 
 
 def write_standin(folder):

@@ -1,0 +1,46 @@
+# make notebooks   run the notebooks; executed copies and a summary go to executed/
+# make test        run the tests
+# make lab         open JupyterLab
+# make bench       time our layers against PyTorch's
+# make data        fetch CIFAR-10 (without it the notebooks use a stand-in)
+# make lint        check the style of the code
+# make clean       remove what the others made, but not the data
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+
+.PHONY: notebooks test lab bench data lint clean
+
+notebooks: $(READY)
+	$(BIN)/python run_notebooks.py
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+lab: $(READY)
+	$(BIN)/jupyter lab
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks
+
+data: $(READY)
+	$(BIN)/python -m cs231n.datasets
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# The environment is made anew only when what it is made from has changed.
+$(READY): pyproject.toml setup.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "Python 3.10 or newer is needed; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable ".[test]"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build executed *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

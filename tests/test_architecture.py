@@ -1,0 +1,158 @@
+"""The shape of the code: imports run one way, backward stands below forward, public names stay."""
+
+import ast
+import importlib
+import inspect
+from pathlib import Path
+
+import pytest
+
+import cs231n
+
+pytestmark = pytest.mark.q1
+
+PACKAGE = Path(cs231n.__file__).parent
+MODULES = {
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+
+# What a module may import from the package; a package's name stands for all of its modules.
+ALLOWED = {
+    "__init__": set(),
+    "validation": set(),
+    "layers": {"validation"},
+    "layer_utils": {"layers"},
+    "classifiers": {"classifiers", "layer_utils", "layers", "validation"},
+    "optim": {"validation"},
+    "checkpoint": {"validation"},
+    "solver": {"optim", "checkpoint", "validation"},
+    "gradient_check": {"validation"},
+    "checks": {"gradient_check", "validation"},
+    "vis_utils": {"validation"},
+    "datasets": {"datasets", "validation"},
+    "data_utils": {"datasets", "validation"},
+}
+STAR_IMPORTS = {("classifiers.fc_net", "cs231n.layers"), ("classifiers.fc_net", "cs231n.layer_utils")}
+
+every_module = pytest.mark.parametrize("name", MODULES)
+
+
+def tree_of(name):
+    return ast.parse(MODULES[name].read_text(encoding="utf-8"))
+
+
+def imports_of(name):
+    """Every imported name with its full path: `from a import b` is a.b, a star is a.*."""
+    for node in ast.walk(tree_of(name)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name}, line {node.lineno}: a relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@every_module
+def test_imports_run_one_way(name):
+    part = name.split(".")[0]
+    assert part in ALLOWED, f"say in ALLOWED what the new module {name} may import"
+    imported = {path.split(".")[1] for path in imports_of(name) if path.startswith("cs231n.")}
+    assert imported <= ALLOWED[part]
+
+
+@every_module
+def test_nothing_imports_tests_benchmarks_grading_or_another_framework(name):
+    tops = {path.split(".")[0] for path in imports_of(name)}
+    assert not tops & {"tests", "conftest", "benchmarks", "grading", "torch", "pytest", "hypothesis"}
+
+
+@every_module
+def test_no_import_hides_in_a_function(name):
+    functions = [node for node in ast.walk(tree_of(name)) if isinstance(node, ast.FunctionDef)]
+    nested = [node for function in functions for node in ast.walk(function)]
+    assert not any(isinstance(node, ast.Import | ast.ImportFrom) for node in nested)
+
+
+def test_star_imports_are_those_that_hand_names_on():
+    found = {
+        (name, path.removesuffix(".*"))
+        for name in MODULES
+        for path in imports_of(name)
+        if path.endswith(".*")
+    }
+    assert found == STAR_IMPORTS
+
+
+@pytest.mark.parametrize("name", ["layers", "layer_utils"])
+def test_backward_stands_directly_below_forward(name):
+    functions = [node.name for node in tree_of(name).body if isinstance(node, ast.FunctionDef)]
+    forwards = [function for function in functions if function.endswith("_forward")]
+    assert forwards
+    for forward in forwards:
+        below = functions[functions.index(forward) + 1]
+        assert below == forward.removesuffix("forward") + "backward"
+
+
+@pytest.mark.parametrize("name", ["layers", "layer_utils"])
+def test_every_public_function_is_handed_on(name):
+    functions = {node.name for node in tree_of(name).body if isinstance(node, ast.FunctionDef)}
+    handed_on = importlib.import_module(f"cs231n.{name}").__all__
+    assert sorted(handed_on) == sorted(function for function in functions if not function.startswith("_"))
+
+
+@every_module
+def test_every_module_public_function_and_class_is_described(name):
+    tree = tree_of(name)
+    definitions = [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    assert ast.get_docstring(tree)
+    assert [node.name for node in definitions if node.name[0] != "_" and not ast.get_docstring(node)] == []
+
+
+SIGNATURES = {
+    "layers": {
+        "affine_forward": "(x, w, b)",
+        "affine_backward": "(dout, cache, need_dx=True)",
+        "relu_forward": "(x)",
+        "relu_backward": "(dout, cache)",
+        "batchnorm_forward": "(x, gamma, beta, bn_param)",
+        "batchnorm_backward": "(dout, cache)",
+        "batchnorm_backward_alt": "(dout, cache)",
+        "layernorm_forward": "(x, gamma, beta, ln_param)",
+        "layernorm_backward": "(dout, cache)",
+        "dropout_forward": "(x, dropout_param)",
+        "dropout_backward": "(dout, cache)",
+        "svm_loss": "(x, y)",
+        "softmax_loss": "(x, y)",
+    },
+    "layer_utils": {
+        "affine_relu_forward": "(x, w, b)",
+        "affine_relu_backward": "(dout, cache, need_dx=True)",
+    },
+    "optim": dict.fromkeys(("sgd", "sgd_momentum", "rmsprop", "adam"), "(w, dw, config=None)"),
+    "classifiers.fc_net": {
+        "TwoLayerNet": "(input_dim=3072, hidden_dim=100, num_classes=10, weight_scale=0.001, reg=0.0)",
+        "TwoLayerNet.loss": "(self, X, y=None)",
+        "FullyConnectedNet": (
+            "(hidden_dims, input_dim=3072, num_classes=10, dropout=1, normalization=None, reg=0.0, "
+            "weight_scale=0.01, dtype=<class 'numpy.float32'>, seed=None, dropout_keep_ratio=None)"
+        ),
+        "FullyConnectedNet.loss": "(self, X, y=None)",
+    },
+    "gradient_check": {
+        "eval_numerical_gradient": "(f, x, verbose=True, h=1e-05)",
+        "eval_numerical_gradient_array": "(f, x, df, h=1e-05)",
+        "grad_check_sparse": "(f, x, analytic_grad, num_checks=10, h=1e-05)",
+        "rel_error": "(x, y)",
+    },
+}
+
+
+@pytest.mark.parametrize(
+    "module, name, signature",
+    [(module, name, signature) for module, names in SIGNATURES.items() for name, signature in names.items()],
+)
+def test_public_signature(module, name, signature):
+    found = importlib.import_module(f"cs231n.{module}")
+    for part in name.split("."):
+        found = getattr(found, part)
+    assert str(inspect.signature(found)) == signature

@@ -1,0 +1,158 @@
+"""Inverted dropout, alone and inside a hidden layer."""
+
+import numpy as np
+import pytest
+from conftest import (
+    DTYPES,
+    LAYER_CHECKS,
+    Layer,
+    assert_same,
+    check_arguments_are_left_alone,
+    draw,
+    draw_all,
+    every_layer_check,
+    layers,
+    seeds,
+    sizes,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cs231n.layer_utils import affine_norm_relu_dropout_backward, affine_norm_relu_dropout_forward
+from cs231n.layers import dropout_backward, dropout_forward
+
+pytestmark = pytest.mark.q3
+
+TRAIN = {"mode": "train", "p": np.float64(0.6), "seed": 3}
+DROPOUT = Layer(dropout_forward, dropout_backward, ((4, 2, 3),), TRAIN)
+
+
+def hidden_layer(normalization, norm_param):
+    """A hidden layer with dropout, as a function of its arrays."""
+
+    def forward(*arrays_and_param):
+        *arrays, param = arrays_and_param
+        gamma_beta = arrays[3:] or (None, None)
+        return affine_norm_relu_dropout_forward(
+            *arrays[:3], *gamma_beta, normalization, dict(norm_param), dropout_param=param
+        )
+
+    def backward(dout, cache):
+        return tuple(grad for grad in affine_norm_relu_dropout_backward(dout, cache) if grad is not None)
+
+    shapes = ((5, 4), (4, 3), (3,), (3,), (3,))
+    return Layer(forward, backward, shapes if normalization else shapes[:3], TRAIN)
+
+
+@every_layer_check
+@layers(
+    dropout=DROPOUT,
+    dropout_one_example=DROPOUT._replace(shapes=((1, 7),)),
+    hidden_layer=hidden_layer(None, {}),
+    hidden_layer_with_batchnorm=hidden_layer("batchnorm", {"mode": "train", "eps": 1e-3}),
+    hidden_layer_with_layernorm=hidden_layer("layernorm", {}),
+)
+def test_layer_keeps_the_rules(layer, check):
+    check(layer)
+
+
+@pytest.mark.parametrize(
+    "check", [check for check in LAYER_CHECKS if check is not check_arguments_are_left_alone]
+)
+def test_test_mode_keeps_the_rules_but_hands_x_through(check):
+    check(DROPOUT._replace(param=TRAIN | {"mode": "test"}))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@given(st.lists(sizes, min_size=1, max_size=4), st.floats(0.05, 1), seeds)
+def test_the_mask_of_a_seed_is_that_of_random_state(dtype, shape, p, seed):
+    x, dout = draw_all([shape, shape], dtype)
+    kept = np.random.RandomState(seed).rand(*shape) < p
+    out, cache = dropout_forward(x, {"mode": "train", "p": p, "seed": seed})
+    assert_same(out, np.where(kept, x / dtype(p), 0), dtype)
+    assert_same(dropout_backward(dout, cache), np.where(kept, dout / dtype(p), 0), dtype)
+
+
+@pytest.mark.parametrize("p", [0.25, 0.4, 0.7, 1])
+def test_p_is_the_share_that_is_kept_and_the_mean_stays(p):
+    x = 10 + draw((500, 500))
+    out, _ = dropout_forward(x, {"mode": "train", "p": p, "seed": 0})
+    spread = np.sqrt((1 - p) / p / x.size)  # of the mean of mask / p
+    assert abs((out != 0).mean() - p) <= 4 * p * spread
+    assert abs(out.mean() / x.mean() - 1) <= 4 * spread + 1e-12
+
+
+def test_on_paper():
+    x = np.array([1.0, 2.0, 3.0, 4.0])
+    # RandomState(0).rand(4) begins 0.55, 0.72, 0.60, 0.54: at p = 0.6 all but the second and third are kept
+    out, cache = dropout_forward(x, {"mode": "train", "p": 0.6, "seed": 0})
+    np.testing.assert_allclose(out, [1 / 0.6, 0, 0, 4 / 0.6])
+    np.testing.assert_allclose(dropout_backward(np.full(4, 3.0), cache), [5, 0, 0, 5])
+
+
+def test_p_1_keeps_everything():
+    x = draw((4, 3))
+    out, cache = dropout_forward(x, {"mode": "train", "p": 1})
+    np.testing.assert_array_equal(out, x)
+    np.testing.assert_array_equal(dropout_backward(x, cache), x)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_test_mode_returns_x(dtype):
+    x, dout = draw_all([(4, 3), (4, 3)], dtype)
+    out, cache = dropout_forward(x, TRAIN | {"mode": "test"})
+    assert_same(out, x, dtype)
+    assert_same(dropout_backward(dout, cache), dout, dtype)
+
+
+@pytest.mark.parametrize("mode", ["train", "test"])
+def test_a_seed_leaves_the_global_generator_alone(mode):
+    np.random.seed(5)
+    expected = np.random.rand(3)
+    np.random.seed(5)
+    dropout_forward(draw((4, 3)), {"mode": mode, "p": 0.5, "seed": 0})
+    np.testing.assert_array_equal(np.random.rand(3), expected)
+
+
+def test_seed_0_is_a_seed():
+    outs = [dropout_forward(np.ones(100), {"mode": "train", "p": 0.5, "seed": 0})[0] for _ in range(2)]
+    np.testing.assert_array_equal(*outs)
+
+
+@pytest.mark.parametrize("no_seed", [{}, {"seed": None}])
+def test_without_a_seed_the_global_generator_draws_the_mask(no_seed):
+    x, param = draw((40, 3)), {"mode": "train", "p": 0.5} | no_seed
+    np.random.seed(8)
+    first, second = (dropout_forward(x, param)[0] for _ in range(2))
+    assert not np.array_equal(first, second)
+    np.testing.assert_array_equal(first, dropout_forward(x, param | {"seed": 8})[0])
+
+
+def test_dropout_param_is_left_alone():
+    param = dict(TRAIN)
+    dropout_forward(draw((4, 3)), param)
+    assert param == TRAIN
+
+
+def test_hidden_layer_drops_after_relu():
+    x, w, b = draw_all([(5, 4), (4, 3), (3,)])
+    out, _ = affine_norm_relu_dropout_forward(x, w, b, dropout_param=TRAIN)
+    expected, _ = dropout_forward(np.maximum(x @ w + b, 0), TRAIN)
+    np.testing.assert_allclose(out, expected)
+
+
+@pytest.mark.parametrize(
+    "param, message",
+    [
+        ({"p": 0.5}, r"dropout_param\['mode'\] must be 'train' or 'test'; got None"),
+        ({"mode": "eval", "p": 0.5}, r"dropout_param\['mode'\] must be 'train' or 'test'; got 'eval'"),
+        ({"mode": "train", "p": 0}, r"dropout_param\['p'\], the probability to keep .* \(0, 1\]; got 0"),
+        ({"mode": "train", "p": 1.5}, r"dropout_param\['p'\].* must be in \(0, 1\]; got 1.5"),
+        ({"mode": "test", "p": -0.5}, r"dropout_param\['p'\].* must be in \(0, 1\]; got -0.5"),
+        ({"mode": "train", "p": np.nan}, r"dropout_param\['p'\].* must be in \(0, 1\]; got nan"),
+        ({"mode": "train"}, r"dropout_param\['p'\].* must be in \(0, 1\]; got None"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(param, message):
+    with pytest.raises(ValueError, match=message):
+        dropout_forward(draw((4, 3)), param)

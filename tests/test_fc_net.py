@@ -1,0 +1,436 @@
+"""The fully connected models: their losses, gradients, initial weights and settings."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from conftest import DTYPES, draw, every_second, seeds, sizes
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn import functional
+
+from cs231n import layer_utils, layers
+from cs231n.classifiers import fc_net
+from cs231n.classifiers.fc_net import FullyConnectedNet, TwoLayerNet
+from cs231n.gradient_check import eval_numerical_gradient
+
+q1, q2, q3 = pytest.mark.q1, pytest.mark.q2, pytest.mark.q3
+every_normalization = pytest.mark.parametrize(
+    "normalization",
+    [pytest.param(None, marks=q1), pytest.param("batchnorm", marks=q2), pytest.param("layernorm", marks=q2)],
+)
+
+
+def question(normalization, dropout):
+    """The mark of the question at which a net with these settings can first work."""
+    if dropout != 1:
+        return q3
+    return q2 if normalization else q1
+
+
+KINDS = list(product((None, "batchnorm", "layernorm"), (1, 0.6)))
+every_kind = pytest.mark.parametrize(
+    "normalization, dropout", [pytest.param(*kind, marks=question(*kind)) for kind in KINDS]
+)
+
+N, D, C = 4, 6, 3
+HIDDEN = (5, 4)
+
+
+def draw_batch(n=N, d=D, c=C, dtype=np.float64, seed=0):
+    return draw((n, d), dtype, seed), np.random.default_rng(seed).integers(0, c, n)
+
+
+def build(hidden_dims=HIDDEN, input_dim=D, num_classes=C, dtype=np.float64, seed=123, **settings):
+    """A net none of whose parameters is 0 or 1, and whose loss is far from log C."""
+    model = FullyConnectedNet(hidden_dims, input_dim, num_classes, dtype=dtype, seed=seed, **settings)
+    return with_random_params(model)
+
+
+def with_random_params(model):
+    for i, (name, param) in enumerate(model.params.items()):
+        model.params[name] = draw(param.shape, param.dtype, (99, i))
+    return model
+
+
+def two_layer_net(**settings):
+    return with_random_params(TwoLayerNet(D, 5, C, **settings))
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(None, marks=q1, id="two-layers"),
+        *(pytest.param(kind, marks=question(*kind), id=f"{kind[0]}-{kind[1]}") for kind in KINDS),
+    ]
+)
+def model(request):
+    """A small model of every kind, with the L2 term."""
+    if request.param is None:
+        return two_layer_net(reg=0.7)
+    normalization, dropout = request.param
+    return build(normalization=normalization, dropout=dropout, reg=0.7)
+
+
+def test_gradients_agree_with_numeric_ones(model):
+    X, y = draw_batch()
+    _, grads = model.loss(X, y)
+    assert grads.keys() == model.params.keys()
+    for name, param in model.params.items():
+        numeric = eval_numerical_gradient(lambda _: model.loss(X, y)[0], param, verbose=False)
+        np.testing.assert_allclose(grads[name], numeric, rtol=1e-6, atol=1e-7, strict=True, err_msg=name)
+
+
+def loss_in_torch(model, params, X, y):
+    """The training loss of a FullyConnectedNet, from its definition in words, in PyTorch."""
+    out, penalty = X, 0
+    for i in range(1, model.num_layers + 1):
+        penalty = penalty + params[f"W{i}"].square().sum()
+        out = out @ params[f"W{i}"] + params[f"b{i}"]
+        if i == model.num_layers:
+            break
+        scale_and_shift = params.get(f"gamma{i}"), params.get(f"beta{i}")
+        if model.normalization == "batchnorm":
+            out = functional.batch_norm(out, None, None, *scale_and_shift, training=True)
+        if model.normalization == "layernorm":
+            out = functional.layer_norm(out, out.shape[1:], *scale_and_shift)
+        out = functional.relu(out)
+        if model.dropout_param is not None:
+            seed, p = model.dropout_param["seed"], model.dropout_param["p"]
+            out = out * torch.from_numpy(np.random.RandomState(seed).rand(*out.shape) < p) / p
+    return functional.cross_entropy(out, y) + 0.5 * model.reg * penalty
+
+
+@every_kind
+@pytest.mark.parametrize("dtype", DTYPES)
+@given(st.lists(sizes, max_size=3), st.integers(3, 6), sizes, sizes, st.sampled_from([0, 0.3]), seeds)
+def test_net_agrees_with_torch(normalization, dropout, dtype, hidden_dims, n, d, c, reg, seed):
+    model = build(hidden_dims, d, c, dtype, seed, normalization=normalization, dropout=dropout, reg=reg)
+    X, y = draw_batch(n, d, c, dtype, seed)
+    loss, grads = model.loss(X, y)
+    params = {name: torch.tensor(param, requires_grad=True) for name, param in model.params.items()}
+    expected_loss = loss_in_torch(model, params, torch.from_numpy(X), torch.from_numpy(y))
+    expected_loss.backward()
+    # Nearly equal features of a small minibatch are divided by the root of eps: rounding times 300 a layer.
+    tol = 1e-2 if dtype == np.float32 else 1e-7
+    np.testing.assert_allclose(loss, expected_loss.item(), rtol=tol)
+    assert grads.keys() == params.keys()
+    for name, grad in grads.items():
+        expected = params[name].grad.numpy()
+        scale = max(np.abs(expected).max(), 1)
+        np.testing.assert_allclose(grad, expected, rtol=tol, atol=tol * scale, err_msg=name)
+
+
+@q1
+def test_two_layer_net_on_paper():
+    model = TwoLayerNet(input_dim=2, hidden_dim=2, num_classes=2, reg=0.5)
+    model.params = {
+        "W1": np.array([[1.0, -1.0], [1.0, 1.0]]),
+        "b1": np.array([0.0, -2.0]),
+        "W2": np.array([[1.0, 2.0], [5.0, 5.0]]),
+        "b2": np.array([3.0, 0.0]),
+    }
+    X, y = np.array([[1.0, 2.0]]), np.array([0])
+    # hidden: (1 + 2, -1 + 2 - 2) = (3, -1), after ReLU (3, 0); scores: (3 + 3, 6 + 0)
+    np.testing.assert_array_equal(model.loss(X), [[6, 6]])
+
+    loss, grads = model.loss(X, y)
+    # both classes have probability 1/2; the weights' squares sum to 4 + 55: 0.5 * 0.5 * 59 = 14.75
+    np.testing.assert_allclose(loss, np.log(2) + 14.75)
+    # dscores = (-1/2, 1/2), dhidden = (-1/2 + 1, -5/2 + 5/2) = (1/2, 0); 0.5 * W is the penalty's part
+    np.testing.assert_allclose(grads["W2"], [[-1.5 + 0.5, 1.5 + 1], [2.5, 2.5]])
+    np.testing.assert_allclose(grads["b2"], [-0.5, 0.5])
+    np.testing.assert_allclose(grads["W1"], [[0.5 + 0.5, -0.5], [1 + 0.5, 0.5]])
+    np.testing.assert_allclose(grads["b1"], [0.5, 0])
+
+
+@q1
+def test_two_layer_net_is_the_net_with_one_hidden_layer():
+    small, general = two_layer_net(reg=0.3), build((5,), reg=0.3)
+    assert small.params.keys() == general.params.keys()
+    general.params = small.params
+    X, y = draw_batch()
+    loss, grads = small.loss(X, y)
+    expected_loss, expected_grads = general.loss(X, y)
+    np.testing.assert_allclose(loss, expected_loss)
+    for name, grad in grads.items():
+        np.testing.assert_allclose(grad, expected_grads[name])
+
+
+def test_penalty_is_on_the_weights_only(model):
+    X, y = draw_batch()
+    model.reg = 0.0
+    loss, grads = model.loss(X, y)
+    model.reg = 0.8
+    penalized_loss, penalized_grads = model.loss(X, y)
+    weights = {name: param for name, param in model.params.items() if name.startswith("W")}
+    np.testing.assert_allclose(penalized_loss - loss, 0.4 * sum(np.sum(W**2) for W in weights.values()))
+    for name, grad in grads.items():
+        expected = 0.8 * weights[name] if name in weights else 0
+        np.testing.assert_allclose(penalized_grads[name] - grad, expected, atol=1e-12)
+
+
+@every_kind
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_everything_is_in_the_models_dtype(normalization, dropout, dtype):
+    """Also with settings and images of other types."""
+    model = FullyConnectedNet(
+        HIDDEN,
+        D,
+        C,
+        dropout=np.float64(dropout),
+        normalization=normalization,
+        reg=np.float64(0.5),
+        weight_scale=np.float64(0.1),
+        dtype=dtype,
+    )
+    for X in (draw((N, D)), draw((N, D), np.float32), np.arange(N * D, dtype=np.uint8).reshape(N, D)):
+        loss, grads = model.loss(X, np.arange(N) % C)
+        results = [model.loss(X), loss, *grads.values(), *model.params.values()]
+        results += [average for bn_param in model.bn_params for average in bn_param.values()]
+        assert {result.dtype for result in results if not isinstance(result, str)} == {np.dtype(dtype)}
+
+
+@q1
+def test_two_layer_net_is_in_float64():
+    model = TwoLayerNet(D, 5, C, weight_scale=np.float32(0.1), reg=np.float32(0.5))
+    X, y = draw_batch(dtype=np.float32)
+    loss, grads = model.loss(X, y)
+    results = [loss, model.loss(X), *grads.values(), *model.params.values()]
+    assert {result.dtype for result in results} == {np.dtype(np.float64)}
+
+
+def test_loss_leaves_its_arguments_and_the_parameters_alone(model):
+    X, y = draw_batch()
+    for array in (X, y, *model.params.values()):
+        array.flags.writeable = False
+    scores, (_, grads) = model.loss(X), model.loss(X, y)
+    for result in (scores, *grads.values()):
+        assert not any(np.shares_memory(result, array) for array in (X, *model.params.values()))
+
+
+def test_images_of_any_shape_and_layout(model):
+    X, y = draw_batch()
+    expected_loss, expected_grads = model.loss(X, y)
+    expected_scores = model.loss(X)
+    for arranged in (X.reshape(N, 3, 1, 2), np.asfortranarray(X), every_second(X)):
+        np.testing.assert_allclose(model.loss(arranged), expected_scores)
+        loss, grads = model.loss(arranged, y)
+        np.testing.assert_allclose(loss, expected_loss)
+        np.testing.assert_allclose(grads["W1"], expected_grads["W1"], atol=1e-12)
+
+
+def test_minibatch_of_one_example(model):
+    X, y = draw_batch(1)
+    assert model.loss(X).shape == (1, C)
+    loss, grads = model.loss(X, y)
+    assert np.isfinite(loss)
+    assert all(np.isfinite(grad).all() for grad in grads.values())
+
+
+@q1
+@pytest.mark.parametrize(
+    "build_model", [lambda: TwoLayerNet(D, 50, C), lambda: FullyConnectedNet([50], D, C)]
+)
+def test_small_weights_start_at_the_loss_of_guessing(build_model):
+    np.random.seed(0)
+    loss, _ = build_model().loss(*draw_batch())
+    np.testing.assert_allclose(loss, np.log(C), rtol=1e-2)
+
+
+@every_normalization
+def test_weights_are_drawn_in_order_from_the_global_generator(normalization):
+    np.random.seed(6)
+    dims = [D, *HIDDEN, C]
+    expected = {f"W{i}": 0.05 * np.random.randn(*dims[i - 1 : i + 1]) for i in (1, 2, 3)}
+    next_number = np.random.rand()
+    np.random.seed(6)
+    model = FullyConnectedNet(
+        HIDDEN, D, C, dropout=0.5, normalization=normalization, weight_scale=0.05, dtype=np.float64, seed=1
+    )
+    assert np.random.rand() == next_number
+    for name, W in expected.items():
+        np.testing.assert_array_equal(model.params[name], W)
+
+
+@q1
+def test_two_layer_net_draws_its_weights_in_order_from_the_global_generator():
+    np.random.seed(6)
+    W1, W2 = 0.05 * np.random.randn(D, 5), 0.05 * np.random.randn(5, C)
+    np.random.seed(6)
+    params = TwoLayerNet(D, 5, C, weight_scale=0.05).params
+    np.testing.assert_array_equal(params["W1"], W1)
+    np.testing.assert_array_equal(params["W2"], W2)
+
+
+@every_normalization
+def test_parameters_and_their_shapes(normalization):
+    shapes = {"W1": (D, 5), "b1": (5,), "W2": (5, 4), "b2": (4,), "W3": (4, C), "b3": (C,)}
+    if normalization:
+        shapes |= {"gamma1": (5,), "beta1": (5,), "gamma2": (4,), "beta2": (4,)}
+    params = FullyConnectedNet(HIDDEN, D, C, normalization=normalization).params
+    assert {name: param.shape for name, param in params.items()} == shapes
+    for name, param in params.items():
+        if not name.startswith("W"):
+            np.testing.assert_array_equal(param, 1 if name.startswith("gamma") else 0)
+
+
+@q1
+def test_defaults_are_for_cifar10():
+    np.random.seed(0)
+    two, many = TwoLayerNet(), FullyConnectedNet([100])
+    for model, weight_scale in ((two, 1e-3), (many, 1e-2)):
+        assert model.params["W1"].shape == (3 * 32 * 32, 100)
+        assert model.params["W2"].shape == (100, 10)
+        np.testing.assert_allclose(model.params["W1"].std(), weight_scale, rtol=0.02)
+        np.testing.assert_allclose(model.params["W2"].std(), weight_scale, rtol=0.1)
+        assert model.reg == 0
+        assert not model.params["b1"].any() and not model.params["b2"].any()
+    assert many.params["W1"].dtype == np.float32
+
+
+@q1
+def test_hidden_dims_are_left_alone_and_may_be_a_tuple_or_empty():
+    hidden_dims = [5, 4]
+    for _ in range(2):
+        assert len(FullyConnectedNet(hidden_dims, D, C).params) == 6
+    assert hidden_dims == [5, 4]
+    assert len(FullyConnectedNet((5, 4), D, C).params) == 6
+    linear = build([])
+    X, _ = draw_batch()
+    np.testing.assert_allclose(linear.loss(X), X @ linear.params["W1"] + linear.params["b1"])
+
+
+@q2
+def test_running_averages_move_in_training_only_and_are_used_in_test():
+    model, (X, y) = build(normalization="batchnorm"), draw_batch()
+    assert len(model.bn_params) == len(HIDDEN)
+    model.loss(X, y)
+    a = X @ model.params["W1"] + model.params["b1"]
+    np.testing.assert_allclose(model.bn_params[0]["running_mean"], 0.1 * a.mean(axis=0))
+    np.testing.assert_allclose(model.bn_params[0]["running_var"], 0.1 * a.var(axis=0))
+
+    averages = [dict(bn_param) for bn_param in model.bn_params]
+    scores = model.loss(X)
+    for before, after in zip(averages, model.bn_params, strict=True):
+        np.testing.assert_array_equal(before["running_mean"], after["running_mean"])
+        np.testing.assert_array_equal(before["running_var"], after["running_var"])
+    np.testing.assert_allclose(model.loss(X[:1]), scores[:1])  # an example does not see its minibatch
+
+    model.loss(X, y)  # and training goes on after a test
+    assert not np.array_equal(averages[1]["running_mean"], model.bn_params[1]["running_mean"])
+
+
+@q2
+def test_layers_of_equal_size_keep_their_own_running_averages():
+    model = build((4, 4), normalization="batchnorm")
+    model.loss(*draw_batch())
+    first, second = model.bn_params
+    assert not np.allclose(first["running_mean"], second["running_mean"])
+
+
+@q2
+def test_layernorm_has_the_same_scores_in_training_and_test():
+    model, (X, y) = build(normalization="layernorm"), draw_batch()
+    loss, _ = model.loss(X, y)
+    np.testing.assert_allclose(loss, layers.softmax_loss(model.loss(X), y)[0])
+
+
+@q3
+def test_scores_are_without_dropout():
+    dropped, whole = build(dropout=0.5), build()
+    X, y = draw_batch()
+    np.testing.assert_array_equal(dropped.loss(X), whole.loss(X))
+    loss, _ = dropped.loss(X, y)
+    assert loss != whole.loss(X, y)[0]
+    np.testing.assert_array_equal(dropped.loss(X), whole.loss(X))
+    assert dropped.loss(X, y)[0] == loss  # a test in between leaves training as it was
+
+
+@q3
+@pytest.mark.parametrize("seed", [0, 123])
+def test_a_seed_repeats_the_masks_and_leaves_the_global_generator_alone(seed):
+    X, y = draw_batch()
+    model = build((200,), dropout=0.5, seed=seed)
+    np.random.seed(5)
+    expected = np.random.rand()
+    np.random.seed(5)
+    assert model.loss(X, y)[0] == model.loss(X, y)[0]
+    assert np.random.rand() == expected
+
+
+@q3
+def test_without_a_seed_every_pass_draws_new_masks_that_np_random_seed_repeats():
+    X, y = draw_batch()
+    model = build((200,), dropout=0.5, seed=None)
+    np.random.seed(5)
+    first, second = (model.loss(X, y)[0] for _ in range(2))
+    assert first != second
+    np.random.seed(5)
+    assert model.loss(X, y)[0] == first
+
+
+@q3
+def test_dropout_is_the_probability_to_keep():
+    model = build((10_000,), dropout=0.9)
+    model.params["W1"], model.params["b1"] = np.zeros((D, 10_000)), np.ones(10_000)
+    _, grads = model.loss(*draw_batch(1))
+    kept = grads["W2"][:, 0] != 0  # every hidden unit is 1, so dW2 shows which ones were kept
+    assert abs(kept.mean() - 0.9) < 0.02
+
+
+@q3
+def test_dropout_keep_ratio_is_another_name_for_dropout():
+    X, y = draw_batch()
+    expected, _ = build(dropout=0.6).loss(X, y)
+    assert build(dropout_keep_ratio=0.6).loss(X, y)[0] == expected
+    assert build(dropout_keep_ratio=1).loss(X, y)[0] == build().loss(X, y)[0]
+
+
+@q3
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        (
+            {"dropout": 0.5, "dropout_keep_ratio": 0.5},
+            r"dropout=0.5 and dropout_keep_ratio=0.5 are two names .* give one",
+        ),
+        ({"dropout": 0}, r"dropout, the probability to keep a unit, must be in \(0, 1\]; got 0"),
+        ({"dropout": 1.5}, r"dropout, .* must be in \(0, 1\]; got 1.5"),
+        ({"dropout_keep_ratio": 0}, r"dropout_keep_ratio must be in \(0, 1\]; got 0"),
+        ({"dropout_keep_ratio": -1}, r"dropout_keep_ratio must be in \(0, 1\]; got -1"),
+    ],
+)
+def test_dropout_that_is_no_probability_is_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        FullyConnectedNet(HIDDEN, D, C, **settings)
+
+
+@q2
+@pytest.mark.parametrize("normalization", ["batch_norm", "BatchNorm", "", True])
+def test_unknown_normalization_is_refused_at_once(normalization):
+    with pytest.raises(
+        ValueError, match=rf"None or one of \['batchnorm', 'layernorm'\]; got {normalization!r}"
+    ):
+        FullyConnectedNet(HIDDEN, D, C, normalization=normalization)
+
+
+def test_input_that_does_not_fit_is_refused(model):
+    X, y = draw_batch()
+    with pytest.raises(ValueError, match=rf"x must have shape .* = {D}.*got \({N}, {D - 1}\)"):
+        model.loss(X[:, 1:], y)
+    with pytest.raises(ValueError, match="y must hold labels from 0 to 2; got labels from 3 to 3"):
+        model.loss(X, np.full(N, C))
+    with pytest.raises(ValueError, match=rf"y must have shape \({N},\)"):
+        model.loss(X, y[1:])
+
+
+@q1
+def test_star_import_hands_on_every_layer_and_sandwich():
+    names = {}
+    exec("from cs231n.classifiers.fc_net import *", names)
+    for module in (layers, layer_utils):
+        for name in module.__all__:
+            assert names[name] is getattr(module, name)
+    assert names["TwoLayerNet"] is TwoLayerNet and names["FullyConnectedNet"] is FullyConnectedNet
+    assert set(fc_net.__all__) == names.keys() - {"__builtins__"}

@@ -1,0 +1,284 @@
+"""The update rules: SGD, momentum, RMSProp and Adam."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import DTYPES, assert_same, draw, draw_all, every_second, reversed_twice, seeds, sizes
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cs231n import optim
+from cs231n.optim import BLOCK, adam, rmsprop, sgd, sgd_momentum
+
+pytestmark = pytest.mark.q1
+
+RULES = (sgd, sgd_momentum, rmsprop, adam)
+STATE = {sgd: (), sgd_momentum: ("velocity",), rmsprop: ("cache",), adam: ("m", "v")}
+# Settings unlike the defaults; NumPy's float64 must not raise float32 arrays to float64.
+SETTINGS = {
+    sgd: {"learning_rate": np.float64(0.03)},
+    sgd_momentum: {"learning_rate": np.float64(0.03), "momentum": np.float64(0.7)},
+    rmsprop: {"learning_rate": np.float64(0.03), "decay_rate": np.float64(0.8), "epsilon": np.float64(0.02)},
+    adam: {
+        "learning_rate": np.float64(0.03),
+        "beta1": np.float64(0.7),
+        "beta2": np.float64(0.8),
+        "epsilon": np.float64(0.02),
+    },
+}
+
+every_rule = pytest.mark.parametrize("rule", RULES)
+every_dtype = pytest.mark.parametrize("dtype", DTYPES)
+
+
+def plain_sgd(w, gradients, learning_rate=1e-2):
+    for dw in gradients:
+        w = w - learning_rate * dw
+    return w
+
+
+def plain_sgd_momentum(w, gradients, learning_rate=1e-2, momentum=0.9):
+    v = 0
+    for dw in gradients:
+        v = momentum * v - learning_rate * dw
+        w = w + v
+    return w
+
+
+def plain_rmsprop(w, gradients, learning_rate=1e-2, decay_rate=0.99, epsilon=1e-8):
+    cache = 0
+    for dw in gradients:
+        cache = decay_rate * cache + (1 - decay_rate) * dw**2
+        w = w - learning_rate * dw / (np.sqrt(cache) + epsilon)
+    return w
+
+
+def plain_adam(w, gradients, learning_rate=1e-3, beta1=0.9, beta2=0.999, epsilon=1e-8):
+    m = v = 0
+    for t, dw in enumerate(gradients, start=1):
+        m = beta1 * m + (1 - beta1) * dw
+        v = beta2 * v + (1 - beta2) * dw**2
+        m_hat, v_hat = m / (1 - beta1**t), v / (1 - beta2**t)
+        w = w - learning_rate * m_hat / (np.sqrt(v_hat) + epsilon)
+    return w
+
+
+PLAIN = {sgd: plain_sgd, sgd_momentum: plain_sgd_momentum, rmsprop: plain_rmsprop, adam: plain_adam}
+
+
+def run(rule, w, gradients, settings):
+    """w after a step with each gradient, handing the configuration on; w itself is left alone."""
+    w, config = w.copy(order="K"), dict(settings)
+    for dw in gradients:
+        w, config = rule(w, dw, config)
+    return w, config
+
+
+@every_dtype
+@every_rule
+@pytest.mark.parametrize("given_settings", [True, False], ids=["settings", "defaults"])
+@pytest.mark.parametrize(
+    "shape", [(), (7,), (1, 3, 2), (BLOCK,), (BLOCK + 1,), (5, BLOCK // 2)], ids=lambda shape: f"shape{shape}"
+)
+def test_rule_agrees_with_its_formula(rule, dtype, given_settings, shape):
+    w, *gradients = draw_all([shape] * 4, dtype)
+    settings = SETTINGS[rule] if given_settings else {}
+    w, gradients = np.asarray(w), [np.asarray(dw) for dw in gradients]
+    next_w, _ = run(rule, w, gradients, settings)
+    assert_same(next_w, PLAIN[rule](w, gradients, **settings), dtype)
+
+
+@every_rule
+@given(st.lists(sizes, min_size=1, max_size=3), st.integers(1, 5), seeds)
+def test_blocks_of_any_size_agree_with_one(rule, shape, block, seed):
+    w, *gradients = draw_all([shape] * 4, seed=seed)
+    expected, _ = run(rule, w, gradients, SETTINGS[rule])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(optim, "BLOCK", block)
+        actual, _ = run(rule, w, gradients, SETTINGS[rule])
+    np.testing.assert_allclose(actual, expected, rtol=1e-12)
+
+
+def optimizer_in_torch(rule, parameter, s):
+    if rule is sgd:
+        return torch.optim.SGD([parameter], lr=s["learning_rate"])
+    if rule is sgd_momentum:  # torch keeps -v / lr, which is the same while the learning rate stays
+        return torch.optim.SGD([parameter], lr=s["learning_rate"], momentum=s["momentum"])
+    if rule is rmsprop:
+        return torch.optim.RMSprop(
+            [parameter], lr=s["learning_rate"], alpha=s["decay_rate"], eps=s["epsilon"]
+        )
+    betas = s["beta1"], s["beta2"]
+    return torch.optim.Adam([parameter], lr=s["learning_rate"], betas=betas, eps=s["epsilon"])
+
+
+@every_dtype
+@every_rule
+@pytest.mark.parametrize("shape", [(4, 3), (3, BLOCK // 2)], ids=["small", "blocks"])
+def test_rule_agrees_with_torch(rule, dtype, shape):
+    w, *gradients = draw_all([shape] * 6, dtype)
+    settings = {name: float(value) for name, value in SETTINGS[rule].items()}
+    parameter = torch.tensor(w, requires_grad=True)
+    optimizer = optimizer_in_torch(rule, parameter, settings)
+    for dw in gradients:
+        parameter.grad = torch.tensor(dw)
+        optimizer.step()
+    assert_same(run(rule, w, gradients, settings)[0], parameter.detach().numpy(), dtype)
+
+
+def step_on_paper(rule, dw, **config):
+    w, config = rule(np.array([1.0]), np.array([dw]), config)
+    return w[0], config
+
+
+def test_sgd_on_paper():
+    assert step_on_paper(sgd, 4.0, learning_rate=0.5)[0] == -1  # 1 - 0.5 * 4
+
+
+def test_momentum_on_paper():
+    w, config = step_on_paper(sgd_momentum, 4.0, learning_rate=0.5, momentum=0.25, velocity=np.array([8.0]))
+    assert config["velocity"] == [0]  # 0.25 * 8 - 0.5 * 4
+    assert w == 1
+    assert sgd_momentum(np.array([1.0]), np.array([4.0]), config)[0] == [-1]  # v = 0 - 2
+
+
+def test_rmsprop_on_paper():
+    settings = {"learning_rate": 0.5, "decay_rate": 0.75, "epsilon": 1}
+    w, config = step_on_paper(rmsprop, 4.0, **settings, cache=np.array([0.0]))
+    assert config["cache"] == [4]  # 0.75 * 0 + 0.25 * 16
+    np.testing.assert_allclose(w, 1 / 3)  # 1 - 0.5 * 4 / (2 + 1): epsilon is outside the root
+
+
+def test_adam_on_paper():
+    settings = {"learning_rate": 0.5, "beta1": 0.75, "beta2": 0.75, "epsilon": 1}
+    w, config = step_on_paper(adam, 4.0, **settings)
+    assert (config["m"], config["v"], config["t"]) == ([1], [4], 1)  # a quarter of 4 and of 16
+    np.testing.assert_allclose(w, 0.6)  # corrected m / 0.25 = 4, root of v / 0.25 = 4: 1 - 0.5 * 4 / (4 + 1)
+
+
+def test_adams_first_step_has_the_length_of_the_learning_rate():
+    dw = np.array([1e-3, -5.0, 1e4])
+    np.testing.assert_allclose(adam(np.zeros(3), dw)[0], -1e-3 * np.sign(dw), rtol=1e-4)
+
+
+def test_adam_goes_on_from_the_step_number_it_is_given():
+    w, dw = draw_all([(4, 3), (4, 3)])
+    expected, config = run(adam, w, [dw] * 3, SETTINGS[adam])
+    halfway, config = run(adam, w, [dw] * 2, SETTINGS[adam])
+    assert config["t"] == 2
+    restored = {name: np.copy(value) if name in ("m", "v") else value for name, value in config.items()}
+    np.testing.assert_array_equal(adam(halfway, dw, restored)[0], expected)
+
+
+@every_dtype
+@every_rule
+def test_everything_keeps_the_dtype_of_w(rule, dtype):
+    for other in DTYPES:
+        w, config = run(rule, draw((4, 3), dtype), [draw((4, 3), other)] * 2, SETTINGS[rule])
+        assert {array.dtype for array in (w, *(config[name] for name in STATE[rule]))} == {np.dtype(dtype)}
+
+
+@every_rule
+def test_gradient_is_left_alone(rule):
+    w, dw = draw_all([(4, 3), (4, 3)])
+    dw.flags.writeable = False
+    next_w, config = rule(w, dw)
+    assert not any(np.shares_memory(array, dw) for array in (next_w, *(config[name] for name in STATE[rule])))
+
+
+@every_rule
+def test_configuration_is_filled_in_and_not_shared_between_calls(rule):
+    first, second = (rule(w, w.copy())[1] for w in draw_all([(4, 3), (2, 5)]))
+    assert first is not second
+    assert first.keys() == SETTINGS[rule].keys() | set(STATE[rule]) | ({"t"} if rule is adam else set())
+    for name in STATE[rule]:
+        assert first[name].shape == (4, 3) and second[name].shape == (2, 5)
+        assert not np.shares_memory(first[name], second[name])
+
+
+@every_rule
+@pytest.mark.parametrize("arrange", [np.asfortranarray, np.transpose, every_second, reversed_twice])
+@pytest.mark.parametrize("shape", [(4, 3), (3, BLOCK // 2)], ids=["small", "blocks"])
+def test_any_memory_layout_of_w(rule, arrange, shape):
+    w, *gradients = draw_all([shape] * 3)
+    expected, _ = run(
+        rule, arrange(w).copy(order="C"), [arrange(dw).copy() for dw in gradients], SETTINGS[rule]
+    )
+    arranged, config = arrange(w), dict(SETTINGS[rule])
+    for dw in gradients:
+        arranged, config = rule(arranged, np.ascontiguousarray(arrange(dw)), config)
+    np.testing.assert_allclose(arranged, expected, rtol=1e-12)
+
+
+@every_rule
+@pytest.mark.parametrize("arrange", [np.asfortranarray, every_second, reversed_twice])
+def test_any_memory_layout_of_the_gradient(rule, arrange):
+    w, dw = draw_all([(3, BLOCK // 2)] * 2)
+    expected, _ = run(rule, w, [dw], SETTINGS[rule])
+    np.testing.assert_array_equal(run(rule, w, [arrange(dw)], SETTINGS[rule])[0], expected)
+
+
+@every_rule
+def test_updating_a_slice_leaves_its_neighbours_alone(rule):
+    whole = draw((6, 4))
+    before = whole.copy()
+    next_slice, _ = rule(whole[:, ::2], draw((6, 2)))
+    np.testing.assert_array_equal(whole[:, 1::2], before[:, 1::2])
+    assert not np.array_equal(next_slice, before[:, ::2])
+
+
+@every_rule
+@pytest.mark.parametrize(
+    "w, dw, message",
+    [
+        (np.ones(3, int), np.ones(3), "w must be an array of floats; got int64"),
+        ([1.0, 2.0], np.ones(2), "w must be an array of floats; got list"),
+        (np.ones((3, 2)), np.ones(2), r"dw must have shape \(3, 2\) \(that of w\); got \(2,\)"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(rule, w, dw, message):
+    with pytest.raises(ValueError, match=message):
+        rule(w, dw)
+
+
+@every_rule
+@pytest.mark.parametrize("learning_rate", [-0.1, np.nan])
+def test_learning_rates_that_do_not_fit_are_refused(rule, learning_rate):
+    with pytest.raises(ValueError, match=f"learning_rate must be in .*; got {learning_rate}"):
+        rule(np.ones(3), np.ones(3), {"learning_rate": learning_rate})
+
+
+@pytest.mark.parametrize(
+    "rule, config, message",
+    [
+        (sgd, {"momentum": 0.9}, "config has the unknown entry 'momentum'; known are learning_rate$"),
+        (sgd_momentum, {"lr": 0.1}, "unknown entry 'lr'; known are learning_rate, momentum, velocity"),
+        (
+            rmsprop,
+            {"beta1": 0.9},
+            "unknown entry 'beta1'; known are learning_rate, decay_rate, epsilon, cache",
+        ),
+        (adam, {"velocity": None}, "unknown entry 'velocity'; known are .*beta1, beta2, epsilon, t, m, v"),
+        (sgd_momentum, {"momentum": 1.5}, r"momentum must be in \[0, 1\]; got 1.5"),
+        (rmsprop, {"decay_rate": -0.5}, r"decay_rate must be in \[0, 1\]; got -0.5"),
+        (rmsprop, {"epsilon": -1e-8}, r"epsilon must be in .*; got -1e-08"),
+        (adam, {"beta1": 1}, r"beta1 must be in \[0, 1\); got 1"),
+        (adam, {"beta2": 1.0}, r"beta2 must be in \[0, 1\); got 1.0"),
+        (adam, {"epsilon": -1}, r"epsilon must be in .*; got -1"),
+        (sgd_momentum, {"velocity": np.zeros(4)}, r"config\['velocity'\] must have shape \(3,\)"),
+        (rmsprop, {"cache": np.zeros((3, 1))}, r"config\['cache'\] must have shape \(3,\)"),
+        (adam, {"m": np.zeros(4)}, r"config\['m'\] must have shape \(3,\)"),
+        (adam, {"v": np.zeros(4)}, r"config\['v'\] must have shape \(3,\)"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(rule, config, message):
+    with pytest.raises(ValueError, match=message):
+        rule(np.ones(3), np.ones(3), config)
+
+
+def test_a_refused_step_leaves_w_and_the_step_number_alone():
+    w, config = np.ones(3), {"t": 4}
+    with pytest.raises(ValueError, match="dw must have shape"):
+        adam(w, np.ones(4), config)
+    np.testing.assert_array_equal(w, np.ones(3))
+    assert config["t"] == 4
