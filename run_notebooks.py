@@ -5,14 +5,18 @@
     python run_notebooks.py --output .                  # keep the outputs in the notebooks themselves
 
 Executed copies and a table of results, summary.md, are written to the output folder. A notebook that fails
-does not keep the next from running; the exit status is 1 if any failed.
+does not keep the next from running; the exit status is 1 if any failed. Ctrl-C stops the notebook that is
+running and leaves out the rest; the exit status is 130.
 """
 
 import argparse
+import asyncio
 import os
+import signal
 import sys
 import tempfile
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,13 +29,14 @@ NOTEBOOKS = ("FullyConnectedNets.ipynb", "BatchNormalization.ipynb", "Dropout.ip
 
 @dataclass
 class Result:
-    """How one notebook went: `error` is empty if it ran to the end."""
+    """How one notebook went: `error` is empty if it ran to the end, `stopped` tells that Ctrl-C ended it."""
 
     name: str
     error: str
     seconds: float
     cells: int
     checks: int
+    stopped: bool = False
 
     def row(self):
         outcome = "failed" if self.error else "passed"
@@ -59,29 +64,72 @@ class Progress:
 def run_notebook(path, output_folder, timeout):
     """Execute one notebook, write its executed copy into `output_folder` and return its Result.
 
-    A cell that runs longer than `timeout` seconds is stopped and counts as a failure.
+    A cell that runs longer than `timeout` seconds is stopped and counts as a failure. Ctrl-C stops the
+    notebook too, and then no copy is written.
     """
-    path = Path(path)
-    started = time.monotonic()
-    error, notebook, progress = "", None, None
+    path, started = Path(path), time.monotonic()
+    notebook, progress, error, stopped = None, None, "", False
     try:
-        notebook = nbformat.read(path, as_version=4)
+        notebook = _read(path)
         progress = Progress(path.stem, notebook)
-        _client(notebook, path.parent, timeout, progress).execute()
-    except CellExecutionError as failure:
-        error = f"cell {progress.current}: {failure.ename}: {failure.evalue}"
-    except CellTimeoutError:
-        error = f"cell {progress.current}: stopped after {timeout} seconds"
-    except DeadKernelError:
-        error = f"cell {progress.current}: the kernel died (out of memory?)"
-    except (OSError, ValueError) as failure:  # a missing or malformed file
-        error = f"cannot be read: {failure}"
-    if notebook is not None:
-        _write(notebook, Path(output_folder) / path.name)
+        _execute(_client(notebook, path.parent, timeout, progress))
+    except KeyboardInterrupt:
+        error, stopped = "stopped by Ctrl-C", True
+    except Exception as failure:  # whatever happens to one notebook, the next still runs
+        error = _explain(failure, timeout)
     if error:
+        error = f"cell {progress.current}: {error}" if progress else f"cannot be read: {error}"
         print(f"\nFAILED  {path.name}, {error}\n", flush=True)
+    if notebook and not stopped:
+        _write(notebook, Path(output_folder) / path.name)
     cells = progress.current if progress else 0
-    return Result(path.stem, error, time.monotonic() - started, cells, _count_passes(notebook))
+    seconds = time.monotonic() - started
+    return Result(path.stem, error, seconds, cells, _count_passes(notebook), stopped)
+
+
+def _read(path):
+    """The notebook without what an earlier run left in it, which might pass for results of this one."""
+    notebook = nbformat.read(path, as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    return notebook
+
+
+def _execute(client):
+    """Run a notebook in a thread of its own, so that Ctrl-C stops it in good order.
+
+    In the main thread nbclient answers the signal itself: it kills the kernel and then stumbles over its
+    absence. In another thread it leaves signals alone, and the main thread has the task cancelled.
+    """
+    running = Future()
+
+    async def run():
+        running.set_result((asyncio.get_running_loop(), asyncio.current_task()))
+        try:
+            await client.async_execute()
+        finally:
+            if client.km and client.km.has_kernel:  # cancelled while the kernel was starting
+                await client.km.shutdown_kernel(now=True)
+
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        done = thread.submit(asyncio.run, run())
+        try:
+            done.result()
+        except KeyboardInterrupt:
+            loop, task = running.result()
+            loop.call_soon_threadsafe(task.cancel)
+            raise
+
+
+def _explain(failure, timeout):
+    if isinstance(failure, CellExecutionError):
+        return f"{failure.ename}: {failure.evalue}"
+    if isinstance(failure, CellTimeoutError):
+        return f"stopped after {timeout} seconds"
+    if isinstance(failure, DeadKernelError):
+        return "the kernel died (out of memory?)"
+    return f"{type(failure).__name__}: {failure}"
 
 
 def _client(notebook, folder, timeout, progress):
@@ -102,10 +150,14 @@ def _write(notebook, path):
     """Write a notebook in one step, so that a run that is stopped never leaves half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, suffix=".ipynb")
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        nbformat.write(notebook, file)
-    os.chmod(temporary, 0o644)
-    os.replace(temporary, path)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            nbformat.write(notebook, file)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
 
 
 def _code_cell_indices(notebook):
@@ -119,9 +171,8 @@ def _first_words(cell, width=60):
 
 def _count_passes(notebook):
     """How many lines the notebook's checks printed that begin with PASS."""
-    if notebook is None:
-        return 0
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    cells = notebook.cells if notebook else []
+    outputs = [output for cell in cells for output in cell.get("outputs", ())]
     texts = [output.text for output in outputs if output.output_type == "stream"]
     return sum(line.startswith("PASS") for text in texts for line in text.splitlines())
 
@@ -143,13 +194,16 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     Path(options.output).mkdir(parents=True, exist_ok=True)
     results = []
-    try:
-        for notebook in options.notebooks:
-            results.append(run_notebook(notebook, options.output, options.timeout))
-    finally:
-        write_summary(results, options.output)
+    for notebook in options.notebooks:
+        results.append(run_notebook(notebook, options.output, options.timeout))
+        if results[-1].stopped:
+            break
+    write_summary(results, options.output)
+    if results[-1].stopped:
+        return 130
     return int(any(result.error for result in results))
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what ends a job in CI counts as Ctrl-C
     sys.exit(main())

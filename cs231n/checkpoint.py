@@ -1,8 +1,8 @@
 """Checkpoints: a nested dictionary of arrays, numbers and strings to one .npz file and back.
 
-A file holds plain arrays only and is read without pickle, so a checkpoint from a stranger can be wrong but
-cannot run code. It is written beside its final place and renamed, so that a crash or a full disk leaves the
-previous checkpoint as it was.
+A file holds plain arrays only, written and read without pickle, so a checkpoint from a stranger can be
+wrong but cannot run code. It is written beside its final place and renamed, so that a crash or a full disk
+leaves the previous checkpoint as it was.
 """
 
 import os
@@ -14,13 +14,17 @@ import numpy as np
 
 
 def save(path, tree):
-    """Write a nested dictionary (str keys without "/") of arrays, numbers and strings to `path`."""
+    """Write a nested dictionary (str keys without "/") of arrays, numbers and strings to `path`.
+
+    Raises ValueError, and writes nothing, for any other content.
+    """
     path = Path(path)
+    arrays = dict(_flatten(tree))
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:
-            np.savez(file, **dict(_flatten(tree)))
+            _write(file, arrays)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -30,25 +34,39 @@ def save(path, tree):
 
 
 def load(path):
-    """The nested dictionary that `save` wrote; numbers and strings come back as Python's own.
+    """The nested dictionary that `save` wrote; numbers, strings and 0-d arrays come back as Python's own.
 
     Raises FileNotFoundError, or ValueError where the file is damaged or is not a checkpoint.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
             return _unflatten({name: file[name] for name in file.files})
-    except (ValueError, EOFError, AttributeError, zipfile.BadZipFile, OSError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # a damaged zip archive raises nearly anything
         raise ValueError(f"{path} is not a checkpoint or is damaged: {error}") from error
+
+
+def _write(file, arrays):
+    """What np.savez writes, but for any names, and never a pickle."""
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
 
 
 def _flatten(tree, prefix=""):
     for key, value in tree.items():
+        if not isinstance(key, str) or not key or "/" in key:
+            raise ValueError(f'keys must be non-empty strings without "/"; got {key!r}')
+        name = f"{prefix}{key}"
         if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{key}/")
-        else:
-            yield f"{prefix}{key}", np.asarray(value)
+            yield from _flatten(value, f"{name}/") if value else [(f"{name}/", np.empty(0))]
+            continue
+        array = np.asarray(value)
+        if array.dtype.hasobject:
+            raise ValueError(f"{name} must be an array, a number or a string; got {value!r}")
+        yield name, array
 
 
 def _unflatten(arrays):
@@ -58,5 +76,6 @@ def _unflatten(arrays):
         branch = tree
         for folder in folders:
             branch = branch.setdefault(folder, {})
-        branch[leaf] = array if array.ndim else array.item()
+        if leaf:  # there is none in an empty dictionary
+            branch[leaf] = array if array.ndim else array.item()
     return tree

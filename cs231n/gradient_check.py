@@ -63,8 +63,8 @@ def grad_check_sparse(f, x, analytic_grad, num_checks=10, h=1e-5):
     return max(errors)
 
 
-def rel_error(x, y):
-    """Largest relative error between two arrays of one shape: max |x - y| / max(1e-8, |x| + |y|).
+def rel_error(x, y, floor=1e-8):
+    """Largest relative error between two arrays of one shape: max |x - y| / max(floor, |x| + |y|).
 
     0 means equal and 1 a wrong sign or a zero where none should be; a NaN or an infinity anywhere
     makes it inf, so that it passes no threshold. Shapes that differ raise ValueError: broadcasting
@@ -78,7 +78,7 @@ def rel_error(x, y):
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         return np.inf
     x, y = x.astype(np.float64), y.astype(np.float64)
-    return float(np.max(np.abs(x - y) / np.maximum(1e-8, np.abs(x) + np.abs(y))))
+    return float(np.max(np.abs(x - y) / np.maximum(floor, np.abs(x) + np.abs(y))))
 
 
 def _check_point(x, h):

@@ -118,8 +118,9 @@ def plot_comparison(solvers, title=""):
 
 def plot_curves(axis, x, curves, **labels):
     """Plot curves {label: values} against x into an axis; `labels` as `Axes.set` takes them."""
+    marker = "." if len(x) <= 40 else ""  # a marker per point, where points can be told apart
     for label, values in curves.items():
-        axis.plot(x, values, marker=".", label=label)
+        axis.plot(x, values, marker=marker, label=label)
     axis.set(**labels)
     axis.legend()
 
@@ -131,26 +132,27 @@ def draw_graph(nodes, edges, title="", width=11, height=3):
     - edges: a list of (from name, to name, gradient), with the writing of the gradient that flows back
     """
     with figure(width=width, height=height) as (axis,):
+        box = {"boxstyle": "round,pad=0.5", "facecolor": "#E8F1F8", "edgecolor": COLORS[0]}
+        centered = {"ha": "center", "va": "center"}
+        patches = {
+            name: axis.text(x, y, text, bbox=box, **centered).get_bbox_patch()
+            for name, (x, y, text) in nodes.items()
+        }
         for start, end, gradient in edges:
             (x0, y0, _), (x1, y1, _) = nodes[start], nodes[end]
-            arrow = {"arrowstyle": "-|>", "color": INK, "shrinkA": 22, "shrinkB": 22}
+            arrow = {"arrowstyle": "-|>", "color": INK, "patchA": patches[start], "patchB": patches[end]}
             axis.annotate("", (x1, y1), (x0, y0), arrowprops=arrow)
-            middle = (x0 + x1) / 2, (y0 + y1) / 2
-            axis.annotate(
-                gradient, middle, (0, -13), textcoords="offset points", color=COLORS[1], ha="center"
-            )
-        for x, y, text in nodes.values():
-            box = {"boxstyle": "round,pad=0.5", "facecolor": "#E8F1F8", "edgecolor": COLORS[0]}
-            axis.text(x, y, text, ha="center", va="center", bbox=box)
-        axis.set_title(title)
+            label = {"facecolor": "#FFFFFF", "edgecolor": "none", "pad": 1.5}
+            axis.text((x0 + x1) / 2, (y0 + y1) / 2, gradient, color=COLORS[1], bbox=label, **centered)
+        xs, ys, _ = zip(*nodes.values(), strict=True)
+        axis.set(title=title, xlim=(min(xs) - 0.5, max(xs) + 0.5), ylim=(min(ys) - 0.5, max(ys) + 0.5))
         axis.axis("off")
-        axis.margins(0.1, 0.3)
 
 
 def _plot_loss(axis, losses):
     """The loss of every iteration, pale, and its running mean, which is what the eye should follow."""
     axis.plot(losses, color=COLORS[4], linewidth=0.6, alpha=0.6, label="every minibatch")
-    axis.plot(_smoothed(losses), color=COLORS[0], label="running mean")
+    axis.plot(_smoothed(losses), color=COLORS[0], linestyle="-", label="running mean")
     axis.legend()
 
 

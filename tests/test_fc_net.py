@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from conftest import DTYPES, draw, every_second, seeds, sizes
+from conftest import DTYPES, assert_near_numeric, draw, every_second, seeds, sizes
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
@@ -78,7 +78,7 @@ def test_gradients_agree_with_numeric_ones(model):
     assert grads.keys() == model.params.keys()
     for name, param in model.params.items():
         numeric = eval_numerical_gradient(lambda _: model.loss(X, y)[0], param, verbose=False)
-        np.testing.assert_allclose(grads[name], numeric, rtol=1e-6, atol=1e-7, strict=True, err_msg=name)
+        assert_near_numeric(grads[name], numeric)
 
 
 def loss_in_torch(model, params, X, y):

@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
-from conftest import DTYPES, draw, draw_all, every_second
+from conftest import DTYPES, assert_near_numeric, draw, draw_all, every_second
+from tqdm import tqdm
 
+from cs231n import gradient_check
 from cs231n.checks import check_at_least, check_close, check_gradients, diagnose
+from cs231n.classifiers.fc_net import FullyConnectedNet
 from cs231n.gradient_check import (
     eval_numerical_gradient,
     eval_numerical_gradient_array,
@@ -38,7 +41,7 @@ every_function = pytest.mark.parametrize("check", [numeric_gradient, numeric_gra
 @pytest.mark.parametrize("shape", [(), (1,), (3, 2), (2, 1, 3)])
 def test_gradient_of_a_scalar_function(shape):
     x = np.asarray(draw(shape))
-    np.testing.assert_allclose(numeric_gradient(sum_of_cubes, x), 3 * x**2, rtol=1e-7, atol=1e-9, strict=True)
+    assert_near_numeric(numeric_gradient(sum_of_cubes, x), np.asarray(3 * x**2))
 
 
 def test_gradient_of_an_array_function_is_weighted_by_the_upstream_gradient():
@@ -64,7 +67,7 @@ def sum_of_squares(x):
 
 @every_function
 def test_x_is_put_back_bit_for_bit(check):
-    x = draw((3, 2))
+    x = 1e-9 * draw((3, 2))  # so small that x - h + h would not be x
     before = x.copy()
     check(sum_of_cubes, x)
     np.testing.assert_array_equal(x, before)
@@ -113,6 +116,13 @@ def test_numeric_gradient_says_nothing_when_it_is_quick(capsys):
     assert capsys.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("verbose", [True, False])
+def test_progress_is_shown_on_request_only(verbose, capsys, monkeypatch):
+    monkeypatch.setattr(gradient_check, "tqdm", lambda *args, **kwargs: tqdm(*args, **kwargs | {"delay": 0}))
+    eval_numerical_gradient(sum_of_cubes, draw((3, 2)), verbose)
+    assert ("numeric gradient" in capsys.readouterr().err) == verbose
+
+
 @every_function
 @pytest.mark.parametrize(
     "x, message",
@@ -143,10 +153,11 @@ def test_sparse_check_passes_the_right_gradient(capsys):
 
 
 def test_sparse_check_returns_the_largest_error():
-    np.random.seed(0)
     x = np.array([1.0, 2.0])
     wrong = 3 * x**2 * [1, -1]  # right in the first coordinate, of the wrong sign in the second
-    assert grad_check_sparse(sum_of_cubes, x, wrong, num_checks=20) == pytest.approx(1)
+    for seed in range(6):  # also where the last coordinate, or the first, is the right one
+        np.random.seed(seed)
+        assert grad_check_sparse(sum_of_cubes, x, wrong, num_checks=20) == pytest.approx(1)
 
 
 def test_sparse_check_draws_its_coordinates_from_the_global_generator(capsys):
@@ -187,6 +198,11 @@ def test_rel_error_on_paper(x, y, expected):
     assert rel_error(np.array(y), np.array(x)) == pytest.approx(expected)
 
 
+def test_rel_error_compares_what_is_below_the_floor_as_if_it_had_that_size():
+    x, y = np.array([3e-5, 8.0]), np.array([1e-5, 8.0])
+    assert rel_error(x, y, floor=1e-3) == pytest.approx(0.02)  # 2e-5 / 1e-3
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_rel_error_is_a_python_float(dtype):
     assert type(rel_error(np.ones(3, dtype), np.ones(3, dtype))) is float
@@ -225,6 +241,17 @@ def test_check_close_includes_its_bound():
     check_close("x", 3.0, 1.0, 0.5)  # an error of 0.5
     with pytest.raises(AssertionError, match=r"FAIL  x: relative error 5.0e-01, at most 4e-01"):
         check_close("x", 3.0, 1.0, 0.4)
+
+
+def test_check_close_neither_fails_nor_blames_what_is_below_the_floor():
+    noise, opposite = np.array([1e-9, 2.0]), np.array([-1e-9, 2.0])
+    check_close("db", noise, opposite, 1e-5, floor=1e-3)
+    with pytest.raises(AssertionError, match=r"FAIL  db: relative error 2.0e-01"):
+        check_close("db", noise, opposite, 1e-5)
+    with pytest.raises(
+        AssertionError, match=r"1 of 2 entries differ; the worst is entry \(1,\): got 2, expected 1"
+    ):
+        check_close("db", noise, np.array([-1e-9, 1.0]), 1e-5, floor=1e-3)
 
 
 @pytest.mark.parametrize("shape", [(4, 3), (3, 3), (5,), (2, 3, 4)])
@@ -342,6 +369,14 @@ def test_check_gradients_passes_every_parameter(capsys):
     assert [line.split(":")[0] for line in lines] == ["PASS  dW", "PASS  db", "PASS  dc"]
     for name, param in model.params.items():
         np.testing.assert_array_equal(param, before[name])
+
+
+def test_check_gradients_takes_a_gradient_of_zero_as_the_noise_it_is_compared_with():
+    """The bias before batch normalization has no effect: its numeric gradient is nothing but rounding."""
+    np.random.seed(0)
+    settings = {"input_dim": 6, "num_classes": 3, "normalization": "batchnorm", "weight_scale": 0.5, "reg": 1}
+    model = FullyConnectedNet([5], dtype=np.float64, **settings)
+    check_gradients(model, draw((20, 6)), np.arange(20) % 3, tol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["W", "b", "c"])

@@ -290,6 +290,15 @@ def test_hidden_layer_without_normalization_has_no_gradients_for_gamma_and_beta(
     assert dgamma is None and dbeta is None
 
 
+def test_hidden_layer_can_leave_out_dx():
+    x, w, b, gamma, beta, dout = draw_all([(5, 4), (4, 3), (3,), (3,), (3,), (5, 3)])
+    _, cache = affine_norm_relu_dropout_forward(x, w, b, gamma, beta, "batchnorm", {"mode": "train"})
+    dx, *grads = affine_norm_relu_dropout_backward(dout, cache, need_dx=False)
+    assert dx is None
+    for grad, expected in zip(grads, affine_norm_relu_dropout_backward(dout, cache)[1:], strict=True):
+        np.testing.assert_array_equal(grad, expected)
+
+
 def test_hidden_layer_refuses_an_unknown_normalization():
     x, w, b, gamma, beta = draw_all([(5, 4), (4, 3), (3,), (3,), (3,)])
     with pytest.raises(ValueError, match=r"normalization must be .*got 'batchnrom'"):

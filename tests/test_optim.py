@@ -218,6 +218,14 @@ def test_any_memory_layout_of_the_gradient(rule, arrange):
     np.testing.assert_array_equal(run(rule, w, [arrange(dw)], SETTINGS[rule])[0], expected)
 
 
+@pytest.mark.parametrize("rule", [sgd_momentum, rmsprop, adam])
+def test_any_memory_layout_of_the_state(rule):
+    w, *gradients = draw_all([(3, BLOCK // 2)] * 3)
+    expected, _ = run(rule, w, gradients, SETTINGS[rule])
+    state = {name: np.zeros(w.shape, order="F") for name in STATE[rule]}
+    np.testing.assert_array_equal(run(rule, w, gradients, SETTINGS[rule] | state)[0], expected)
+
+
 @every_rule
 def test_updating_a_slice_leaves_its_neighbours_alone(rule):
     whole = draw((6, 4))
