@@ -22,7 +22,7 @@ def check_close(name, actual, expected, tol, floor=1e-8):
         raise AssertionError(f"FAIL  {name}: its shape is {actual.shape} and should be {expected.shape}")
     error = rel_error(actual, expected, floor)
     if not error <= tol:
-        reason = diagnose(actual, expected, tol)
+        reason = diagnose(actual, expected, tol, floor)
         raise AssertionError(f"FAIL  {name}: relative error {error:.1e}, at most {tol:.0e}. {reason}")
     print(f"PASS  {name}: relative error {error:.1e} (at most {tol:.0e})")
 
@@ -34,7 +34,7 @@ def check_at_least(name, value, bound):
     print(f"PASS  {name}: {value:.4g} (at least {bound:.4g})")
 
 
-def diagnose(actual, expected, tol):
+def diagnose(actual, expected, tol, floor=1e-8):
     """Say in a sentence or two how `actual` differs from `expected`: arrays of one shape."""
     actual, expected = np.asarray(actual, dtype=np.float64), np.asarray(expected, dtype=np.float64)
     bad = ~np.isfinite(actual)
@@ -43,7 +43,7 @@ def diagnose(actual, expected, tol):
             f"{bad.sum()} of {actual.size} entries are NaN or infinite, the first at {_first(bad)}: look for "
             "a division by zero, a log of zero or an overflow in exp."
         )
-    return _pattern(actual, expected, tol) or _worst_entry(actual, expected, tol)
+    return _pattern(actual, expected, tol) or _worst_entry(actual, expected, tol, floor)
 
 
 def _pattern(actual, expected, tol):
@@ -52,6 +52,8 @@ def _pattern(actual, expected, tol):
     def same(a, b):
         return rel_error(a, b) <= max(tol, 1e-6)
 
+    if same(actual, expected):  # right but for rounding: every pattern would fit
+        return None
     if not actual.any():
         return "It is zero everywhere: was it computed at all?"
     if actual.ndim == 2 and actual.shape[0] == actual.shape[1] and same(actual, expected.T):
@@ -66,8 +68,8 @@ def _pattern(actual, expected, tol):
     return None
 
 
-def _worst_entry(actual, expected, tol):
-    errors = np.abs(actual - expected) / np.maximum(1e-8, np.abs(actual) + np.abs(expected))
+def _worst_entry(actual, expected, tol, floor):
+    errors = np.abs(actual - expected) / np.maximum(floor, np.abs(actual) + np.abs(expected))
     wrong = ~(errors <= tol)
     worst = np.unravel_index(np.argmax(np.where(np.isfinite(errors), errors, np.inf)), errors.shape)
     where = f"entry {tuple(int(i) for i in worst)}" if actual.ndim else "the value"
@@ -92,5 +94,7 @@ def check_gradients(model, X, y, tol, h=1e-5):
     # that is zero, such as that of a bias before batch normalization, is compared with this noise.
     noise = 8 * np.finfo(np.float64).eps * max(1.0, abs(float(loss))) / (2 * h)
     for name in sorted(model.params):
+        if name not in grads:
+            raise AssertionError(f"FAIL  d{name}: loss(X, y) returns no gradient of {name}")
         numeric = eval_numerical_gradient(lambda _: model.loss(X, y)[0], model.params[name], h=h)
         check_close(f"d{name}", grads[name], numeric, tol, floor=max(1e-8, noise / tol))

@@ -77,8 +77,8 @@ def rel_error(x, y, floor=1e-8):
         raise ValueError(f"x and y must not be empty; got the shape {x.shape}")
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         return np.inf
-    x, y = x.astype(np.float64), y.astype(np.float64)
-    return float(np.max(np.abs(x - y) / np.maximum(floor, np.abs(x) + np.abs(y))))
+    x, y = x.astype(np.float64) / 2, y.astype(np.float64) / 2  # so that no sum overflows
+    return float(np.max(np.abs(x - y) / np.maximum(floor / 2, np.abs(x) + np.abs(y))))
 
 
 def _check_point(x, h):

@@ -16,6 +16,7 @@ from cs231n.layers import (
     relu_backward,
     relu_forward,
 )
+from cs231n.validation import check_choice
 
 __all__ = [
     "affine_norm_relu_dropout_backward",
@@ -56,6 +57,7 @@ def affine_norm_relu_dropout_forward(
 
     Returns out (N, M).
     """
+    check_choice("normalization", normalization, (None, *NORMALIZATIONS))
     a, affine_cache = affine_forward(x, w, b)
     norm_cache = dropout_cache = None
     if normalization is not None:

@@ -269,24 +269,23 @@ def dropout_forward(x, dropout_param):
     """
     (x,) = as_floats(x)
     mode = check_mode(dropout_param, "dropout_param")
-    p = check_number("dropout_param['p'], the probability to keep a unit,", dropout_param["p"], 0, 1, "right")
+    p = dropout_param.get("p")
+    p = check_number("dropout_param['p'], the probability to keep a unit,", p, 0, 1, closed="right")
     if mode == "test":
-        return x, None
+        return x, (x.shape, x.dtype, None)
     seed = dropout_param.get("seed")
     rand = np.random.rand if seed is None else np.random.RandomState(seed).rand
-    mask = (rand(*x.shape) < p).astype(x.dtype)
+    mask = np.less(rand(*x.shape), p).astype(x.dtype)
     mask /= p
-    return x * mask, mask
+    return x * mask, (x.shape, x.dtype, mask)
 
 
 def dropout_backward(dout, cache):
     """Backward of `dropout_forward`: dout through the same mask; in test mode dout itself."""
-    mask = cache
-    if mask is None:
-        return np.asarray(dout)
-    dout = np.asarray(dout, dtype=mask.dtype)
-    check_shape("dout", dout, mask.shape, "that of the output")
-    return dout * mask
+    shape, dtype, mask = cache
+    dout = np.asarray(dout, dtype=dtype)
+    check_shape("dout", dout, shape, "that of the output")
+    return dout if mask is None else dout * mask
 
 
 def svm_loss(x, y):

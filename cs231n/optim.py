@@ -24,7 +24,7 @@ BLOCK = 32768  # elements: the five float32 blocks that Adam works on take 0.6 M
 def sgd(w, dw, config=None):
     """Stochastic gradient descent: w -= lr * dw. Settings: `learning_rate`, 1e-2."""
     config = _fill_in(w, dw, config, {"learning_rate": 1e-2})
-    learning_rate = check_number("learning_rate", config["learning_rate"], 0, math.inf)
+    learning_rate = check_number("learning_rate", config["learning_rate"], 0, math.inf, closed="left")
     for w_, dw_, step in _blocks(w, dw):
         np.multiply(dw_, learning_rate, out=step)
         w_ -= step
@@ -39,7 +39,7 @@ def sgd_momentum(w, dw, config=None):
     """
     settings = {"learning_rate": 1e-2, "momentum": 0.9}
     config = _fill_in(w, dw, config, settings, state=("velocity",))
-    learning_rate = check_number("learning_rate", config["learning_rate"], 0, math.inf)
+    learning_rate = check_number("learning_rate", config["learning_rate"], 0, math.inf, closed="left")
     momentum = check_number("momentum", config["momentum"], 0, 1)
     for w_, dw_, v, step in _blocks(w, dw, config["velocity"]):
         np.multiply(dw_, learning_rate, out=step)
@@ -58,9 +58,9 @@ def rmsprop(w, dw, config=None):
     """
     settings = {"learning_rate": 1e-2, "decay_rate": 0.99, "epsilon": 1e-8}
     config = _fill_in(w, dw, config, settings, state=("cache",))
-    learning_rate = check_number("learning_rate", config["learning_rate"], 0, math.inf)
+    learning_rate = check_number("learning_rate", config["learning_rate"], 0, math.inf, closed="left")
     decay_rate = check_number("decay_rate", config["decay_rate"], 0, 1)
-    epsilon = check_number("epsilon", config["epsilon"], 0, math.inf)
+    epsilon = check_number("epsilon", config["epsilon"], 0, math.inf, closed="left")
     for w_, dw_, s, step in _blocks(w, dw, config["cache"]):
         _decay_towards_square(s, dw_, decay_rate, step)
         np.sqrt(s, out=step)
@@ -81,10 +81,10 @@ def adam(w, dw, config=None):
     """
     settings = {"learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "t": 0}
     config = _fill_in(w, dw, config, settings, state=("m", "v"))
-    learning_rate = check_number("learning_rate", config["learning_rate"], 0, math.inf)
+    learning_rate = check_number("learning_rate", config["learning_rate"], 0, math.inf, closed="left")
     beta1 = check_number("beta1", config["beta1"], 0, 1, closed="left")
     beta2 = check_number("beta2", config["beta2"], 0, 1, closed="left")
-    epsilon = check_number("epsilon", config["epsilon"], 0, math.inf)
+    epsilon = check_number("epsilon", config["epsilon"], 0, math.inf, closed="left")
     config["t"] += 1
     m_step = learning_rate / (1 - beta1 ** config["t"])
     v_scale = 1 / math.sqrt(1 - beta2 ** config["t"])

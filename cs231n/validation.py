@@ -4,6 +4,8 @@ A wrong shape that NumPy happens to broadcast gives a wrong number without a wor
 costliest mistake a learner can make; so every layer checks its arguments before it computes.
 """
 
+import math
+
 import numpy as np
 
 
@@ -32,6 +34,12 @@ def check_ndim(name, array, axes):
         raise ValueError(f"{name} must not be empty; got the shape {array.shape} for ({axes})")
 
 
+def check_choice(name, value, choices):
+    """Raise ValueError unless `value` is one of `choices`."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}; got {value!r}")
+
+
 def check_mode(param, name):
     """The mode of a layer's parameter dictionary; ValueError unless it is 'train' or 'test'."""
     mode = param.get("mode")
@@ -46,7 +54,7 @@ def check_number(name, value, low, high, closed="both"):
     `closed` says which bounds belong to the range: 'both', 'left', 'right' or 'neither'. A Python
     float does not raise float32 arrays to float64, as a NumPy scalar does.
     """
-    number = float(value)
+    number = float(value) if isinstance(value, (int, float, np.number)) else math.nan  # in no range
     above = number >= low if closed in ("both", "left") else number > low
     below = number <= high if closed in ("both", "right") else number < high
     if not (above and below):

@@ -22,7 +22,7 @@ ALLOWED = {
     "__init__": set(),
     "validation": set(),
     "layers": {"validation"},
-    "layer_utils": {"layers"},
+    "layer_utils": {"layers", "validation"},
     "classifiers": {"classifiers", "layer_utils", "layers", "validation"},
     "optim": {"validation"},
     "checkpoint": {"validation"},

@@ -236,9 +236,7 @@ def special(name, kind, target=""):
 
 
 class TestArchive:
-    @pytest.mark.parametrize(
-        "name", ["../evil", f"{FOLDER}/../../evil", f"{FOLDER}/..", "/evil", "//evil"]
-    )
+    @pytest.mark.parametrize("name", ["../evil", f"{FOLDER}/../../evil", f"{FOLDER}/..", "/evil", "//evil"])
     def test_a_member_that_lies_outside(self, refused, files, name):
         member = tarfile.TarInfo(name)
         refused(f"'{name}' lies outside the archive's folder", pack(files, member))

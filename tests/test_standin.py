@@ -65,8 +65,14 @@ def test_labels_outside_the_classes_are_refused(labels):
         make_images(labels, seed=0)
 
 
+@pytest.mark.parametrize("difficulty", [-0.1, 1.5])
+def test_difficulty_out_of_range_is_refused(difficulty):
+    with pytest.raises(ValueError, match=r"difficulty must be in \[0, 1\]; got"):
+        make_images([0], seed=0, difficulty=difficulty)
+
+
 def test_without_difficulty_every_class_is_drawn_in_the_middle():
-    """At difficulty 0 two images of a class differ in colour only; those of two classes, in outline."""
+    """At difficulty 0 the mean edges of a class are its outline, and no two classes share it."""
     images = make_images(np.repeat(np.arange(10), 20), seed=0, difficulty=0).astype(np.float32)
     edges = np.abs(np.diff(images, axis=2)).mean(axis=3).reshape(10, 20, -1).mean(axis=1)
     similarity = np.corrcoef(edges)

@@ -2,8 +2,8 @@
 
 It serves where CIFAR-10 cannot be had, in the same files and sizes. What tells the classes apart is
 shape; colour, scenery and texture go with the class only often enough to tempt a linear classifier.
-Place, size, tilt, light, clutter and noise vary as they do in photographs, so that a fully-connected
-net has a hard time and a ConvNet an easier one.
+Place, size, tilt, light, clutter and noise vary as they do in photographs, so that a
+fully-connected net has a hard time and a ConvNet an easier one.
 
 Coordinates run from -1 to 1 across the image, x to the right and y up. A shape is a pair of signed
 distances (negative inside, in units of the object's radius): its whole outline and the part of it
@@ -19,13 +19,20 @@ from cs231n.datasets.batches import META_FILE, TEST_FILE, TRAIN_FILES, write_bat
 
 SIZE = 32
 SEED = 231
-TINY_DIFFICULTY = 0.3
+TINY_DIFFICULTY = 0.35
+CHUNK = 100  # images drawn at a time, so that their planes stay in the processor's cache
+
+# At difficulty 1: the shares of images in which the colour of the object, the colours behind it and
+# the direction of the weave behind it have nothing to do with the class ...
 UNRELIABLE_BODY, UNRELIABLE_SCENERY, UNRELIABLE_WEAVE = 0.33, 0.57, 0.2
-SHIFT, RADIUS, SCALE, TILT = 0.54, 0.48, 0.13, 0.6
-EXPOSURE = 0.3
-NOISE, WEAVE, BEND = 0.12, (0.04, 0.1), 3
-CLUTTER, CLUTTER_SHARE = 6, 0.45
-CHUNK = 100  # images drawn at a time: their planes stay in the processor's cache
+# ... how far the object strays in place, radius, proportions and tilt (radians) ...
+SHIFT, RADIUS_SPREAD, STRETCH, TILT = 0.54, 0.13, 0.15, 0.6
+# ... the spread of the light's strength, the greatest noise, the bend of the weave and the share of
+# the pieces of clutter that are there.
+EXPOSURE, NOISE, BEND, CLUTTER_SHARE = 0.3, 0.12, 3, 0.45
+RADIUS = 0.48
+WEAVE = 0.04, 0.1  # least and greatest amplitude, of colours that go to 1
+CLUTTER_BEHIND, CLUTTER_IN_FRONT = 4, 2
 
 
 def _disc(x, y, centre_x, centre_y, radius):
@@ -130,8 +137,9 @@ _CLASSES = {
     "ring": (_ring, 0.48, 0.95, 0.35),
 }
 CLASS_NAMES = tuple(_CLASSES)
-_SHAPES, _OBJECT_HUES, _BACKGROUND_HUES, _WEAVE_TURNS = zip(*_CLASSES.values())
-
+_SHAPES, _OBJECT_HUES, _BACKGROUND_HUES, _WEAVE_TURNS = zip(
+    *_CLASSES.values(), strict=True
+)
 
 
 def make_images(labels, seed, difficulty=1.0):
@@ -142,9 +150,12 @@ def make_images(labels, seed, difficulty=1.0):
     - difficulty: scales everything that hides the class; 0 draws it upright, centred and clean,
       1 is the full stand-in.
 
-    Returns uint8 images (N, 32, 32, 3) in RGB.
+    Returns uint8 images (N, 32, 32, 3) in RGB. Raises ValueError for a label or a difficulty out
+    of range.
     """
     labels = np.asarray(labels)
+    if not 0 <= difficulty <= 1:
+        raise ValueError(f"difficulty must be in [0, 1]; got {difficulty}. Give 1 for the hardest.")
     if labels.size and not 0 <= labels.min() <= labels.max() < len(CLASS_NAMES):
         raise ValueError(
             f"labels must be in [0, {len(CLASS_NAMES)}); got {labels.min()} to {labels.max()}. "
@@ -198,7 +209,7 @@ def _rgb(hue, saturation, value):
 def _sample_scene(labels, rng, difficulty):
     """Everything that is left to chance: a dictionary of arrays with one row for each image."""
     dice = _Dice(rng, (len(labels),), difficulty)
-    clutter_dice = _Dice(rng, (len(labels), CLUTTER), difficulty)
+    clutter_dice = _Dice(rng, (len(labels), CLUTTER_BEHIND + CLUTTER_IN_FRONT), difficulty)
     return (
         _sample_pose(dice)
         | _sample_colours(dice, labels)
@@ -212,8 +223,8 @@ def _sample_pose(dice):
     return {
         "x": dice.around(0, SHIFT),
         "y": dice.around(0, SHIFT),
-        "radius": dice.around(RADIUS, SCALE),
-        "stretch": dice.around(1, 0.15),
+        "radius": dice.around(RADIUS, RADIUS_SPREAD),
+        "stretch": dice.around(1, STRETCH),
         "tilt": dice.around(0, TILT),
         "mirror": np.where(dice.between(-1, 1) < 0, np.float32(-1), np.float32(1)),
     }
@@ -231,9 +242,10 @@ def _sample_colours(dice, labels):
 
 
 def _sample_weave(dice, labels):
-    """Waves over the background. A small filter sees their direction, while their length, phase and
+    """Waves over the background that lean to a direction.
 
-    bend differ so much that no template of the whole image fits two of them.
+    A small filter sees it; length, phase and bend differ so much that no template of the whole
+    image fits two of them, and a fully-connected net has little use for it.
     """
     trusted = dice.unless(UNRELIABLE_WEAVE)
     near = dice.around(_column(_WEAVE_TURNS, labels), 0.03)
@@ -281,9 +293,11 @@ def _draw(scene, labels):
     axis = (np.arange(SIZE, dtype=np.float32) + 0.5) * (2 / SIZE) - 1
     x, y = axis[None, :], -axis[:, None]
     canvas = _draw_background(scene, x, y)
-    _draw_clutter(canvas, scene, x, y, range(2, CLUTTER))
+    for i in range(CLUTTER_BEHIND):
+        _draw_clutter(canvas, scene, i, x, y)
     _draw_object(canvas, scene, labels, x, y)
-    _draw_clutter(canvas, scene, x, y, range(2))
+    for i in range(CLUTTER_BEHIND, CLUTTER_BEHIND + CLUTTER_IN_FRONT):
+        _draw_clutter(canvas, scene, i, x, y)
     return canvas
 
 
@@ -306,17 +320,19 @@ def _draw_background(scene, x, y):
     return canvas
 
 
-def _draw_clutter(canvas, scene, x, y, pieces):
-    names = [name for name in scene if name.startswith("clutter_")]
-    for i in pieces:
-        rows = np.flatnonzero(~scene["clutter_absent"][:, i])
-        piece = {name.removeprefix("clutter_"): scene[name][rows, i] for name in names}
-        along, across = _turn(x - piece["x"], y - piece["y"], piece["turn"])
-        bar = np.maximum(np.abs(along) - piece["length"], np.abs(across) - piece["width"])
-        disc = np.hypot(along, across) - 1.5 * piece["width"]
-        painted = canvas[rows]
-        _paint(painted, _coverage(np.where(piece["round"], disc, bar)), piece["colour"])
-        canvas[rows] = painted
+def _draw_clutter(canvas, scene, i, x, y):
+    """Piece i of the clutter, in those images that have one."""
+    rows = np.flatnonzero(~scene["clutter_absent"][:, i])
+    is_round, centre_x, centre_y, turn, length, width, colour = (
+        scene[f"clutter_{name}"][rows, i]
+        for name in ("round", "x", "y", "turn", "length", "width", "colour")
+    )
+    along, across = _turn(x - centre_x, y - centre_y, turn)
+    disc = np.hypot(along, across) - 1.5 * width
+    distance = np.where(is_round, disc, _box(along, across, 0, 0, length, width))
+    painted = canvas[rows]
+    _paint(painted, _coverage(distance), colour)
+    canvas[rows] = painted
 
 
 def _draw_object(canvas, scene, labels, x, y):
@@ -354,7 +370,7 @@ def _paint(canvas, coverage, colour):
 
 
 def write_standin(folder):
-    """Write the full stand-in into an existing folder: six batches of 10,000 images and their names."""
+    """Write the full stand-in into an existing folder: 50,000 training and 10,000 test images."""
     _write(folder, train_images=10_000, test_images=10_000, difficulty=1.0)
 
 
