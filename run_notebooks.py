@@ -60,6 +60,9 @@ class Progress:
     def cell_ends(self, cell, cell_index, execute_reply):
         print(f" {time.monotonic() - self.started:.1f} s", flush=True)
 
+    def place(self):
+        return f"cell {self.current}" if self.current else "starting the kernel"
+
 
 def run_notebook(path, output_folder, timeout):
     """Execute one notebook, write its executed copy into `output_folder` and return its Result.
@@ -78,7 +81,7 @@ def run_notebook(path, output_folder, timeout):
     except Exception as failure:  # whatever happens to one notebook, the next still runs
         error = _explain(failure, timeout)
     if error:
-        error = f"cell {progress.current}: {error}" if progress else f"cannot be read: {error}"
+        error = f"{progress.place() if progress else 'cannot be read'}: {error}"
         print(f"\nFAILED  {path.name}, {error}\n", flush=True)
     if notebook and not stopped:
         _write(notebook, Path(output_folder) / path.name)
@@ -138,6 +141,7 @@ def _client(notebook, folder, timeout, progress):
         timeout=timeout,
         kernel_name="python3",
         resources={"metadata": {"path": str(folder.resolve())}},
+        shutdown_kernel="immediate",  # a kernel that is busy would not go without a traceback
         record_timing=False,
         extra_arguments=["--log-level=ERROR"],
         coalesce_streams=True,  # keeps the last state of a progress bar, not every state it went through

@@ -39,8 +39,8 @@ def load(path):
     Raises FileNotFoundError, or ValueError where the file is damaged or is not a checkpoint.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return _unflatten({name: file[name] for name in file.files})
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return _unflatten({name: arrays[name] for name in arrays.files})
     except FileNotFoundError:
         raise
     except Exception as error:  # a damaged zip archive raises nearly anything

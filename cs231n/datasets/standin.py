@@ -24,12 +24,12 @@ CHUNK = 100  # images drawn at a time, so that their planes stay in the processo
 
 # At difficulty 1: the shares of images in which the colour of the object, the colours behind it and
 # the direction of the weave behind it have nothing to do with the class ...
-UNRELIABLE_BODY, UNRELIABLE_SCENERY, UNRELIABLE_WEAVE = 0.33, 0.57, 0.2
+UNRELIABLE_BODY, UNRELIABLE_SCENERY, UNRELIABLE_WEAVE = 0.33, 0.5, 0.32
 # ... how far the object strays in place, radius, proportions and tilt (radians) ...
 SHIFT, RADIUS_SPREAD, STRETCH, TILT = 0.54, 0.13, 0.15, 0.6
 # ... the spread of the light's strength, the greatest noise, the bend of the weave and the share of
-# the pieces of clutter that are there.
-EXPOSURE, NOISE, BEND, CLUTTER_SHARE = 0.3, 0.12, 3, 0.45
+# the pieces of clutter that are there; and how far the mist between eye and object may go.
+EXPOSURE, NOISE, BEND, CLUTTER_SHARE, MIST = 0.3, 0.14, 3, 0.45, 0.5
 RADIUS = 0.48
 WEAVE = 0.04, 0.1  # least and greatest amplitude, of colours that go to 1
 CLUTTER_BEHIND, CLUTTER_IN_FRONT = 4, 2
@@ -271,6 +271,7 @@ def _sample_light(dice):
         "exposure": dice.around(1, EXPOSURE)[:, None],
         "tint": dice.colour((0, 0.3 * dice.difficulty), (1, 1)),
         "noise": dice.between(0, NOISE * dice.difficulty)[:, None],
+        "mist": dice.between(0, MIST * dice.difficulty),
     }
 
 
@@ -346,11 +347,11 @@ def _draw_object(canvas, scene, labels, x, y):
         outline[rows], accent[rows] = shape(u[rows], v[rows])
     outline *= scene["radius"]
     accent *= scene["radius"]
-    shadow = np.clip(0.5 - 3 * outline, 0, 0.5)
+    shadow = (1 - scene["mist"]) * np.clip(0.5 - 3 * outline, 0, 0.5)
     canvas[:, :, 2:, 1:] *= 1 - shadow[:, None, :-2, :-1]
     shade = 0.8 + 0.15 * v + np.clip(-2 * outline, 0, 0.3)
     colour = scene["body"] + _coverage(accent)[:, None] * (scene["accent"] - scene["body"])
-    _paint(canvas, _coverage(outline), colour * shade[:, None])
+    _paint(canvas, (1 - scene["mist"]) * _coverage(outline), colour * shade[:, None])
 
 
 def _turn(x, y, angle):

@@ -1,0 +1,292 @@
+"""Pictures: grids worked out on paper, and figures that show what they are given, legibly."""
+
+import warnings
+from types import SimpleNamespace
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+from matplotlib.text import Text
+
+from cs231n import vis_utils
+from cs231n.vis_utils import (
+    draw_graph,
+    plot_comparison,
+    plot_curves,
+    plot_training,
+    show_classes,
+    show_grid,
+    visualize_grid,
+)
+
+pytestmark = pytest.mark.q1
+
+
+@pytest.fixture(autouse=True)
+def agg():
+    before = mpl.get_backend()
+    plt.switch_backend("agg")
+    yield
+    plt.close("all")
+    plt.switch_backend(before)
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """The figures that were shown, drawn as a notebook would draw them."""
+    figures = []
+
+    def show():
+        plt.gcf().canvas.draw()
+        figures.append(plt.gcf())
+
+    monkeypatch.setattr(plt, "show", show)
+    return figures
+
+
+def run(length=60, epochs=3, seed=0):
+    """What the figures read of a solver."""
+    rng = np.random.default_rng(seed)
+    return SimpleNamespace(
+        loss_history=list(rng.random(length)),
+        train_acc_history=list(rng.random(epochs + 1)),
+        val_acc_history=list(rng.random(epochs + 1)),
+    )
+
+
+RUN = run()
+GRAPH = (
+    {"x": (0, 0, "$x$"), "f": (1, 0, "$f$"), "y": (2, 1, "$y$")},
+    [("x", "f", "$df$"), ("f", "y", "$dy$")],
+)
+IMAGES = np.random.default_rng(0).random((5, 4, 3, 3)) * 255
+
+
+def draw_curves():
+    with vis_utils.figure() as (axis,):
+        plot_curves(axis, [1, 2, 3], {"one": [1, 2, 3], "two": [3, 2, 1]}, xlabel="x", title="curves")
+
+
+DRAW = {
+    "show_grid": lambda: show_grid(IMAGES, "grid"),
+    "show_classes": lambda: show_classes(IMAGES, np.array([0, 1, 1, 0, 1]), ["cat", "dog"], per_class=2),
+    "plot_training": lambda: plot_training(RUN, "net:"),
+    "plot_comparison": lambda: plot_comparison({str(i): run(seed=i) for i in range(7)}, "seven"),
+    "plot_curves": draw_curves,
+    "draw_graph": lambda: draw_graph(*GRAPH, title="graph"),
+}
+every_drawing = pytest.mark.parametrize("draw", DRAW.values(), ids=DRAW)
+
+
+def texts(axis):
+    return [text.get_text() for text in axis.texts]
+
+
+def legend(axis):
+    return [text.get_text() for text in axis.get_legend().get_texts()]
+
+
+def contrast(a, b):
+    """The contrast ratio of two colours as WCAG 2 defines it, from 1 to 21."""
+
+    def luminance(color):
+        rgb = np.array(to_rgb(color))
+        linear = np.where(rgb <= 0.03928, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+        return linear @ [0.2126, 0.7152, 0.0722]
+
+    light, dark = sorted((luminance(a), luminance(b)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+# The grid
+
+
+@pytest.mark.parametrize(
+    "padding, expected",
+    [
+        (0, [[0, 10, 0, 10], [10, 0, 0, 0]]),
+        (1, [[0, 10, 0, 0, 10], [0, 0, 0, 0, 0], [10, 0, 0, 0, 0]]),
+        (2, [[0, 10, 0, 0, 0, 10], [0] * 6, [0] * 6, [10, 0, 0, 0, 0, 0]]),
+    ],
+)
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float32, np.float64])
+def test_three_images_in_a_grid_of_two_by_two(padding, expected, dtype):
+    images = np.array([[[1, 3]], [[200, 255]], [[7, 5]]], dtype)[..., np.newaxis]
+    grid = visualize_grid(images, ubound=10.0, padding=padding)
+    np.testing.assert_array_equal(grid[..., 0], expected)
+
+
+def test_rows_fill_before_columns_and_channels_stretch_together():
+    images = np.zeros((5, 2, 1, 3))
+    images[:, 1, 0] = [1, 2, 4]
+    grid = visualize_grid(images)
+    assert grid.shape == (3 * 2 + 2, 3 * 1 + 2, 3)
+    np.testing.assert_array_equal(grid[1, ::2], [[63.75, 127.5, 255]] * 3)
+    np.testing.assert_array_equal(grid[4, ::2], [[63.75, 127.5, 255]] * 2 + [[0, 0, 0]])
+    assert grid.sum() == 5 * (63.75 + 127.5 + 255)
+
+
+def test_negative_values_are_stretched_too():
+    grid = visualize_grid(np.array([-2.0, 0, 2]).reshape(1, 1, 3, 1), ubound=1.0)
+    np.testing.assert_array_equal(grid.ravel(), [0, 0.5, 1])
+
+
+def test_an_image_of_one_value_is_0():
+    np.testing.assert_array_equal(visualize_grid(np.full((1, 2, 2, 3), 7.0)), np.zeros((2, 2, 3)))
+
+
+def test_the_images_are_left_alone():
+    images = IMAGES.copy()
+    visualize_grid(images)
+    np.testing.assert_array_equal(images, IMAGES)
+
+
+@pytest.mark.parametrize("shape", [(4, 4, 3), (2, 1, 4, 4, 3), (0, 4, 4, 3), (4, 0, 4, 3)])
+def test_a_wrong_shape_is_refused(shape):
+    with pytest.raises(
+        ValueError, match=r"Xs must have the axes \(N, H, W, C\) and not be empty; got the shape"
+    ):
+        visualize_grid(np.zeros(shape))
+
+
+# What the figures show
+
+
+def test_show_grid(shown):
+    show_grid(IMAGES, "weights")
+    (axis,) = shown[0].axes
+    np.testing.assert_array_equal(axis.images[0].get_array(), visualize_grid(IMAGES, ubound=1.0))
+    assert axis.get_title() == "weights"
+    assert not axis.axison
+
+
+def test_show_classes(shown):
+    images = IMAGES.astype(np.uint8)
+    show_classes(images, np.array([1, 0, 1, 2, 1]), ["cat", "dog", "owl", "elk"], per_class=2)
+    axes = shown[0].axes
+    pictures = [axis.images[0].get_array() if axis.images else None for axis in axes]
+    expected = [images[1], None, images[0], images[2], images[3], None, None, None]
+    for picture, image in zip(pictures, expected, strict=True):
+        assert picture is None if image is None else np.array_equal(picture, image)
+    assert [axis.get_title(loc="left") for axis in axes[::2]] == ["cat", "dog", "owl", "elk"]
+
+
+def test_plot_training(shown):
+    plot_training(RUN, "net:")
+    loss_axis, accuracy_axis = shown[0].axes
+    every, mean = (line.get_ydata() for line in loss_axis.lines)
+    np.testing.assert_array_equal(every, RUN.loss_history)
+    expected = [np.mean(RUN.loss_history[max(0, i - 2) : i + 1]) for i in range(60)]  # 60 / 20 at a time
+    np.testing.assert_allclose(mean, expected, rtol=1e-12)
+    train, val = (line.get_ydata() for line in accuracy_axis.lines)
+    np.testing.assert_array_equal(train, RUN.train_acc_history)
+    np.testing.assert_array_equal(val, RUN.val_acc_history)
+    assert legend(loss_axis) == ["every minibatch", "running mean"]
+    assert legend(accuracy_axis) == ["train", "val"]
+    assert [axis.get_title() for axis in shown[0].axes] == ["net: loss", "net: accuracy"]
+    assert [axis.get_xlabel() for axis in shown[0].axes] == ["iteration", "epoch"]
+    assert [axis.get_ylabel() for axis in shown[0].axes] == ["loss", "accuracy"]
+
+
+def test_plot_comparison(shown):
+    runs = {"sgd": run(seed=1), "adam": run(10, 5, seed=2)}
+    plot_comparison(runs, "rules")
+    loss_axis, train_axis, val_axis = shown[0].axes
+    for i, solver in enumerate(runs.values()):
+        assert len(loss_axis.lines[i].get_ydata()) == len(solver.loss_history)
+        np.testing.assert_array_equal(train_axis.lines[i].get_ydata(), solver.train_acc_history)
+        np.testing.assert_array_equal(val_axis.lines[i].get_ydata(), solver.val_acc_history)
+    np.testing.assert_allclose(loss_axis.lines[1].get_ydata(), runs["adam"].loss_history, rtol=1e-12)
+    assert [axis.get_title() for axis in shown[0].axes[1:]] == ["training accuracy", "validation accuracy"]
+    assert [axis.get_xlabel() for axis in shown[0].axes] == ["iteration", "epoch", "epoch"]
+    assert legend(loss_axis) == ["sgd", "adam"]
+    assert [text.get_text() for text in shown[0].texts] == ["rules"]
+
+
+def test_plot_curves(shown):
+    draw_curves()
+    (axis,) = shown[0].axes
+    assert [list(line.get_xdata()) for line in axis.lines] == [[1, 2, 3]] * 2
+    assert [list(line.get_ydata()) for line in axis.lines] == [[1, 2, 3], [3, 2, 1]]
+    assert legend(axis) == ["one", "two"]
+    assert (axis.get_xlabel(), axis.get_title()) == ("x", "curves")
+
+
+def test_draw_graph(shown):
+    draw_graph(*GRAPH, title="graph")
+    (axis,) = shown[0].axes
+    assert sorted(text for text in texts(axis) if text) == ["$df$", "$dy$", "$f$", "$x$", "$y$"]
+    arrows = [annotation for annotation in axis.texts if getattr(annotation, "arrow_patch", None)]
+    assert [(arrow.xyann, arrow.xy) for arrow in arrows] == [((0, 0), (1, 0)), ((1, 0), (2, 1))]
+    assert axis.get_title() == "graph"
+
+
+# How they look
+
+
+@every_drawing
+def test_lines_differ_in_colour_and_in_dashes(shown, draw):
+    draw()
+    for axis in shown[0].axes:
+        colors = [line.get_color() for line in axis.lines]
+        dashes = [str(line._dash_pattern) for line in axis.lines]
+        assert len(set(colors)) == len(colors)
+        if len(axis.lines) != 2 or "every minibatch" not in legend(axis):  # pale and thin, not dashed
+            assert len(set(dashes)) == len(dashes)
+
+
+@every_drawing
+def test_the_background_is_light_and_the_writing_dark_whatever_the_users_style(shown, draw):
+    with plt.style.context("dark_background"):
+        draw()
+    figure = shown[0]
+    for patch in (figure.patch, *(axis.patch for axis in figure.axes)):
+        assert patch.get_alpha() in (None, 1)
+        assert contrast(patch.get_facecolor(), "white") < 1.05
+    writing = [text for text in figure.findobj(Text) if text.get_text().strip()]
+    assert writing
+    for text in writing:
+        assert contrast(text.get_color(), "white") > 3, text.get_text()
+
+
+def test_the_colours_can_be_seen_on_white():
+    assert len(set(vis_utils.COLORS)) == len(vis_utils.COLORS) == len(set(vis_utils.DASHES)) >= 7
+    assert all(contrast(color, "white") > 2 for color in vis_utils.COLORS)
+
+
+# What they leave behind
+
+
+@every_drawing
+def test_nothing_is_left_behind(shown, draw):
+    before = dict(mpl.rcParams)
+    draw()
+    assert len(shown) == 1
+    assert plt.get_fignums() == []
+    assert dict(mpl.rcParams) == before
+
+
+def test_many_figures_in_a_row(shown):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(mpl.rcParams["figure.max_open_warning"] + 2):
+            with vis_utils.figure() as (axis,):
+                axis.plot([1, 2])
+    assert plt.get_fignums() == []
+
+
+def test_the_axes_of_a_figure_come_as_a_flat_list(shown):
+    with vis_utils.figure(2, 3, width=7, height=4) as axes:
+        assert len(axes) == 6
+    assert [axis.get_subplotspec().num1 for axis in axes] == list(range(6))
+    assert tuple(shown[0].get_size_inches()) == (7, 4)
+
+
+def test_rcparams_are_restored_after_an_error(shown):
+    before = dict(mpl.rcParams)
+    with pytest.raises(ZeroDivisionError), vis_utils.figure():
+        raise ZeroDivisionError
+    assert dict(mpl.rcParams) == before
+    assert shown == []
