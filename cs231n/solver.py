@@ -15,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from cs231n import checkpoint, optim
-from cs231n.validation import check_number
+from cs231n.validation import check_choice, check_number
 
 UPDATE_RULES = {rule.__name__: rule for rule in (optim.sgd, optim.sgd_momentum, optim.rmsprop, optim.adam)}
 
@@ -61,8 +61,7 @@ class Solver:
         print_every=10,
         verbose=True,
     ):
-        if update_rule not in UPDATE_RULES:
-            raise ValueError(f"update_rule must be one of {', '.join(UPDATE_RULES)}; got {update_rule!r}")
+        check_choice("update_rule", update_rule, UPDATE_RULES)
         counts = {"batch_size": batch_size, "num_epochs": num_epochs, "print_every": print_every}
         samples = {"num_train_samples": num_train_samples, "num_val_samples": num_val_samples}
         for name, value in (counts | samples).items():

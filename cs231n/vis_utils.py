@@ -45,9 +45,11 @@ def figure(rows=1, columns=1, width=10, height=3.2):
     """A figure in this module's style, shown at the end of the `with` block: yields a flat list of axes."""
     with plt.rc_context(STYLE):
         fig, axes = plt.subplots(rows, columns, figsize=(width, height), squeeze=False)
-        yield list(axes.flat)
-        plt.show()
-        plt.close(fig)
+        try:
+            yield list(axes.flat)
+            plt.show()
+        finally:
+            plt.close(fig)
 
 
 def visualize_grid(Xs, ubound=255.0, padding=1):

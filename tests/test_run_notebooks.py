@@ -214,6 +214,14 @@ def test_an_unknown_error_of_one_notebook_does_not_stop_the_others(tmp_path, mon
     assert "| second | passed |" in summary
 
 
+def test_the_timeout_is_the_one_given(tmp_path, monkeypatch):
+    write_notebook(tmp_path / "a.ipynb", [new_code_cell("1")])
+    clients = []
+    monkeypatch.setattr(run_notebooks, "_execute", clients.append)
+    run_notebooks.main([str(tmp_path / "a.ipynb"), "--output", str(tmp_path / "out"), "--timeout", "7"])
+    assert clients[0].timeout == 7
+
+
 def test_a_write_that_fails_leaves_no_half_file(tmp_path, monkeypatch):
     def write(notebook, file):
         file.write("half")

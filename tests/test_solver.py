@@ -11,7 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tqdm
 
+import cs231n.solver
 from cs231n import checkpoint
 from cs231n.classifiers.fc_net import FullyConnectedNet, TwoLayerNet
 from cs231n.solver import UPDATE_RULES, Solver
@@ -131,7 +133,7 @@ def test_histories_hold_what_was_measured():
     """The bias moves from class 0 to class 1, which has another share in each of the sets."""
     data = numbered_data(10, 4)
     data["y_train"][:3] = 1
-    model = Recorder(gradient=(0, -1, 0), losses=[3.0, 2.0, 1.0, 0.5])
+    model = Recorder(gradient=(0, -1, 0), losses=np.array([3.0, 2.0, 1.0, 0.5], np.float32))
     model.params["b"][0] = 2.5  # overtaken at the third step of 1
     solver = record(model, data, batch_size=5, optim_config={"learning_rate": 1.0})
     assert solver.loss_history == [3.0, 2.0, 1.0, 0.5]
@@ -230,6 +232,15 @@ def test_training_in_two_parts_is_training_in_one():
     assert_same_runs(parts, whole)
 
 
+@pytest.mark.parametrize("batch_size", [3, 50])
+def test_training_a_finished_run_again_changes_nothing(batch_size):
+    solver = record(batch_size=batch_size)
+    calls, accuracies = list(solver.model.calls), list(solver.val_acc_history)
+    solver.train()
+    assert solver.model.calls == calls
+    assert solver.val_acc_history == accuracies
+
+
 # check_accuracy
 
 
@@ -238,10 +249,10 @@ class Scores:
 
     def __init__(self):
         self.params = {"b": np.zeros(1)}
-        self.sizes = []
+        self.batches = []
 
     def loss(self, X, y=None):
-        self.sizes.append(len(X))
+        self.batches.append(X)
         return X
 
 
@@ -251,18 +262,19 @@ def test_check_accuracy_by_hand(batch_size, sizes):
     X = np.array([[0.1, 0.9], [5, -5], [-2, -1], [0, 0], [1, 3]])
     y = np.array([1, 0, 0, 0, 0])
     assert solver.check_accuracy(X, y, batch_size=batch_size) == 3 / 5
-    assert solver.model.sizes == sizes
+    assert [len(batch) for batch in solver.model.batches] == sizes
+    np.testing.assert_array_equal(np.concatenate(solver.model.batches), X)
 
 
 def test_check_accuracy_on_samples_draws_without_replacement():
     solver = Solver(Scores(), numbered_data())
-    X = np.eye(10)[np.arange(10)]
+    X = np.eye(10)
     y = np.where(np.arange(10) < 4, np.arange(10), 0)  # right: 0, 1, 2, 3
     np.random.seed(5)
     chosen = np.random.choice(10, 6, replace=False)
     np.random.seed(5)
     assert solver.check_accuracy(X, y, num_samples=6) == np.mean(chosen < 4)
-    assert solver.model.sizes == [6]
+    np.testing.assert_array_equal(solver.model.batches, [X[chosen]])
     state = np.random.get_state()[2]
     for num_samples in (10, 50, None):
         assert solver.check_accuracy(X, y, num_samples=num_samples) == 0.4
@@ -293,7 +305,9 @@ def test_unknown_option():
 
 @pytest.mark.parametrize("rule", ["Adam", None, np.sin])
 def test_unknown_update_rule(rule):
-    with pytest.raises(ValueError, match="update_rule must be one of sgd, sgd_momentum, rmsprop, adam; got"):
+    with pytest.raises(
+        ValueError, match="update_rule must be one of 'sgd', 'sgd_momentum', 'rmsprop', 'adam'; got"
+    ):
         make_solver(update_rule=rule)
 
 
@@ -380,6 +394,15 @@ def test_parameters_that_are_not_finite_are_never_the_best():
     np.testing.assert_array_equal(model.params["b"], [0, 0, 0])
 
 
+def test_running_averages_go_back_with_the_parameters():
+    solver = make_solver(make_model(normalization="batchnorm"))
+    loss = solver.model.loss
+    solver.model.loss = lambda X, y=None: (np.nan, loss(X, y)[1])
+    with pytest.raises(FloatingPointError):
+        solver.train()
+    assert solver.model.bn_params == [{}, {}]
+
+
 @pytest.mark.parametrize("iteration", [1, 2, 4, 5])
 def test_ctrl_c_leaves_the_best_parameters_and_training_goes_on(iteration):
     def make(losses):
@@ -448,6 +471,10 @@ def test_the_progress_bar_is_plain_text(capfd):
     assert out.endswith("\n")
     assert "\x1b" not in out
     assert solver.val_acc_history[-1] == 0.5
+
+
+def test_the_progress_bar_is_no_widget():
+    assert cs231n.solver.tqdm is tqdm.std.tqdm
 
 
 def test_the_progress_bar_of_a_run_that_goes_on_starts_where_it_stopped(capfd):
@@ -531,6 +558,31 @@ def test_a_model_without_bn_params_resumes(tmp_path):
     resumed.train()
     assert resumed.loss_history == whole.loss_history
     assert_same_arrays(resumed.model.params, whole.model.params)
+
+
+class NoisyRecorder(Recorder):
+    """Its losses are Gaussian numbers, of which NumPy makes two at a time and keeps the second."""
+
+    def loss(self, X, y=None):
+        result = super().loss(X, y)
+        return result if y is None else (np.random.randn(), result[1])
+
+
+def test_half_a_pair_of_gaussian_numbers_is_kept(tmp_path):
+    np.random.seed(0)
+    whole = record(NoisyRecorder(), num_epochs=4)
+    np.random.seed(0)
+    record(NoisyRecorder(), num_epochs=1, checkpoint_name=tmp_path / "run")
+    resumed = Solver(
+        NoisyRecorder(),
+        numbered_data(),
+        batch_size=3,
+        num_epochs=4,
+        checkpoint_name=tmp_path / "run",
+        verbose=False,
+    ).resume()
+    resumed.train()
+    assert resumed.loss_history == whole.loss_history
 
 
 def test_a_solver_that_has_trained_can_go_back(tmp_path):

@@ -28,7 +28,8 @@ pytestmark = pytest.mark.q1
 def agg():
     before = mpl.get_backend()
     plt.switch_backend("agg")
-    yield
+    with mpl.rc_context():
+        yield
     plt.close("all")
     plt.switch_backend(before)
 
@@ -239,7 +240,8 @@ def test_lines_differ_in_colour_and_in_dashes(shown, draw):
 
 @every_drawing
 def test_the_background_is_light_and_the_writing_dark_whatever_the_users_style(shown, draw):
-    with plt.style.context("dark_background"):
+    white = {"axes.titlecolor": "white", "legend.labelcolor": "white"}
+    with plt.style.context(["dark_background", white]):
         draw()
     figure = shown[0]
     for patch in (figure.patch, *(axis.patch for axis in figure.axes)):

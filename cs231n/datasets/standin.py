@@ -26,9 +26,9 @@ CHUNK = 100  # images drawn at a time, so that their planes stay in the processo
 # the direction of the weave behind it have nothing to do with the class ...
 UNRELIABLE_BODY, UNRELIABLE_SCENERY, UNRELIABLE_WEAVE = 0.33, 0.5, 0.32
 # ... how far the object strays in place, radius, proportions and tilt (radians) ...
-SHIFT, RADIUS_SPREAD, STRETCH, TILT = 0.54, 0.13, 0.15, 0.6
-# ... the spread of the light's strength, the greatest noise, the bend of the weave and the share of
-# the pieces of clutter that are there; and how far the mist between eye and object may go.
+SHIFT, RADIUS_SPREAD, STRETCH, TILT = 0.51, 0.13, 0.15, 0.6
+# ... the spread of the light's strength, the greatest noise, the bend of the weave, the share of
+# the pieces of clutter that are there, and the thickest mist before the object.
 EXPOSURE, NOISE, BEND, CLUTTER_SHARE, MIST = 0.3, 0.14, 3, 0.45, 0.5
 RADIUS = 0.48
 WEAVE = 0.04, 0.1  # least and greatest amplitude, of colours that go to 1
@@ -137,9 +137,7 @@ _CLASSES = {
     "ring": (_ring, 0.48, 0.95, 0.35),
 }
 CLASS_NAMES = tuple(_CLASSES)
-_SHAPES, _OBJECT_HUES, _BACKGROUND_HUES, _WEAVE_TURNS = zip(
-    *_CLASSES.values(), strict=True
-)
+_SHAPES, _OBJECT_HUES, _BACKGROUND_HUES, _WEAVE_TURNS = zip(*_CLASSES.values(), strict=True)
 
 
 def make_images(labels, seed, difficulty=1.0):
