@@ -62,7 +62,7 @@ def data_folder():
 
 def _synthetic(name):
     """The stand-in or its tiny variant, made if it is not there."""
-    folder = data_folder() / f"{name}-v{getattr(standin, 'VERSION', 1)}"
+    folder = data_folder() / f"{name}-v{standin.VERSION}"
     if not has_all_files(folder):
         _make(name, folder)
     return Dataset(name, folder, _DESCRIPTIONS[name])

@@ -17,6 +17,7 @@ import numpy as np
 
 from cs231n.datasets.batches import META_FILE, TEST_FILE, TRAIN_FILES, write_batch, write_meta
 
+VERSION = 1  # raised when the images change, so that copies on disk are made anew
 SIZE = 32
 SEED = 231
 TINY_DIFFICULTY = 0.35
