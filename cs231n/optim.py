@@ -86,18 +86,18 @@ def adam(w, dw, config=None):
     beta2 = check_number("beta2", config["beta2"], 0, 1, closed="left")
     epsilon = check_number("epsilon", config["epsilon"], 0, math.inf, closed="left")
     config["t"] += 1
-    m_step = learning_rate / (1 - beta1 ** config["t"])
-    v_scale = 1 / math.sqrt(1 - beta2 ** config["t"])
+    # The correction of v is taken out of the root and into the step size: one pass over memory less.
+    v_correction = math.sqrt(1 - beta2 ** config["t"])
+    step_size = learning_rate * v_correction / (1 - beta1 ** config["t"])
     for w_, dw_, m, v, step in _blocks(w, dw, config["m"], config["v"]):
         np.multiply(dw_, 1 - beta1, out=step)
         m *= beta1
         m += step
         _decay_towards_square(v, dw_, beta2, step)
         np.sqrt(v, out=step)
-        step *= v_scale
-        step += epsilon
+        step += epsilon * v_correction
         np.divide(m, step, out=step)
-        step *= m_step
+        step *= step_size
         w_ -= step
     return w, config
 
