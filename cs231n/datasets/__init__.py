@@ -16,8 +16,7 @@ CHOICES = ("auto", "cifar10", "standin", "tiny")
 
 _DESCRIPTIONS = {
     "cifar10": "CIFAR-10",
-    "standin": "the stand-in for CIFAR-10 (synthetic images; `python -m cs231n.datasets` fetches "
-    "CIFAR-10)",
+    "standin": "the stand-in for CIFAR-10 (synthetic images; `python -m cs231n.datasets` fetches CIFAR-10)",
     "tiny": "the tiny stand-in for CIFAR-10 (synthetic images, for quick tests)",
 }
 
@@ -40,8 +39,7 @@ def find_dataset():
     choice = os.environ.get("CS231N_DATASET") or "auto"
     if choice not in CHOICES:
         raise ValueError(
-            f"the environment variable CS231N_DATASET must be one of {', '.join(CHOICES)}; "
-            f"got {choice!r}"
+            f"the environment variable CS231N_DATASET must be one of {', '.join(CHOICES)}; got {choice!r}"
         )
     folder = data_folder() / FOLDER_NAME
     if choice in ("auto", "cifar10") and has_all_files(folder):

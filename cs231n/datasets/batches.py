@@ -103,9 +103,7 @@ def read_batch(path):
     data, labels = content.get("data"), content.get("labels")
     data = data.array if isinstance(data, _ByteArray) else data
     if not isinstance(data, np.ndarray) or data.shape[1:] != (ROW_LENGTH,):
-        raise ValueError(
-            f"{path}: `data` must be a uint8 array (N, {ROW_LENGTH}); got {_describe(data)}"
-        )
+        raise ValueError(f"{path}: `data` must be a uint8 array (N, {ROW_LENGTH}); got {_describe(data)}")
     if not _are_labels(labels) or len(labels) != len(data):
         raise ValueError(
             f"{path}: `labels` must be a list of {len(data)} integers from 0 to {NUM_CLASSES - 1}; "
@@ -133,8 +131,7 @@ def read_images_per_batch(path):
     number = _load(path).get("num_cases_per_batch")
     if not isinstance(number, int) or not 1 <= number <= MAX_BATCH_IMAGES:
         raise ValueError(
-            f"{path}: `num_cases_per_batch` must be an int from 1 to {MAX_BATCH_IMAGES:,}; "
-            f"got {number!r}"
+            f"{path}: `num_cases_per_batch` must be an int from 1 to {MAX_BATCH_IMAGES:,}; got {number!r}"
         )
     return number
 

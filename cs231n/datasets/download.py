@@ -149,9 +149,7 @@ def _check_member(member):
     if not (member.isfile() or member.isdir()):
         raise ValueError(f"its member {member.name!r} is a link or a device")
     if member.size > MAX_FILE_BYTES:
-        raise ValueError(
-            f"its member {member.name!r} has {member.size:,} bytes, which is too large"
-        )
+        raise ValueError(f"its member {member.name!r} has {member.size:,} bytes, which is too large")
 
 
 def _check(folder):

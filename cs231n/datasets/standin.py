@@ -324,8 +324,7 @@ def _draw_clutter(canvas, scene, i, x, y):
     """Piece i of the clutter, in those images that have one."""
     rows = np.flatnonzero(~scene["clutter_absent"][:, i])
     is_round, centre_x, centre_y, turn, length, width, colour = (
-        scene[f"clutter_{name}"][rows, i]
-        for name in ("round", "x", "y", "turn", "length", "width", "colour")
+        scene[f"clutter_{name}"][rows, i] for name in ("round", "x", "y", "turn", "length", "width", "colour")
     )
     along, across = _turn(x - centre_x, y - centre_y, turn)
     disc = np.hypot(along, across) - 1.5 * width
