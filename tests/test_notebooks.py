@@ -12,7 +12,7 @@ import run_notebooks
 ROOT = Path(run_notebooks.__file__).parent
 QUESTIONS = {"FullyConnectedNets.ipynb": "q1", "BatchNormalization.ipynb": "q2", "Dropout.ipynb": "q3"}
 LOCAL_PATH = re.compile(
-    r"(/home/|/root/|/Users/|/work/|/tmp/|/mnt/|/usr/|/opt/|site-packages|ipykernel_|[A-Z]:\\)"
+    rf"{re.escape(str(ROOT))}/|/home/|/root/|/Users/|/tmp/|/mnt/|/usr/|/opt/|site-packages|ipykernel_|[A-Z]:\\"
 )
 
 every_notebook = pytest.mark.parametrize(
