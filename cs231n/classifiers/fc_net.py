@@ -148,17 +148,16 @@ class FullyConnectedNet:
 
     def _hidden_layer(self, i):
         """The arguments of hidden layer i, counted from 1, after its input."""
-        arguments = {"w": self.params[f"W{i}"], "b": self.params[f"b{i}"]}
-        if self.normalization:
-            arguments["gamma"], arguments["beta"] = (
-                self.params[f"gamma{i}"],
-                self.params[f"beta{i}"],
-            )
-            arguments["norm_param"] = self.bn_params[i - 1]
-        return arguments | {
+        arguments = {
+            "w": self.params[f"W{i}"],
+            "b": self.params[f"b{i}"],
             "normalization": self.normalization,
             "dropout_param": self.dropout_param,
         }
+        if self.normalization:
+            gamma, beta = self.params[f"gamma{i}"], self.params[f"beta{i}"]
+            arguments |= {"gamma": gamma, "beta": beta, "norm_param": self.bn_params[i - 1]}
+        return arguments
 
 
 def _keep_probability(dropout, dropout_keep_ratio):
