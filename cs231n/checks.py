@@ -43,14 +43,14 @@ def diagnose(actual, expected, tol, floor=1e-8):
             f"{bad.sum()} of {actual.size} entries are NaN or infinite, the first at {_first(bad)}: look for "
             "a division by zero, a log of zero or an overflow in exp."
         )
-    return _pattern(actual, expected, tol, floor) or _worst_entry(actual, expected, tol, floor)
+    return _pattern(actual, expected, tol) or _worst_entry(actual, expected, tol, floor)
 
 
-def _pattern(actual, expected, tol, floor):
+def _pattern(actual, expected, tol):
     """The one simple transformation of `expected` that gives `actual`, in words, or None."""
 
     def same(a, b):
-        return rel_error(a, b, floor) <= max(tol, 1e-6)
+        return rel_error(a, b) <= max(tol, 1e-6)
 
     if same(actual, expected):  # right but for rounding: every pattern would fit
         return None
