@@ -4,6 +4,12 @@ The contract is that of `cs231n.layers`: `foo_forward(...)` returns `(out, cache
 `foo_backward(dout, cache)` returns the gradients in the order of the forward's arguments.
 """
 
+from cs231n.fast_layers import (
+    conv_backward_fast,
+    conv_forward_fast,
+    max_pool_backward_fast,
+    max_pool_forward_fast,
+)
 from cs231n.layers import (
     affine_backward,
     affine_forward,
@@ -15,6 +21,8 @@ from cs231n.layers import (
     layernorm_forward,
     relu_backward,
     relu_forward,
+    spatial_batchnorm_backward,
+    spatial_batchnorm_forward,
 )
 from cs231n.validation import check_choice
 
@@ -23,6 +31,12 @@ __all__ = [
     "affine_norm_relu_dropout_forward",
     "affine_relu_backward",
     "affine_relu_forward",
+    "conv_bn_relu_backward",
+    "conv_bn_relu_forward",
+    "conv_relu_backward",
+    "conv_relu_forward",
+    "conv_relu_pool_backward",
+    "conv_relu_pool_forward",
 ]
 
 NORMALIZATIONS = {
@@ -84,3 +98,49 @@ def affine_norm_relu_dropout_backward(dout, cache, need_dx=True):
         _, norm_backward = NORMALIZATIONS[normalization]
         da, dgamma, dbeta = norm_backward(da, norm_cache)
     return *affine_backward(da, affine_cache, need_dx), dgamma, dbeta
+
+
+def conv_relu_forward(x, w, b, conv_param):
+    """Convolution, then ReLU: x (N, C, H, W), w (F, C, HH, WW), b (F,) to out (N, F, H', W')."""
+    a, conv_cache = conv_forward_fast(x, w, b, conv_param)
+    out, relu_cache = relu_forward(a)
+    return out, (conv_cache, relu_cache)
+
+
+def conv_relu_backward(dout, cache, need_dx=True):
+    """Backward of `conv_relu_forward`: dx (None where not needed), dw, db."""
+    conv_cache, relu_cache = cache
+    da = relu_backward(dout, relu_cache)
+    return conv_backward_fast(da, conv_cache, need_dx)
+
+
+def conv_bn_relu_forward(x, w, b, gamma, beta, conv_param, bn_param):
+    """Convolution, spatial batch normalization with gamma and beta (F,), ReLU: out (N, F, H', W')."""
+    a, conv_cache = conv_forward_fast(x, w, b, conv_param)
+    normalized, bn_cache = spatial_batchnorm_forward(a, gamma, beta, bn_param)
+    out, relu_cache = relu_forward(normalized)
+    return out, (conv_cache, bn_cache, relu_cache)
+
+
+def conv_bn_relu_backward(dout, cache, need_dx=True):
+    """Backward of `conv_bn_relu_forward`: dx (None where not needed), dw, db, dgamma, dbeta."""
+    conv_cache, bn_cache, relu_cache = cache
+    dnormalized = relu_backward(dout, relu_cache)
+    da, dgamma, dbeta = spatial_batchnorm_backward(dnormalized, bn_cache)
+    return *conv_backward_fast(da, conv_cache, need_dx), dgamma, dbeta
+
+
+def conv_relu_pool_forward(x, w, b, conv_param, pool_param):
+    """Convolution, ReLU, max pooling: x (N, C, H, W), w (F, C, HH, WW), b (F,) to out (N, F, H'', W'')."""
+    a, conv_cache = conv_forward_fast(x, w, b, conv_param)
+    activated, relu_cache = relu_forward(a)
+    out, pool_cache = max_pool_forward_fast(activated, pool_param)
+    return out, (conv_cache, relu_cache, pool_cache)
+
+
+def conv_relu_pool_backward(dout, cache, need_dx=True):
+    """Backward of `conv_relu_pool_forward`: dx (None where not needed), dw, db."""
+    conv_cache, relu_cache, pool_cache = cache
+    dactivated = max_pool_backward_fast(dout, pool_cache)
+    da = relu_backward(dactivated, relu_cache)
+    return conv_backward_fast(da, conv_cache, need_dx)

@@ -5,7 +5,8 @@ Every layer is a pair. `foo_forward(x, ...)` returns `(out, cache)`. `foo_backwa
 forward's inputs, in their order and shapes. What a cache holds is private to the pair. A loss
 returns its value and its gradient at once.
 
-Axes: N examples in a minibatch, D input features, M output features, C classes.
+Axes: N examples in a minibatch, D input features, M output features, C classes or channels, H W image
+height and width, F filters, HH WW filter height and width, H' W' output height and width.
 
 A layer computes in the dtype of x: float32 stays float32, and parameters or upstream gradients of
 another dtype are brought to it. No argument is modified and no output shares memory with an input,
@@ -18,12 +19,14 @@ import numpy as np
 
 from cs231n.validation import (
     as_floats,
+    check_integer,
     check_labels,
     check_mode,
     check_ndim,
     check_number,
     check_shape,
 )
+from cs231n.windows import check_convolution, check_pooling
 
 __all__ = [
     "affine_backward",
@@ -31,13 +34,21 @@ __all__ = [
     "batchnorm_backward",
     "batchnorm_backward_alt",
     "batchnorm_forward",
+    "conv_backward_naive",
+    "conv_forward_naive",
     "dropout_backward",
     "dropout_forward",
     "layernorm_backward",
     "layernorm_forward",
+    "max_pool_backward_naive",
+    "max_pool_forward_naive",
     "relu_backward",
     "relu_forward",
     "softmax_loss",
+    "spatial_batchnorm_backward",
+    "spatial_batchnorm_forward",
+    "spatial_groupnorm_backward",
+    "spatial_groupnorm_forward",
     "svm_loss",
 ]
 
@@ -141,15 +152,7 @@ def batchnorm_forward(x, gamma, beta, bn_param):
     """
     x, gamma, beta = as_floats(x, gamma, beta)
     _check_normalization(x, gamma, beta)
-    mode, eps, momentum = _batchnorm_settings(bn_param)
-    running_mean, running_var = _running_averages(bn_param, x)
-    if mode == "train":
-        x_hat, mean, var, inv_std = _normalize(x, axes=0, eps=eps)
-        bn_param["running_mean"] = momentum * running_mean + (1 - momentum) * mean[0]
-        bn_param["running_var"] = momentum * running_var + (1 - momentum) * var[0]
-    else:
-        inv_std = 1 / np.sqrt(running_var + eps)
-        x_hat = (x - running_mean) * inv_std
+    x_hat, inv_std, mode = _normalize_batch(x, bn_param, axes=0)
     out = gamma * x_hat
     out += beta
     return out, (x_hat, inv_std, gamma, mode)
@@ -228,11 +231,24 @@ def _check_normalization(x, gamma, beta):
     check_shape("beta", beta, x.shape[1:], "one shift per feature of x")
 
 
-def _batchnorm_settings(bn_param):
+def _normalize_batch(x, bn_param, axes):
+    """What batch normalization does before gamma and beta: x_hat, inv_std and the mode.
+
+    The statistics are taken over `axes`, all but the feature or channel axis 1, and reduced axes are
+    kept with length 1. In training the running averages in bn_param are updated.
+    """
     mode = check_mode(bn_param, "bn_param")
     eps = check_number("bn_param['eps']", bn_param.get("eps", 1e-5), 0, 1)
     momentum = check_number("bn_param['momentum']", bn_param.get("momentum", 0.9), 0, 1)
-    return mode, eps, momentum
+    running_mean, running_var = _running_averages(bn_param, x)
+    if mode == "train":
+        x_hat, mean, var, inv_std = _normalize(x, axes, eps)
+        bn_param["running_mean"] = momentum * running_mean + (1 - momentum) * mean.reshape(-1)
+        bn_param["running_var"] = momentum * running_var + (1 - momentum) * var.reshape(-1)
+        return x_hat, inv_std, mode
+    per_feature = (-1,) + (1,) * (x.ndim - 2)
+    inv_std = 1 / np.sqrt(running_var + eps).reshape(per_feature)
+    return (x - running_mean.reshape(per_feature)) * inv_std, inv_std, mode
 
 
 def _running_averages(bn_param, x):
@@ -243,7 +259,7 @@ def _running_averages(bn_param, x):
         if average is None:
             average = np.zeros(x.shape[1], x.dtype)
         average = np.asarray(average, dtype=x.dtype)
-        check_shape(f"bn_param['{name}']", average, x.shape[1:], "one per feature of x")
+        check_shape(f"bn_param['{name}']", average, x.shape[1:2], "one per feature or channel of x")
         averages.append(average)
     return averages
 
@@ -286,6 +302,180 @@ def dropout_backward(dout, cache):
     dout = np.asarray(dout, dtype=dtype)
     check_shape("dout", dout, shape, "that of the output")
     return dout if mask is None else dout * mask
+
+
+def conv_forward_naive(x, w, b, conv_param):
+    """Convolution, straight from its definition: every output is a window of x times a filter, summed.
+
+    - x: (N, C, H, W); w: (F, C, HH, WW); b: (F,)
+    - conv_param: a dictionary with `stride`, the pixels between neighbouring windows, and `pad`, the
+      zeros around the image on every side
+
+    out_nfij = b_f + sum_cpq x_padded[n, c, i * stride + p, j * stride + q] * w_fcpq: a correlation, as
+    in every deep-learning library, since the filter is not flipped. Returns out (N, F, H', W') with
+    H' = 1 + (H + 2 pad - HH) / stride and W' likewise. (CS231n notes, "Convolutional networks".)
+    """
+    x, w, b = as_floats(x, w, b)
+    stride, pad, out_height, out_width = check_convolution(x, w, b, conv_param)
+    padded = _pad(x, pad)
+    out = np.empty((len(x), len(w), out_height, out_width), x.dtype)
+    for n, f, i, j in np.ndindex(out.shape):
+        window = _window(i, j, stride, *w.shape[2:])
+        out[n, f, i, j] = np.sum(padded[n][window] * w[f]) + b[f]
+    return out, (x, w, stride, pad, out.shape)
+
+
+def conv_backward_naive(dout, cache, need_dx=True):
+    """Backward of `conv_forward_naive`: dx (N, C, H, W), dw (F, C, HH, WW), db (F,).
+
+    An output is linear in its window and in its filter, so its gradient flows to the window in
+    proportion to the filter, and to the filter in proportion to the window. Windows overlap, and a
+    filter serves them all: their shares add up. With need_dx=False dx is None.
+    """
+    x, w, stride, pad, out_shape = cache
+    dout = np.asarray(dout, dtype=x.dtype)
+    check_shape("dout", dout, out_shape, "that of the output")
+    padded = _pad(x, pad)
+    dpadded, dw = np.zeros_like(padded), np.zeros_like(w)
+    for n, f, i, j in np.ndindex(dout.shape):
+        window = _window(i, j, stride, *w.shape[2:])
+        dpadded[n][window] += dout[n, f, i, j] * w[f]
+        dw[f] += dout[n, f, i, j] * padded[n][window]
+    H, W = x.shape[2:]
+    dx = dpadded[:, :, pad : pad + H, pad : pad + W].copy() if need_dx else None
+    return dx, dw, dout.sum(axis=(0, 2, 3))
+
+
+def max_pool_forward_naive(x, pool_param):
+    """Max pooling: the largest value of every window, channel by channel.
+
+    - x: (N, C, H, W)
+    - pool_param: a dictionary with `pool_height`, `pool_width` and `stride`; there is no padding
+
+    Returns out (N, C, H', W') with H' = 1 + (H - pool_height) / stride and W' likewise.
+    """
+    (x,) = as_floats(x)
+    pool_height, pool_width, stride, out_height, out_width = check_pooling(x, pool_param)
+    out = np.empty((*x.shape[:2], out_height, out_width), x.dtype)
+    for n, c, i, j in np.ndindex(out.shape):
+        _, rows, columns = _window(i, j, stride, pool_height, pool_width)
+        out[n, c, i, j] = x[n, c, rows, columns].max()
+    return out, (x, pool_height, pool_width, stride, out.shape)
+
+
+def max_pool_backward_naive(dout, cache):
+    """Backward of `max_pool_forward_naive`: dx (N, C, H, W).
+
+    Only the largest value of a window moved the output: it takes the whole gradient. On a tie the
+    first in row-major order takes it. A pixel that is the largest of several windows takes several.
+    """
+    x, pool_height, pool_width, stride, out_shape = cache
+    dout = np.asarray(dout, dtype=x.dtype)
+    check_shape("dout", dout, out_shape, "that of the output")
+    dx = np.zeros_like(x)
+    for n, c, i, j in np.ndindex(dout.shape):
+        _, rows, columns = _window(i, j, stride, pool_height, pool_width)
+        p, q = divmod(x[n, c, rows, columns].argmax(), pool_width)
+        dx[n, c, i * stride + p, j * stride + q] += dout[n, c, i, j]
+    return dx
+
+
+def _pad(x, pad):
+    """x (N, C, H, W) with `pad` zeros on all four sides of every image."""
+    return np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
+
+
+def _window(i, j, stride, height, width):
+    """The index of the window behind output pixel (i, j) in one image (C, H, W)."""
+    top, left = i * stride, j * stride
+    return slice(None), slice(top, top + height), slice(left, left + width)
+
+
+def spatial_batchnorm_forward(x, gamma, beta, bn_param):
+    """Batch normalization of images: each channel over the minibatch and all of its pixels.
+
+    - x: (N, C, H, W); gamma, beta: (C,)
+    - bn_param: as `batchnorm_forward` takes it, with running averages (C,)
+
+    A filter looks for the same thing everywhere, so all places of its output share one mean, variance,
+    gamma and beta. Returns out (N, C, H, W). (Ioffe and Szegedy 2015, section 3.2.)
+    """
+    x, gamma, beta = as_floats(x, gamma, beta)
+    check_ndim("x", x, "N, C, H, W")
+    check_shape("gamma", gamma, x.shape[1:2], "one scale per channel of x")
+    check_shape("beta", beta, x.shape[1:2], "one shift per channel of x")
+    x_hat, inv_std, mode = _normalize_batch(x, bn_param, axes=(0, 2, 3))
+    gamma, beta = (param.reshape(-1, 1, 1) for param in (gamma, beta))
+    out = gamma * x_hat
+    out += beta
+    return out, (x_hat, inv_std, gamma, mode)
+
+
+def spatial_batchnorm_backward(dout, cache):
+    """Backward of `spatial_batchnorm_forward`: dx (N, C, H, W), dgamma (C,), dbeta (C,)."""
+    dout, x_hat, inv_std, gamma, mode = _unpack_normalization(dout, cache)
+    dbeta = dout.sum(axis=(0, 2, 3))
+    dgamma = (dout * x_hat).sum(axis=(0, 2, 3))
+    dx_hat = dout * gamma
+    if mode == "test":
+        return dx_hat * inv_std, dgamma, dbeta
+    return _normalize_backward(dx_hat, x_hat, inv_std, axes=(0, 2, 3)), dgamma, dbeta
+
+
+def spatial_groupnorm_forward(x, gamma, beta, G, gn_param):
+    """Group normalization: each image over the pixels of one group of channels at a time.
+
+    - x: (N, C, H, W)
+    - gamma, beta: (C,) or (1, C, 1, 1), one per channel; gradients come back in the same shape
+    - G: the number of groups, which must divide C
+    - gn_param: a dictionary with `eps`, 1e-5
+
+    G = 1 is layer normalization of an image, G = C normalizes every channel by itself. Training and
+    testing are the same. Returns out (N, C, H, W). (Wu and He 2018, https://arxiv.org/abs/1803.08494,
+    section 3.)
+    """
+    x, gamma, beta = as_floats(x, gamma, beta)
+    check_ndim("x", x, "N, C, H, W")
+    C = x.shape[1]
+    G = _check_groups(G, C)
+    _check_per_channel(C, gamma=gamma, beta=beta)
+    eps = check_number("gn_param['eps']", gn_param.get("eps", 1e-5), 0, 1)
+    x_hat, _, _, inv_std = _normalize(_in_groups(x, G), axes=(2, 3, 4), eps=eps)
+    x_hat = x_hat.reshape(x.shape)
+    out = gamma.reshape(-1, 1, 1) * x_hat
+    out += beta.reshape(-1, 1, 1)
+    return out, (x_hat, inv_std, gamma, beta.shape, G)
+
+
+def spatial_groupnorm_backward(dout, cache):
+    """Backward of `spatial_groupnorm_forward`: dx (N, C, H, W), dgamma and dbeta shaped as they came."""
+    dout, x_hat, inv_std, gamma, beta_shape, G = _unpack_normalization(dout, cache)
+    dbeta = dout.sum(axis=(0, 2, 3)).reshape(beta_shape)
+    dgamma = (dout * x_hat).sum(axis=(0, 2, 3)).reshape(gamma.shape)
+    dx_hat = _in_groups(dout * gamma.reshape(-1, 1, 1), G)
+    dx = _normalize_backward(dx_hat, _in_groups(x_hat, G), inv_std, axes=(2, 3, 4))
+    return dx.reshape(dout.shape), dgamma, dbeta
+
+
+def _in_groups(x, G):
+    """x (N, C, H, W) with its channels in groups: (N, G, C / G, H, W)."""
+    N, C, H, W = x.shape
+    return x.reshape(N, G, C // G, H, W)
+
+
+def _check_groups(G, num_channels):
+    if check_integer("G", G, 1) > num_channels or num_channels % G:
+        raise ValueError(f"G must divide the number of channels, {num_channels}; got G = {G}")
+    return int(G)
+
+
+def _check_per_channel(num_channels, **params):
+    for name, param in params.items():
+        if param.shape not in ((num_channels,), (1, num_channels, 1, 1)):
+            raise ValueError(
+                f"{name} must have shape ({num_channels},) or (1, {num_channels}, 1, 1), one number per "
+                f"channel of x; got {param.shape}"
+            )
 
 
 def svm_loss(x, y):

@@ -5,6 +5,7 @@ costliest mistake a learner can make; so every layer checks its arguments before
 """
 
 import math
+from numbers import Integral
 
 import numpy as np
 
@@ -64,6 +65,13 @@ def check_number(name, value, low, high, closed="both"):
         )
         raise ValueError(f"{name} must be in {brackets[0]}{low:g}, {high:g}{brackets[1]}; got {value!r}")
     return number
+
+
+def check_integer(name, value, low):
+    """`value` as a Python int; ValueError unless it is an integer of at least `low`."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < low:
+        raise ValueError(f"{name} must be an integer of at least {low}; got {value!r}")
+    return int(value)
 
 
 def check_labels(y, num_examples, num_classes):

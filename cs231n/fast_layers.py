@@ -1,0 +1,78 @@
+"""Convolution and max pooling, fast: the same signatures and results as the naive layers.
+
+Here arguments are checked and results allocated; threads then share the images of the minibatch, and the
+kernels, compiled or in NumPy, do the work: see `cs231n.kernels`.
+"""
+
+import numpy as np
+
+from cs231n.kernels import kernels_for
+from cs231n.parallel import map_slices
+from cs231n.validation import as_floats, check_shape
+from cs231n.windows import check_convolution, check_pooling
+
+__all__ = [
+    "conv_backward_fast",
+    "conv_forward_fast",
+    "max_pool_backward_fast",
+    "max_pool_forward_fast",
+]
+
+
+def conv_forward_fast(x, w, b, conv_param):
+    """Convolution, see `cs231n.layers.conv_forward_naive`: out (N, F, H', W').
+
+    - x: (N, C, H, W); w: (F, C, HH, WW); b: (F,)
+    - conv_param: a dictionary with `stride` and `pad`
+    """
+    x, w, b = (np.ascontiguousarray(array) for array in as_floats(x, w, b))
+    stride, pad, out_height, out_width = check_convolution(x, w, b, conv_param)
+    out = np.empty((len(x), len(w), out_height, out_width), x.dtype)
+    kernels = kernels_for(x.dtype)
+    map_slices(lambda part: kernels.conv_forward(x[part], w, b, stride, pad, out[part]), len(x))
+    return out, (x, w, stride, pad, out.shape)
+
+
+def conv_backward_fast(dout, cache, need_dx=True):
+    """Backward of `conv_forward_fast`: dx (N, C, H, W) or, where not needed, None; dw; db (F,)."""
+    x, w, stride, pad, out_shape = cache
+    dout = np.ascontiguousarray(dout, dtype=x.dtype)
+    check_shape("dout", dout, out_shape, "that of the output")
+    dx = np.empty_like(x) if need_dx else None
+    kernels = kernels_for(x.dtype)
+
+    def backward(part):
+        return kernels.conv_backward(dout[part], x[part], w, stride, pad, dx[part] if need_dx else None)
+
+    dws, dbs = zip(*map_slices(backward, len(x)), strict=True)
+    return dx, sum(dws), sum(dbs)
+
+
+def max_pool_forward_fast(x, pool_param):
+    """Max pooling, see `cs231n.layers.max_pool_forward_naive`: out (N, C, H', W').
+
+    - x: (N, C, H, W)
+    - pool_param: a dictionary with `pool_height`, `pool_width` and `stride`
+    """
+    x = np.ascontiguousarray(as_floats(x)[0])
+    pool_height, pool_width, stride, out_height, out_width = check_pooling(x, pool_param)
+    out = np.empty((*x.shape[:2], out_height, out_width), x.dtype)
+    argmax = np.empty(out.shape, np.intp)
+    kernels = kernels_for(x.dtype)
+
+    def forward(part):
+        kernels.max_pool_forward(x[part], pool_height, pool_width, stride, out[part], argmax[part])
+
+    map_slices(forward, len(x))
+    return out, (x.shape, x.dtype, argmax)
+
+
+def max_pool_backward_fast(dout, cache):
+    """Backward of `max_pool_forward_fast`: dx (N, C, H, W)."""
+    x_shape, dtype, argmax = cache
+    dout = np.ascontiguousarray(dout, dtype=dtype)
+    check_shape("dout", dout, argmax.shape, "that of the output")
+    dx = np.empty(x_shape, dtype)
+    kernels = kernels_for(dtype)
+    map_slices(lambda part: kernels.max_pool_backward(dout[part], argmax[part], dx[part]), len(dx))
+    return dx

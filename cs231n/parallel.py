@@ -1,0 +1,48 @@
+"""A minibatch shared among threads, each of which keeps to its own images.
+
+The threads are Python's own. They gain where the work releases the interpreter's lock for long, as the
+compiled kernels do. There are as many as the matrix products of NumPy have been given, so that one
+setting serves both: OMP_NUM_THREADS in the environment, or `threadpoolctl.threadpool_limits` in a program.
+"""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+
+import scipy.linalg.cython_blas  # noqa: F401  loads the BLAS of the compiled kernels, to be found below
+from threadpoolctl import ThreadpoolController
+
+
+def map_slices(function, length):
+    """[function(slice), ...] for slices that share `length` examples out, one to each thread, in order.
+
+    Meanwhile every thread's matrix products stay on that thread. A single slice is worked on right
+    here, with all of the BLAS's threads.
+    """
+    count = min(num_threads(), length)
+    slices = [slice(length * i // count, length * (i + 1) // count) for i in range(count)]
+    if count == 1:
+        return [function(slices[0])]
+    with _blas().limit(limits=1):
+        others = [_pool(os.getpid()).submit(function, part) for part in slices[1:]]
+        try:
+            first = function(slices[0])
+        finally:  # what the others write into must outlive them
+            results = [other.result() for other in others]
+        return [first, *results]
+
+
+def num_threads():
+    """The number of threads that the BLAS may use at present; all cores where it does not tell."""
+    return max((library.num_threads for library in _blas().lib_controllers), default=os.cpu_count() or 1)
+
+
+@cache
+def _blas():
+    return ThreadpoolController().select(user_api="blas")
+
+
+@cache
+def _pool(process):
+    """The waiting threads of a process: those of its parent are not there after a fork."""
+    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix=f"cs231n-{process}")

@@ -1,0 +1,68 @@
+"""Where the windows of a convolution or a pooling stand on an image, and whether they fit.
+
+Shared by every implementation, so that naive and fast layers accept and refuse the same arguments.
+
+Axes: N images, C channels, H W image height and width, F filters, HH WW height and width of a window,
+H' W' of the output: the number of places at which a window stands, below and beside each other.
+"""
+
+from cs231n.validation import check_integer, check_ndim, check_shape
+
+
+def check_convolution(x, w, b, conv_param):
+    """Stride, pad, H' and W' of a convolution; ValueError if an argument does not fit the others.
+
+    - x: (N, C, H, W); w: (F, C, HH, WW); b: (F,)
+    - conv_param: a dictionary with `stride` >= 1 and `pad` >= 0
+    """
+    check_ndim("x", x, "N, C, H, W")
+    check_ndim("w", w, "F, C, HH, WW")
+    F, C, HH, WW = w.shape
+    if x.shape[1] != C:
+        raise ValueError(f"x {x.shape} has {x.shape[1]} channels and w {w.shape} has {C}; they must be equal")
+    check_shape("b", b, (F,), "one bias per filter of w")
+    stride = check_integer("conv_param['stride']", conv_param.get("stride"), 1)
+    pad = check_integer("conv_param['pad']", conv_param.get("pad"), 0)
+    return stride, pad, *count_windows(x.shape, HH, WW, stride, pad)
+
+
+def check_pooling(x, pool_param):
+    """Window height and width, stride, H' and W' of a pooling; ValueError if they do not fit x.
+
+    - x: (N, C, H, W)
+    - pool_param: a dictionary with `pool_height`, `pool_width` and `stride`, each >= 1
+    """
+    check_ndim("x", x, "N, C, H, W")
+    HH, WW, stride = (
+        check_integer(f"pool_param['{name}']", pool_param.get(name), 1)
+        for name in ("pool_height", "pool_width", "stride")
+    )
+    return HH, WW, stride, *count_windows(x.shape, HH, WW, stride, pad=0)
+
+
+def count_windows(x_shape, HH, WW, stride, pad):
+    """H' and W' for images of shape (N, C, H, W); ValueError if the windows do not end with the image.
+
+    H' = 1 + (H + 2 pad - HH) / stride, and W' likewise, must be whole numbers: a last row or column of
+    pixels that no window reaches is nearly always a mistake.
+    """
+    _, _, H, W = x_shape
+    return (
+        _count_along("height", H, HH, stride, pad),
+        _count_along("width", W, WW, stride, pad),
+    )
+
+
+def _count_along(side, size, window, stride, pad):
+    room = size + 2 * pad - window
+    if room < 0:
+        raise ValueError(
+            f"the window must fit into the padded image: the window's {side} is {window}, "
+            f"the image's {size} + 2 * {pad}"
+        )
+    if room % stride:
+        raise ValueError(
+            f"stride must divide {side} + 2 * pad - window {side} = {size} + 2 * {pad} - {window} = {room}; "
+            f"got stride {stride}, which leaves {room % stride}"
+        )
+    return 1 + room // stride
