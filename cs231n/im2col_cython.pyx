@@ -182,23 +182,27 @@ def _max_pool_forward(
     floating[:, :, :, ::1] out,
     Py_ssize_t[:, :, :, ::1] argmax,
 ):
-    cdef Py_ssize_t n, c, i, j, p, q, W = x.shape[3], top, left, best_p, best_q
+    cdef Py_ssize_t n, c, i, j, p, q, W = x.shape[3], place, best_place
     cdef floating best, value
+    cdef const floating* plane
     with nogil:
         for n in range(x.shape[0]):
             for c in range(x.shape[1]):
+                plane = &x[n, c, 0, 0]
                 for i in range(windows.rows):
                     for j in range(windows.columns):
-                        top, left = i * windows.stride, j * windows.stride
-                        best, best_p, best_q = x[n, c, top, left], 0, 0
+                        best_place = (i * W + j) * windows.stride
+                        best = plane[best_place]
                         for p in range(windows.height):
+                            place = (i * windows.stride + p) * W + j * windows.stride
                             for q in range(windows.width):
-                                value = x[n, c, top + p, left + q]
+                                value = plane[place]
                                 # a NaN beats all, and the first of them stays
                                 if value > best or (value != value and best == best):
-                                    best, best_p, best_q = value, p, q
+                                    best, best_place = value, place
+                                place += 1
                         out[n, c, i, j] = best
-                        argmax[n, c, i, j] = (top + best_p) * W + left + best_q
+                        argmax[n, c, i, j] = best_place
 
 
 def max_pool_backward(dout, argmax, dx):

@@ -17,6 +17,7 @@ import math
 
 import numpy as np
 
+from cs231n.parallel import matmul
 from cs231n.validation import (
     as_floats,
     check_integer,
@@ -71,7 +72,7 @@ def affine_forward(x, w, b):
             f"got {x.shape}, which has {num_features} features per example"
         )
     check_shape("b", b, w.shape[1:], "one bias per column of w")
-    out = x.reshape(len(x), num_features) @ w
+    out = matmul(x.reshape(len(x), num_features), w)
     out += b
     return out, (x, w)
 
@@ -86,8 +87,8 @@ def affine_backward(dout, cache, need_dx=True):
     x, w = cache
     dout = np.asarray(dout, dtype=x.dtype)
     check_shape("dout", dout, (len(x), w.shape[1]), "that of the output")
-    dx = (dout @ w.T).reshape(x.shape) if need_dx else None
-    dw = x.reshape(len(x), len(w)).T @ dout
+    dx = matmul(dout, w.T).reshape(x.shape) if need_dx else None
+    dw = matmul(x.reshape(len(x), len(w)).T, dout)
     db = dout.sum(axis=0)
     return dx, dw, db
 

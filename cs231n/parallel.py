@@ -1,16 +1,34 @@
-"""A minibatch shared among threads, each of which keeps to its own images.
+"""Work shared among threads: slices of a minibatch, and large matrix products.
 
-The threads are Python's own. They gain where the work releases the interpreter's lock for long, as the
-compiled kernels do. There are as many as the matrix products of NumPy have been given, so that one
-setting serves both: OMP_NUM_THREADS in the environment, or `threadpoolctl.threadpool_limits` in a program.
+The threads are Python's own. They gain where the work releases the interpreter's lock for long, as matrix
+products and the compiled kernels do. There are as many as the BLAS has been given, so that one setting
+serves both: OMP_NUM_THREADS in the environment, or `threadpoolctl.threadpool_limits` in a program.
+
+Threads of the BLAS itself would do for matrix products, but these spin for a while after their last task,
+and then take the processor from whatever comes next in ours.
 """
 
 import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
+import numpy as np
 import scipy.linalg.cython_blas  # noqa: F401  loads the BLAS of the compiled kernels, to be found below
 from threadpoolctl import ThreadpoolController
+
+LARGE = 2**23  # multiplications from which on a matrix product is worth waking a thread
+
+
+def matmul(a, b):
+    """The matrix product a @ b; of a large one, each thread computes some of the rows or columns."""
+    if len(a) * b.size < LARGE:
+        return a @ b
+    out = np.empty((len(a), b.shape[1]), a.dtype)
+    if len(a) > b.shape[1]:
+        map_slices(lambda rows: np.matmul(a[rows], b, out=out[rows]), len(a))
+    else:
+        map_slices(lambda columns: np.matmul(a, b[:, columns], out=out[:, columns]), b.shape[1])
+    return out
 
 
 def map_slices(function, length):

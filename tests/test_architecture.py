@@ -21,10 +21,15 @@ MODULES = {
 ALLOWED = {
     "__init__": set(),
     "validation": set(),
-    "layers": {"validation"},
-    "layer_utils": {"layers", "validation"},
-    "classifiers": {"classifiers", "layer_utils", "layers", "validation"},
-    "optim": {"validation"},
+    "parallel": set(),
+    "windows": {"validation"},
+    "layers": {"parallel", "windows", "validation"},
+    "im2col": {"windows", "validation"},
+    "kernels": {"im2col"},
+    "fast_layers": {"kernels", "parallel", "windows", "validation"},
+    "layer_utils": {"fast_layers", "layers", "validation"},
+    "classifiers": {"classifiers", "layer_utils", "fast_layers", "layers", "validation"},
+    "optim": {"parallel", "validation"},
     "checkpoint": {"validation"},
     "solver": {"optim", "checkpoint", "validation"},
     "gradient_check": {"validation"},
@@ -33,7 +38,13 @@ ALLOWED = {
     "datasets": {"datasets", "validation"},
     "data_utils": {"datasets", "validation"},
 }
-STAR_IMPORTS = {("classifiers.fc_net", "cs231n.layers"), ("classifiers.fc_net", "cs231n.layer_utils")}
+STAR_IMPORTS = {
+    ("classifiers.fc_net", "cs231n.layers"),
+    ("classifiers.fc_net", "cs231n.layer_utils"),
+    ("classifiers.cnn", "cs231n.layers"),
+    ("classifiers.cnn", "cs231n.fast_layers"),
+    ("classifiers.cnn", "cs231n.layer_utils"),
+}
 
 every_module = pytest.mark.parametrize("name", MODULES)
 
@@ -83,17 +94,17 @@ def test_star_imports_are_those_that_hand_names_on():
     assert found == STAR_IMPORTS
 
 
-@pytest.mark.parametrize("name", ["layers", "layer_utils"])
+@pytest.mark.parametrize("name", ["layers", "fast_layers", "layer_utils", "im2col"])
 def test_backward_stands_directly_below_forward(name):
     functions = [node.name for node in tree_of(name).body if isinstance(node, ast.FunctionDef)]
-    forwards = [function for function in functions if function.endswith("_forward")]
+    forwards = [function for function in functions if "_forward" in function]
     assert forwards
     for forward in forwards:
         below = functions[functions.index(forward) + 1]
-        assert below == forward.removesuffix("forward") + "backward"
+        assert below == forward.replace("forward", "backward")
 
 
-@pytest.mark.parametrize("name", ["layers", "layer_utils"])
+@pytest.mark.parametrize("name", ["layers", "fast_layers", "layer_utils"])
 def test_every_public_function_is_handed_on(name):
     functions = {node.name for node in tree_of(name).body if isinstance(node, ast.FunctionDef)}
     handed_on = importlib.import_module(f"cs231n.{name}").__all__
@@ -121,12 +132,32 @@ SIGNATURES = {
         "layernorm_backward": "(dout, cache)",
         "dropout_forward": "(x, dropout_param)",
         "dropout_backward": "(dout, cache)",
+        "conv_forward_naive": "(x, w, b, conv_param)",
+        "conv_backward_naive": "(dout, cache)",
+        "max_pool_forward_naive": "(x, pool_param)",
+        "max_pool_backward_naive": "(dout, cache)",
+        "spatial_batchnorm_forward": "(x, gamma, beta, bn_param)",
+        "spatial_batchnorm_backward": "(dout, cache)",
+        "spatial_groupnorm_forward": "(x, gamma, beta, G, gn_param)",
+        "spatial_groupnorm_backward": "(dout, cache)",
         "svm_loss": "(x, y)",
         "softmax_loss": "(x, y)",
     },
     "layer_utils": {
         "affine_relu_forward": "(x, w, b)",
         "affine_relu_backward": "(dout, cache)",
+        "conv_relu_forward": "(x, w, b, conv_param)",
+        "conv_relu_backward": "(dout, cache)",
+        "conv_bn_relu_forward": "(x, w, b, gamma, beta, conv_param, bn_param)",
+        "conv_bn_relu_backward": "(dout, cache)",
+        "conv_relu_pool_forward": "(x, w, b, conv_param, pool_param)",
+        "conv_relu_pool_backward": "(dout, cache)",
+    },
+    "fast_layers": {
+        "conv_forward_fast": "(x, w, b, conv_param)",
+        "conv_backward_fast": "(dout, cache)",
+        "max_pool_forward_fast": "(x, pool_param)",
+        "max_pool_backward_fast": "(dout, cache)",
     },
     "optim": dict.fromkeys(("sgd", "sgd_momentum", "rmsprop", "adam"), "(w, dw, config=None)"),
     "classifiers.fc_net": {
@@ -137,6 +168,13 @@ SIGNATURES = {
             "weight_scale=0.01, dtype=<class 'numpy.float32'>, seed=None)"
         ),
         "FullyConnectedNet.loss": "(self, X, y=None)",
+    },
+    "classifiers.cnn": {
+        "ThreeLayerConvNet": (
+            "(input_dim=(3, 32, 32), num_filters=32, filter_size=7, hidden_dim=100, num_classes=10, "
+            "weight_scale=0.001, reg=0.0, dtype=<class 'numpy.float32'>)"
+        ),
+        "ThreeLayerConvNet.loss": "(self, X, y=None)",
     },
     "gradient_check": {
         "eval_numerical_gradient": "(f, x, verbose=True, h=1e-05)",
