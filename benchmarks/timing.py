@@ -1,23 +1,24 @@
-"""Timing two sides fairly on a noisy machine."""
+"""Timing several sides fairly on a noisy machine."""
 
 import statistics
 import time
 
+import numpy as np
+
 PAUSE = 0.15  # seconds; worker threads of BLAS and OpenMP spin for a while after their last task
-BLOCK_SECONDS = 0.2
-BLOCKS = 15
+BLOCK_SECONDS = 0.12
+ROUNDS = 9
 
 
-def compare(ours, theirs):
-    """Median seconds per call of two functions, measured in alternating blocks with a pause before each.
+def compare(*sides):
+    """Median seconds per call of each function, measured in alternating blocks with a pause before each.
 
-    Without the pause the idle but still spinning threads of one side would slow down the other; without
+    Without the pause the idle but still spinning threads of one side would slow down the next; without
     the alternation whatever else the machine does would fall on one side alone.
     """
-    sides = (ours, theirs)
-    calls = [max(1, round(BLOCK_SECONDS / _block(side, 3))) for side in sides]
-    blocks = [[_block(side, count) for side, count in zip(sides, calls, strict=True)] for _ in range(BLOCKS)]
-    return tuple(statistics.median(times) for times in zip(*blocks, strict=True))
+    calls = [max(1, round(BLOCK_SECONDS / _block(side, 2))) for side in sides]
+    rounds = [[_block(side, count) for side, count in zip(sides, calls, strict=True)] for _ in range(ROUNDS)]
+    return [statistics.median(times) for times in zip(*rounds, strict=True)]
 
 
 def _block(side, calls):
@@ -28,3 +29,9 @@ def _block(side, calls):
     for _ in range(calls):
         side()
     return (time.perf_counter() - start) / calls
+
+
+def matrix_product_rate(dtype, size=3072):
+    """Floating-point operations per second of NumPy's product of two large square matrices, at its best."""
+    a = np.random.default_rng(0).standard_normal((size, size)).astype(dtype)
+    return 2 * size**3 / min(_block(lambda: a @ a, 1) for _ in range(5))

@@ -1,0 +1,95 @@
+"""The layers that are timed, and the table of their times and peak memory."""
+
+from collections.abc import Callable
+from functools import partial
+from statistics import geometric_mean
+from typing import NamedTuple
+
+from benchmarks import sides
+from benchmarks.memory import peak_bytes
+from benchmarks.timing import compare
+
+CONVOLUTIONS = (  # x (N, C, H, W); filters (F, HH, WW); stride, pad
+    ((100, 3, 31, 31), (25, 3, 3), 2, 1),
+    ((50, 3, 32, 32), (32, 7, 7), 1, 3),
+    ((64, 16, 32, 32), (32, 3, 3), 1, 1),
+    ((64, 64, 16, 16), (64, 3, 3), 1, 1),
+    ((64, 32, 32, 32), (64, 3, 3), 1, 1),
+    ((32, 128, 8, 8), (128, 3, 3), 1, 1),
+    ((100, 32, 32, 32), (64, 1, 1), 1, 0),
+)
+POOLINGS = (((100, 3, 32, 32), 2, 2), ((64, 32, 32, 32), 2, 2), ((64, 32, 31, 31), 3, 2))  # x; size, stride
+SMALL_CONVOLUTION = (2, 1, 4, 4), (1, 3, 3), 1, 1
+SMALL_POOLING = (2, 1, 4, 4), 2, 2
+
+
+class Case(NamedTuple):
+    """A layer to be timed: make(name, *arguments, dtype) makes one side of it; small are other arguments."""
+
+    text: str
+    make: Callable
+    arguments: tuple
+    small: tuple
+    forward_flops: float  # multiplications and additions
+
+    def side(self, name, dtype):
+        return self.make(name, *self.arguments, dtype)
+
+    def megabytes(self, name, dtype):
+        small, whole = (
+            partial(self.make, name, *arguments, dtype) for arguments in (self.small, self.arguments)
+        )
+        return peak_bytes(small, whole) / 2**20
+
+
+def convolutions():
+    for x, filters, stride, pad in CONVOLUTIONS:
+        (N, C, H, W), (F, HH, WW) = x, filters
+        outputs = N * F * (1 + (H + 2 * pad - HH) // stride) * (1 + (W + 2 * pad - WW) // stride)
+        text = f"{_times(*x)}; {F} of {HH}x{WW}; {stride}, {pad}"
+        arguments = x, filters, stride, pad
+        yield Case(text, sides.convolution, arguments, SMALL_CONVOLUTION, 2 * outputs * C * HH * WW)
+
+
+def poolings():
+    for x, size, stride in POOLINGS:
+        text = f"{_times(*x)}; {size}x{size}; {stride}"
+        yield Case(text, sides.pooling, (x, size, stride), SMALL_POOLING, float("nan"))
+
+
+def _times(*sizes):
+    return "x".join(map(str, sizes))
+
+
+HEADER = """\
+| {case} | forward, ms: compiled | NumPy | PyTorch | backward, ms: compiled | NumPy | PyTorch \
+| both: compiled / PyTorch | NumPy / PyTorch | GFLOP/s: compiled | PyTorch \
+| peak MB: compiled | NumPy | PyTorch |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"""
+
+
+def print_table(title, heading, cases, dtype):
+    """Time and measure every case in one dtype; the last line has the geometric means of the ratios."""
+    print(f"\n### {title}, {dtype.__name__}\n\n{HEADER.format(case=heading)}")
+    ratios = [_print_row(case, dtype) for case in cases]
+    compiled, numpy = (geometric_mean(column) for column in zip(*ratios, strict=True))
+    print(f"| geometric mean | | | | | | | **{compiled:.2f}** | {numpy:.2f} | | | | | |", flush=True)
+
+
+def _print_row(case, dtype):
+    """One case: times and memory of the three sides. Returns ours / PyTorch's for compiled and NumPy."""
+    three = [case.side(name, dtype) for name in sides.NAMES]
+    sides.assert_agree(three)
+    forward = compare(*(side.forward for side in three))
+    backward = compare(*(side.backward for side in three))
+    compiled, numpy, torchs = (a + b for a, b in zip(forward, backward, strict=True))
+    cells = [f"{1e3 * seconds:.2f}" for seconds in (*forward, *backward)]
+    cells += [f"{compiled / torchs:.2f}", f"{numpy / torchs:.2f}"]
+    cells += [_gigaflops(3 * case.forward_flops / seconds) for seconds in (compiled, torchs)]
+    cells += [f"{case.megabytes(name, dtype):.0f}" for name in sides.NAMES]
+    print(f"| {case.text} | {' | '.join(cells)} |", flush=True)
+    return compiled / torchs, numpy / torchs
+
+
+def _gigaflops(rate):
+    return f"{rate / 1e9:.0f}" if rate == rate else ""
