@@ -24,7 +24,12 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
-NOTEBOOKS = ("FullyConnectedNets.ipynb", "BatchNormalization.ipynb", "Dropout.ipynb")
+NOTEBOOKS = (
+    "FullyConnectedNets.ipynb",
+    "BatchNormalization.ipynb",
+    "Dropout.ipynb",
+    "ConvolutionalNetworks.ipynb",
+)
 
 
 @dataclass

@@ -6,7 +6,7 @@ the numbers (a missing factor, a flipped sign, a transposed product), so a faile
 
 import numpy as np
 
-from cs231n.gradient_check import eval_numerical_gradient, rel_error
+from cs231n.gradient_check import eval_numerical_gradient, eval_numerical_gradient_array, rel_error
 
 
 def check_close(name, actual, expected, tol, floor=1e-8):
@@ -81,6 +81,20 @@ def _worst_entry(actual, expected, tol, floor):
 
 def _first(mask):
     return tuple(int(i) for i in np.argwhere(mask)[0]) if mask.ndim else "()"
+
+
+def check_backward(name, forward, arrays, dout, grads, tol):
+    """Check the gradients that a layer's backward pass returned against numeric ones, a line for each.
+
+    - name: of the layer, for the messages
+    - forward: a function of the arrays in `arrays`, in their order, that returns the layer's output
+    - arrays: {name: array} of the inputs
+    - dout: the upstream gradient; grads: the gradients of the inputs, in the same order
+    - tol: the largest relative error that passes
+    """
+    for (argument, array), grad in zip(arrays.items(), grads, strict=True):
+        numeric = eval_numerical_gradient_array(lambda _: forward(*arrays.values()), array, dout)
+        check_close(f"{name} d{argument}", grad, numeric, tol)
 
 
 def check_gradients(model, X, y, tol, h=1e-5):

@@ -9,14 +9,17 @@ and then take the processor from whatever comes next in ours.
 """
 
 import os
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
+from threading import Lock
 
 import numpy as np
 import scipy.linalg.cython_blas  # noqa: F401  loads the BLAS of the compiled kernels, to be found below
 from threadpoolctl import ThreadpoolController
 
 LARGE = 2**23  # multiplications from which on a matrix product is worth waking a thread
+
+_sharing = Lock()  # held while a call shares its work out: the BLAS's limit is one for the whole process
 
 
 def matmul(a, b):
@@ -34,20 +37,23 @@ def matmul(a, b):
 def map_slices(function, length):
     """[function(slice), ...] for slices that share `length` examples out, one to each thread, in order.
 
-    Meanwhile every thread's matrix products stay on that thread. A single slice is worked on right
-    here, with all of the BLAS's threads.
+    Meanwhile every thread's matrix products stay on that thread. Calls from several threads at once, or
+    from within `function`, do not share their work out again: they do it where they are.
     """
     count = min(num_threads(), length)
+    if count == 1 or not _sharing.acquire(blocking=False):
+        return [function(slice(0, length))]
     slices = [slice(length * i // count, length * (i + 1) // count) for i in range(count)]
-    if count == 1:
-        return [function(slices[0])]
-    with _blas().limit(limits=1):
-        others = [_pool(os.getpid()).submit(function, part) for part in slices[1:]]
-        try:
-            first = function(slices[0])
-        finally:  # what the others write into must outlive them
-            results = [other.result() for other in others]
-        return [first, *results]
+    try:
+        with _blas().limit(limits=1):
+            others = [_pool(os.getpid()).submit(function, part) for part in slices[1:]]
+            try:
+                first = function(slices[0])
+            finally:  # what the others write into must outlive them
+                wait(others)
+            return [first, *(other.result() for other in others)]
+    finally:
+        _sharing.release()
 
 
 def num_threads():

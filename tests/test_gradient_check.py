@@ -6,7 +6,7 @@ from conftest import DTYPES, assert_near_numeric, draw, draw_all, every_second
 from tqdm import tqdm
 
 from cs231n import gradient_check
-from cs231n.checks import check_at_least, check_close, check_gradients, diagnose
+from cs231n.checks import check_at_least, check_backward, check_close, check_gradients, diagnose
 from cs231n.classifiers.fc_net import FullyConnectedNet
 from cs231n.gradient_check import (
     eval_numerical_gradient,
@@ -383,3 +383,32 @@ def test_check_gradients_takes_a_gradient_of_zero_as_the_noise_it_is_compared_wi
 def test_check_gradients_finds_the_wrong_one(name):
     with pytest.raises(AssertionError, match=f"FAIL  d{name}: relative error 3.3e-01"):
         check_gradients(LinearModel(**{name: 2}), draw((4, 3)), None, tol=1e-6)
+
+
+def product(x, w):
+    return x @ w
+
+
+def test_check_backward_passes_every_gradient(capsys):
+    arrays, dout = {"x": draw((2, 3)), "w": draw((3, 4))}, draw((2, 4), seed=1)
+    before = {name: array.copy() for name, array in arrays.items()}
+    grads = dout @ arrays["w"].T, arrays["x"].T @ dout
+    check_backward("product", product, arrays, dout, grads, tol=1e-7)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["PASS  product dx", "PASS  product dw"]
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+@pytest.mark.parametrize("wrong, name", [(0, "dx"), (1, "dw")])
+def test_check_backward_finds_the_wrong_gradient(wrong, name):
+    arrays, dout = {"x": draw((2, 3)), "w": draw((3, 4))}, draw((2, 4), seed=1)
+    grads = [dout @ arrays["w"].T, arrays["x"].T @ dout]
+    grads[wrong] = 1.001 * grads[wrong]
+    with pytest.raises(AssertionError, match=f"FAIL  product {name}: .*It is 1.001 times"):
+        check_backward("product", product, arrays, dout, grads, tol=1e-5)
+
+
+def test_check_backward_misses_a_gradient():
+    with pytest.raises(ValueError, match="shorter"):
+        check_backward("product", product, {"x": draw((2, 3)), "w": draw((3, 4))}, draw((2, 4)), [], tol=1)

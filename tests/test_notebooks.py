@@ -10,7 +10,12 @@ import pytest
 import run_notebooks
 
 ROOT = Path(run_notebooks.__file__).parent
-QUESTIONS = {"FullyConnectedNets.ipynb": "q1", "BatchNormalization.ipynb": "q2", "Dropout.ipynb": "q3"}
+QUESTIONS = {
+    "FullyConnectedNets.ipynb": "q1",
+    "BatchNormalization.ipynb": "q2",
+    "Dropout.ipynb": "q3",
+    "ConvolutionalNetworks.ipynb": "q4",
+}
 LOCAL_PATH = re.compile(
     rf"{re.escape(str(ROOT))}/|/home/|/root/|/Users/|/tmp/|/mnt/|/usr/|/opt/|site-packages|ipykernel_|[A-Z]:\\"
 )
