@@ -8,16 +8,10 @@ import sys
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-try:
-    from Cython.Build import cythonize
-except ImportError:
-    cythonize = None
-
 KERNELS = Extension(
     "cs231n.im2col_cython",
     ["cs231n/im2col_cython.pyx"],
     extra_compile_args=[] if sys.platform == "win32" else ["-O3"],
-    optional=True,
 )
 
 
@@ -35,15 +29,24 @@ def _warn(reason):
     line = "*" * 78
     print(
         f"\n{line}\nThe compiled kernels of cs231n could not be built: {reason}\n"
-        "Everything works without them, but convolution and pooling will be several times slower.\n"
+        "Everything works without them, but convolution and pooling will take two to three times as long.\n"
         "To have them, install a C compiler (and Cython), then: python setup.py build_ext --inplace\n"
         f"{line}\n",
         file=sys.stderr,
     )
 
 
-if cythonize is None:
-    _warn("Cython is not installed")
-    setup()
-else:
-    setup(ext_modules=cythonize([KERNELS]), cmdclass={"build_ext": BuildExtOrSayWhy})
+def _kernels():
+    """The extension to compile; none, and the reason, where Cython or SciPy's declarations are missing."""
+    try:
+        from Cython.Build import cythonize
+
+        (kernels,) = cythonize([KERNELS])
+    except Exception as error:
+        _warn(f"{type(error).__name__}: {error}")
+        return []
+    kernels.optional = True  # cythonize makes a new extension, without the old one's settings of setuptools
+    return [kernels]
+
+
+setup(ext_modules=_kernels(), cmdclass={"build_ext": BuildExtOrSayWhy})

@@ -1,0 +1,132 @@
+"""A program: every kernel of a compiled module on many small geometries, compared with `cs231n.im2col`.
+
+python kernel_grid.py MODULE FENCE
+
+Every array has memory of its own, with FENCE bytes before and behind it that are looked after. They hold
+255, which is NaN in a float and -1 in an index: what is read from there spoils the result. A sanitizer
+watches the memory itself and needs FENCE 0.
+"""
+
+import importlib
+import sys
+from itertools import product
+from math import prod
+
+import numpy as np
+
+from cs231n import im2col as reference
+
+MODULE, FENCE = sys.argv[1], int(sys.argv[2])
+
+DTYPES = (np.float32, np.float64)
+TOLERANCES = {np.float32: 1e-4, np.float64: 1e-11}
+WINDOWS = ((1, 1), (1, 4), (2, 3), (3, 2), (3, 3))  # HH, WW
+OUTPUTS = ((1, 1), (1, 2), (2, 5), (5, 3), (7, 8))  # H', W'; (1, 1): a window as large as the padded image
+STRIDES = (1, 2, 3)
+PADS = (0, 1, 2, 3)
+SIZES = ((1, 1, 1), (2, 3, 4), (3, 2, 1))  # N, C, F
+
+
+def room(shape, dtype):
+    """An array full of 255, fenced."""
+    size = prod(shape) * np.dtype(dtype).itemsize
+    memory = np.full(size + 2 * FENCE, 255, np.uint8)
+    return memory[FENCE : FENCE + size].view(dtype).reshape(shape)
+
+
+def place(array):
+    """The same values in memory of their own, fenced and read-only."""
+    placed = room(array.shape, array.dtype)
+    placed[...] = array
+    placed.flags.writeable = False
+    return placed
+
+
+def check(actual, expected, what):
+    tol = TOLERANCES.get(expected.dtype.type, 0)
+    assert (actual.shape, actual.dtype) == (expected.shape, expected.dtype), what
+    assert np.allclose(actual, expected, rtol=tol, atol=tol, equal_nan=True), f"{what} is wrong"
+
+
+def check_fences(*arrays):
+    for array in arrays:
+        memory = array.base
+        assert (memory[:FENCE] == 255).all() and (memory[len(memory) - FENCE :] == 255).all()
+
+
+def check_convolution(kernels, x, w, b, stride, pad, outputs):
+    HH, WW = w.shape[2:]
+    expected_out = np.empty((len(x), len(w), *outputs), x.dtype)
+    reference.conv_forward(x, w, b, stride, pad, expected_out)
+    dout = place(np.random.standard_normal(expected_out.shape).astype(x.dtype))
+    expected_dx = np.empty_like(x)
+    expected_dw, expected_db = reference.conv_backward(dout, x, w, stride, pad, expected_dx)
+    bytes_per_row = w[0].size * outputs[1] * x.itemsize
+    for rows_at_a_time in {1, 2, outputs[0]}:
+        kernels.COLUMN_BYTES = rows_at_a_time * bytes_per_row
+        out, dx = room(expected_out.shape, x.dtype), room(x.shape, x.dtype)
+        kernels.conv_forward(x, w, b, stride, pad, out)
+        check(out, expected_out, "out")
+        grads = [kernels.conv_backward(dout, x, w, stride, pad, into) for into in (dx, None)]
+        check(dx, expected_dx, "dx")
+        for dw, db in grads:
+            check(dw, expected_dw, "dw")
+            check(db, expected_db, "db")
+        check_fences(out, dx)
+
+    cols = reference.im2col(x, HH, WW, stride, pad)
+    check(kernels.im2col(x, HH, WW, stride, pad), cols, "im2col")
+    dcols = place(np.random.standard_normal(cols.shape).astype(x.dtype))
+    expected_dx = reference.col2im(dcols, x.shape, HH, WW, stride, pad)
+    check(kernels.col2im(dcols, x.shape, HH, WW, stride, pad), expected_dx, "col2im")
+
+
+def check_pooling(kernels, x, HH, WW, stride, outputs):
+    shape = (*x.shape[:2], *outputs)
+    expected, expected_argmax = np.empty(shape, x.dtype), np.empty(shape, np.intp)
+    reference.max_pool_forward(x, HH, WW, stride, expected, expected_argmax)
+    out, argmax = room(shape, x.dtype), room(shape, np.intp)
+    kernels.max_pool_forward(x, HH, WW, stride, out, argmax)
+    check(out, expected, "out")
+    check(argmax, expected_argmax, "argmax")
+
+    dout = place(np.random.standard_normal(shape).astype(x.dtype))
+    expected_dx = np.empty_like(x)
+    reference.max_pool_backward(dout, argmax, expected_dx)
+    dx = room(x.shape, x.dtype)
+    kernels.max_pool_backward(dout, place(argmax), dx)
+    check(dx, expected_dx, "dx")
+    check_fences(out, argmax, dx)
+
+
+def check_geometry(kernels, dtype, window, outputs, stride, pad, N, C, F):
+    """True unless the geometry has no image: one with no pixel besides the padding."""
+    H, W = (side + stride * (count - 1) - 2 * pad for side, count in zip(window, outputs, strict=True))
+    if min(H, W) < 1:
+        return False
+    shapes = ((N, C, H, W), (F, C, *window), (F,))
+    x, w, b = (place(np.random.standard_normal(shape).astype(dtype)) for shape in shapes)
+    check_convolution(kernels, x, w, b, stride, pad, outputs)
+    if pad == 0:
+        x = np.random.choice([np.nan, 1, 2, 3], (N, C, H, W), p=[0.1, 0.3, 0.3, 0.3])  # has ties
+        check_pooling(kernels, place(x.astype(dtype)), *window, stride, outputs)
+    return True
+
+
+def main():
+    np.random.seed(0)
+    kernels = importlib.import_module(MODULE)
+    escaped = []  # what a function raised that cannot raise, being `noexcept`
+    sys.unraisablehook = lambda unraisable: escaped.append(repr(unraisable.exc_value))
+    count = 0
+    for dtype, window, outputs, stride, pad, size in product(DTYPES, WINDOWS, OUTPUTS, STRIDES, PADS, SIZES):
+        try:
+            count += check_geometry(kernels, dtype, window, outputs, stride, pad, *size)
+            assert not escaped, escaped
+        except Exception:
+            print(f"{dtype.__name__}: window {window}, output {outputs}, {stride=}, {pad=}, N, C, F = {size}")
+            raise
+    print(count, "geometries")
+
+
+main()
