@@ -32,13 +32,14 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# The environment is made anew only when what it is made from has changed.
+# The environment is made anew only when what it is made from has changed. PYTHONWARNINGS: setuptools would
+# warn of editable installations as such.
 $(READY): pyproject.toml setup.py cs231n/im2col_cython.pyx
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 		{ echo "Python 3.10 or newer is needed; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable ".[test]"
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --editable ".[test]"
 	@$(BIN)/python -c "from cs231n.kernels import load_kernels; load_kernels()"
 	@touch $@
 
