@@ -25,8 +25,9 @@ def conv_forward_fast(x, w, b, conv_param):
     - x: (N, C, H, W); w: (F, C, HH, WW); b: (F,)
     - conv_param: a dictionary with `stride` and `pad`
     """
-    x, w, b = (np.ascontiguousarray(array) for array in as_floats(x, w, b))
+    x, w, b = as_floats(x, w, b)
     stride, pad, out_height, out_width = check_convolution(x, w, b, conv_param)
+    x, w, b = (np.ascontiguousarray(array) for array in (x, w, b))
     out = np.empty((len(x), len(w), out_height, out_width), x.dtype)
     kernels = kernels_for(x.dtype)
     map_slices(lambda part: kernels.conv_forward(x[part], w, b, stride, pad, out[part]), len(x))
@@ -54,8 +55,9 @@ def max_pool_forward_fast(x, pool_param):
     - x: (N, C, H, W)
     - pool_param: a dictionary with `pool_height`, `pool_width` and `stride`
     """
-    x = np.ascontiguousarray(as_floats(x)[0])
+    (x,) = as_floats(x)
     pool_height, pool_width, stride, out_height, out_width = check_pooling(x, pool_param)
+    x = np.ascontiguousarray(x)
     out = np.empty((*x.shape[:2], out_height, out_width), x.dtype)
     argmax = np.empty(out.shape, np.intp)
     kernels = kernels_for(x.dtype)

@@ -14,7 +14,7 @@ from scipy.linalg.cython_blas cimport dgemm, dgemv, sgemm, sgemv
 
 import numpy as np
 
-from cs231n.validation import check_shape
+from cs231n.validation import check_integer, check_shape
 from cs231n.windows import count_windows
 
 COLUMN_BYTES = 2**20  # half of a common second-level cache
@@ -25,9 +25,10 @@ cdef struct Windows:
     Py_ssize_t rows, columns  # how many there are: H', W'
 
 
-cdef Windows _windows(x_shape, Py_ssize_t HH, Py_ssize_t WW, Py_ssize_t stride, Py_ssize_t pad):
+cdef Windows _windows(x_shape, HH, WW, stride, pad):
     cdef Windows windows
-    windows.height, windows.width, windows.stride, windows.pad = HH, WW, stride, pad
+    windows.height, windows.width = check_integer("HH", HH, 1), check_integer("WW", WW, 1)
+    windows.stride, windows.pad = check_integer("stride", stride, 1), check_integer("pad", pad, 0)
     windows.rows, windows.columns = count_windows(x_shape, HH, WW, stride, pad)
     return windows
 
@@ -331,7 +332,6 @@ cdef void inside(
     """The windows first <= j < last of `count` for which 0 <= j * stride + shift < size."""
     first[0] = 0 if shift >= 0 else min((stride - 1 - shift) // stride, count)
     last[0] = 0 if shift >= size else min((size - 1 - shift) // stride + 1, count)
-    last[0] = max(first[0], last[0])
 
 
 cdef void gemm(
