@@ -357,7 +357,7 @@ def public_functions(module):
     return {
         name: list(inspect.signature(function).parameters)
         for name, function in vars(module).items()
-        if callable(function) and not name.startswith("_") and name not in ("check_shape", "count_windows")
+        if not name.startswith("_") and getattr(function, "__module__", None) == module.__name__
     }
 
 
