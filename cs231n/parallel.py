@@ -17,7 +17,7 @@ import numpy as np
 import scipy.linalg.cython_blas  # noqa: F401  loads the BLAS of the compiled kernels, to be found below
 from threadpoolctl import ThreadpoolController
 
-LARGE = 2**23  # multiplications from which on a matrix product is worth waking a thread
+LARGE = 2**26  # multiplications from which on a matrix product is worth waking our threads
 
 _sharing = Lock()  # held while a call shares its work out: the BLAS's limit is one for the whole process
 

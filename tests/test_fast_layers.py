@@ -671,8 +671,8 @@ products = pytest.mark.parametrize(
     [
         (1, 1, 1),
         (3, 4, 5),
-        (100, 300, 200),  # 6e6 multiplications, below LARGE = 8388608
-        (256, 128, 256),  # exactly LARGE
+        (100, 300, 200),  # 6e6 multiplications, below 2**23
+        (256, 128, 256),  # exactly 2**23
         (3000, 60, 50),  # tall
         (50, 60, 3001),  # wide
         (4, 1100, 2000),
@@ -684,7 +684,8 @@ products = pytest.mark.parametrize(
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("dtype", DTYPES)
 @products
-def test_matmul_is_the_matrix_product(dtype, rows, inner, columns, threads):
+def test_matmul_is_the_matrix_product(monkeypatch, dtype, rows, inner, columns, threads):
+    monkeypatch.setattr(parallel, "LARGE", 2**23)
     a, b = draw((rows, inner), dtype), draw((inner, columns), dtype, 1)
     at, bt = np.ascontiguousarray(a.T), np.ascontiguousarray(b.T)
     expected = a.astype(np.float64) @ b.astype(np.float64)
@@ -699,6 +700,7 @@ def test_matmul_is_the_matrix_product(dtype, rows, inner, columns, threads):
 def test_large_products_only_are_shared(monkeypatch, two_threads):
     shared = []
     map_slices = parallel.map_slices
+    monkeypatch.setattr(parallel, "LARGE", 2**23)
     monkeypatch.setattr(
         parallel, "map_slices", lambda work, length: shared.append(length) or map_slices(work, length)
     )

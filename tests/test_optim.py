@@ -6,6 +6,7 @@ import torch
 from conftest import DTYPES, assert_same, draw, draw_all, every_second, reversed_twice, seeds, sizes
 from hypothesis import given
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_limits
 
 from cs231n import optim
 from cs231n.optim import BLOCK, adam, rmsprop, sgd, sgd_momentum
@@ -89,12 +90,14 @@ def test_rule_agrees_with_its_formula(rule, dtype, given_settings, shape):
 
 
 @every_rule
-@given(st.lists(sizes, min_size=1, max_size=3), st.integers(1, 5), seeds)
-def test_blocks_of_any_size_agree_with_one(rule, shape, block, seed):
+@given(st.lists(sizes, min_size=1, max_size=3), st.integers(1, 5), st.integers(1, 5), seeds, st.booleans())
+def test_blocks_of_any_size_agree_with_one(rule, shape, block, thread_block, seed, threads):
     w, *gradients = draw_all([shape] * 4, seed=seed)
     expected, _ = run(rule, w, gradients, SETTINGS[rule])
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, threadpool_limits(2):
         patch.setattr(optim, "BLOCK", block)
+        patch.setattr(optim, "THREAD_BLOCK", thread_block)
+        patch.setattr(optim, "VERY_LARGE", 0 if threads else w.size + 1)
         actual, _ = run(rule, w, gradients, SETTINGS[rule])
     np.testing.assert_allclose(actual, expected, rtol=1e-12)
 
