@@ -18,6 +18,8 @@ __all__ = [
     "max_pool_forward_fast",
 ]
 
+WORTH_SHARING = 2**18  # multiplications or comparisons from which on waking a thread pays
+
 
 def conv_forward_fast(x, w, b, conv_param):
     """Convolution, see `cs231n.layers.conv_forward_naive`: out (N, F, H', W').
@@ -30,7 +32,11 @@ def conv_forward_fast(x, w, b, conv_param):
     x, w, b = (np.ascontiguousarray(array) for array in (x, w, b))
     out = np.empty((len(x), len(w), out_height, out_width), x.dtype)
     kernels = kernels_for(x.dtype)
-    map_slices(lambda part: kernels.conv_forward(x[part], w, b, stride, pad, out[part]), len(x))
+
+    def forward(part):
+        kernels.conv_forward(x[part], w, b, stride, pad, out[part])
+
+    _share_images(forward, len(x), work=out.size * w[0].size)
     return out, (x, w, stride, pad, out.shape)
 
 
@@ -45,7 +51,7 @@ def conv_backward_fast(dout, cache, need_dx=True):
     def backward(part):
         return kernels.conv_backward(dout[part], x[part], w, stride, pad, dx[part] if need_dx else None)
 
-    dws, dbs = zip(*map_slices(backward, len(x)), strict=True)
+    dws, dbs = zip(*_share_images(backward, len(x), work=dout.size * w[0].size), strict=True)
     return dx, sum(dws), sum(dbs)
 
 
@@ -65,7 +71,7 @@ def max_pool_forward_fast(x, pool_param):
     def forward(part):
         kernels.max_pool_forward(x[part], pool_height, pool_width, stride, out[part], argmax[part])
 
-    map_slices(forward, len(x))
+    _share_images(forward, len(x), work=out.size * pool_height * pool_width)
     return out, (x.shape, x.dtype, argmax)
 
 
@@ -76,5 +82,16 @@ def max_pool_backward_fast(dout, cache):
     check_shape("dout", dout, argmax.shape, "that of the output")
     dx = np.empty(x_shape, dtype)
     kernels = kernels_for(dtype)
-    map_slices(lambda part: kernels.max_pool_backward(dout[part], argmax[part], dx[part]), len(dx))
+
+    def backward(part):
+        kernels.max_pool_backward(dout[part], argmax[part], dx[part])
+
+    _share_images(backward, len(dx), work=dx.size)
     return dx
+
+
+def _share_images(function, count, work):
+    """The results of function(slice) for slices of `count` images, on threads if there is much work."""
+    if work < WORTH_SHARING:
+        return [function(slice(0, count))]
+    return map_slices(function, count)

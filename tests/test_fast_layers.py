@@ -68,6 +68,7 @@ def backend(request):
     """The module whose kernels the fast layers use."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kernels, "_in_use", dict(kernels._in_use))
+        patch.setattr(fast_layers, "WORTH_SHARING", 0)  # threads for small arrays too
         kernels.load_kernels(compiled=request.param == "compiled")
         assert kernels.kernels_for(np.dtype(np.float32)) is BACKENDS[request.param]
         yield BACKENDS[request.param]
@@ -664,6 +665,22 @@ def test_threads_are_there_again_after_a_fork():
     )
     done = subprocess.run([sys.executable, "-c", program], timeout=60, check=False)
     assert done.returncode == 0
+
+
+@pytest.mark.parametrize("height, expected", [(34, []), (35, [2, 2])])
+def test_small_layers_stay_on_one_thread(monkeypatch, two_threads, height, expected):
+    shared = []
+    monkeypatch.setattr(fast_layers, "WORTH_SHARING", 2**18)
+    monkeypatch.setattr(
+        fast_layers,
+        "map_slices",
+        lambda work, count: shared.append(count) or parallel.map_slices(work, count),
+    )
+    # 2 * 4 outputs of 31 x 32, or of 32 x 32, each the sum of 2 * 4 * 4 products: just below, or just 2**18
+    x, w, b = draw((2, 2, height, 35)), draw((4, 2, 4, 4)), draw(4)
+    out, cache = conv_forward_fast(x, w, b, {"stride": 1, "pad": 0})
+    conv_backward_fast(out, cache)
+    assert shared == expected
 
 
 products = pytest.mark.parametrize(
