@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from functools import partial
+from math import prod
 from statistics import geometric_mean
 from typing import NamedTuple
 
 from benchmarks import sides
 from benchmarks.memory import peak_bytes
 from benchmarks.timing import compare
+from cs231n.windows import count_windows
 
 CONVOLUTIONS = (  # x (N, C, H, W); filters (F, HH, WW); stride, pad
     ((100, 3, 31, 31), (25, 3, 3), 2, 1),
@@ -44,8 +46,8 @@ class Case(NamedTuple):
 
 def convolutions():
     for x, filters, stride, pad in CONVOLUTIONS:
-        (N, C, H, W), (F, HH, WW) = x, filters
-        outputs = N * F * (1 + (H + 2 * pad - HH) // stride) * (1 + (W + 2 * pad - WW) // stride)
+        (N, C, *_), (F, HH, WW) = x, filters
+        outputs = N * F * prod(count_windows(x, HH, WW, stride, pad))
         text = f"{_times(*x)}; {F} of {HH}x{WW}; {stride}, {pad}"
         arguments = x, filters, stride, pad
         yield Case(text, sides.convolution, arguments, SMALL_CONVOLUTION, 2 * outputs * C * HH * WW)

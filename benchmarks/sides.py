@@ -17,6 +17,7 @@ from cs231n.fast_layers import (
     max_pool_forward_fast,
 )
 from cs231n.kernels import kernels_for, load_kernels
+from cs231n.windows import count_windows
 
 COMPILED, NUMPY, PYTORCH = NAMES = ("compiled", "NumPy", "PyTorch")
 
@@ -69,8 +70,8 @@ class PyTorchs:
 def convolution(name, x_shape, filters, stride, pad, dtype):
     """One side of a convolution: x_shape (N, C, H, W), filters (F, HH, WW)."""
     F, HH, WW = filters
-    N, C, H, W = x_shape
-    out_shape = N, F, 1 + (H + 2 * pad - HH) // stride, 1 + (W + 2 * pad - WW) // stride
+    N, C = x_shape[:2]
+    out_shape = N, F, *count_windows(x_shape, HH, WW, stride, pad)
     *inputs, dout = _gaussians(dtype, x_shape, (F, C, HH, WW), (F,), out_shape)
     if name == PYTORCH:
         return PyTorchs(lambda x, w, b: functional.conv2d(x, w, b, stride, pad), inputs, dout)
@@ -80,8 +81,8 @@ def convolution(name, x_shape, filters, stride, pad, dtype):
 
 def pooling(name, x_shape, size, stride, dtype):
     """One side of a max pooling with square windows: x_shape (N, C, H, W)."""
-    N, C, H, W = x_shape
-    x, dout = _gaussians(dtype, x_shape, (N, C, 1 + (H - size) // stride, 1 + (W - size) // stride))
+    out_shape = *x_shape[:2], *count_windows(x_shape, size, size, stride, 0)
+    x, dout = _gaussians(dtype, x_shape, out_shape)
     if name == PYTORCH:
         return PyTorchs(lambda x: functional.max_pool2d(x, size, stride), [x], dout)
     param = {"pool_height": size, "pool_width": size, "stride": stride}

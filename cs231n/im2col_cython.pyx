@@ -14,7 +14,7 @@ from scipy.linalg.cython_blas cimport dgemm, dgemv, sgemm, sgemv
 
 import numpy as np
 
-from cs231n.validation import check_integer, check_shape
+from cs231n.validation import check_shape
 from cs231n.windows import count_windows
 
 COLUMN_BYTES = 2**20  # half of a common second-level cache
@@ -27,8 +27,7 @@ cdef struct Windows:
 
 cdef Windows _windows(x_shape, HH, WW, stride, pad):
     cdef Windows windows
-    windows.height, windows.width = check_integer("HH", HH, 1), check_integer("WW", WW, 1)
-    windows.stride, windows.pad = check_integer("stride", stride, 1), check_integer("pad", pad, 0)
+    windows.height, windows.width, windows.stride, windows.pad = HH, WW, stride, pad
     windows.rows, windows.columns = count_windows(x_shape, HH, WW, stride, pad)
     return windows
 

@@ -190,13 +190,18 @@ def batchnorm_backward(dout, cache):
 
 def batchnorm_backward_alt(dout, cache):
     """Backward of `batchnorm_forward` in closed form: the same gradients in fewer passes over memory."""
+    return _batchnorm_backward(dout, cache, axes=0)
+
+
+def _batchnorm_backward(dout, cache, axes):
+    """Batch normalization's gradients in closed form, where the statistics were taken over `axes`."""
     dout, x_hat, inv_std, gamma, mode = _unpack_normalization(dout, cache)
-    dbeta = dout.sum(axis=0)
-    dgamma = (dout * x_hat).sum(axis=0)
+    dbeta = dout.sum(axis=axes)
+    dgamma = (dout * x_hat).sum(axis=axes)
     dx_hat = dout * gamma
     if mode == "test":
         return dx_hat * inv_std, dgamma, dbeta
-    return _normalize_backward(dx_hat, x_hat, inv_std, axes=0), dgamma, dbeta
+    return _normalize_backward(dx_hat, x_hat, inv_std, axes), dgamma, dbeta
 
 
 def layernorm_forward(x, gamma, beta, ln_param):
@@ -414,13 +419,7 @@ def spatial_batchnorm_forward(x, gamma, beta, bn_param):
 
 def spatial_batchnorm_backward(dout, cache):
     """Backward of `spatial_batchnorm_forward`: dx (N, C, H, W), dgamma (C,), dbeta (C,)."""
-    dout, x_hat, inv_std, gamma, mode = _unpack_normalization(dout, cache)
-    dbeta = dout.sum(axis=(0, 2, 3))
-    dgamma = (dout * x_hat).sum(axis=(0, 2, 3))
-    dx_hat = dout * gamma
-    if mode == "test":
-        return dx_hat * inv_std, dgamma, dbeta
-    return _normalize_backward(dx_hat, x_hat, inv_std, axes=(0, 2, 3)), dgamma, dbeta
+    return _batchnorm_backward(dout, cache, axes=(0, 2, 3))
 
 
 def spatial_groupnorm_forward(x, gamma, beta, G, gn_param):
@@ -465,7 +464,7 @@ def _in_groups(x, G):
 
 
 def _check_groups(G, num_channels):
-    if check_integer("G", G, 1) > num_channels or num_channels % G:
+    if num_channels % check_integer("G", G, 1):
         raise ValueError(f"G must divide the number of channels, {num_channels}; got G = {G}")
     return int(G)
 

@@ -47,6 +47,8 @@ def count_windows(x_shape, HH, WW, stride, pad):
     pixels that no window reaches is nearly always a mistake.
     """
     _, _, H, W = x_shape
+    for name, value, low in (("HH", HH, 1), ("WW", WW, 1), ("stride", stride, 1), ("pad", pad, 0)):
+        check_integer(name, value, low)
     return (
         _count_along("height", H, HH, stride, pad),
         _count_along("width", W, WW, stride, pad),
