@@ -11,10 +11,8 @@ running and leaves out the rest; the exit status is 130.
 
 import argparse
 import asyncio
-import os
 import signal
 import sys
-import tempfile
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,11 +22,14 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
+from cs231n.files import written_whole
+
 NOTEBOOKS = (
     "FullyConnectedNets.ipynb",
     "BatchNormalization.ipynb",
     "Dropout.ipynb",
     "ConvolutionalNetworks.ipynb",
+    "PyTorch.ipynb",
 )
 
 
@@ -156,17 +157,8 @@ def _client(notebook, folder, timeout, progress):
 
 
 def _write(notebook, path):
-    """Write a notebook in one step, so that a run that is stopped never leaves half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, suffix=".ipynb")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            nbformat.write(notebook, file)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    with written_whole(path) as file:
+        file.write(f"{nbformat.writes(notebook)}\n".encode())
 
 
 def _code_cell_indices(notebook):

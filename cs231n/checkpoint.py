@@ -5,12 +5,11 @@ wrong but cannot run code. It is written beside its final place and renamed, so 
 leaves the previous checkpoint as it was.
 """
 
-import os
-import tempfile
 import zipfile
-from pathlib import Path
 
 import numpy as np
+
+from cs231n.files import written_whole
 
 
 def save(path, tree):
@@ -18,19 +17,9 @@ def save(path, tree):
 
     Raises ValueError, and writes nothing, for any other content.
     """
-    path = Path(path)
     arrays = dict(_flatten(tree))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            _write(file, arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    with written_whole(path) as file:
+        _write(file, arrays)
 
 
 def load(path):

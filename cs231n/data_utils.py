@@ -53,6 +53,23 @@ def get_CIFAR10_data(num_training=49000, num_validation=1000, num_test=1000, sub
     Returns a dictionary: X_train float32 (num_training, 3, 32, 32), y_train int64 (num_training,),
     and X_val, y_val, X_test, y_test likewise. Raises ValueError for a size that does not fit.
     """
+    splits = load_splits(num_training, num_validation, num_test, dtype=np.float32)
+    data = {}
+    for name, (images, labels) in splits.items():
+        data[f"X_{name}"], data[f"y_{name}"] = images, labels
+    if subtract_mean:
+        mean_image = data["X_train"].mean(axis=0, dtype=np.float64).astype(np.float32)
+        for name in splits:
+            data[f"X_{name}"] -= mean_image
+    return data
+
+
+def load_splits(num_training=49000, num_validation=1000, num_test=10000, dtype=np.uint8):
+    """Load the chosen data set, split, with pixels as they are, 0 to 255; print one line that says which.
+
+    Which images these are, and the ValueErrors, see `get_CIFAR10_data`. Returns {"train": (images, labels),
+    "val": ..., "test": ...}: images (N, 3, 32, 32) of the `dtype`, labels int64 (N,).
+    """
     dataset = find_dataset()
     per_batch = read_images_per_batch(dataset.folder / META_FILE)
     num_training, num_validation, num_test = _fit_sizes(
@@ -62,20 +79,16 @@ def get_CIFAR10_data(num_training=49000, num_validation=1000, num_test=1000, sub
         f"Data: {dataset.description}; {num_training:,} training, {num_validation:,} validation, "
         f"{num_test:,} test images"
     )
-    splits = {
+    places = {
         "train": (TRAIN_FILES, 0, num_training),
         "val": (TRAIN_FILES, num_training, num_validation),
         "test": ((TEST_FILE,), 0, num_test),
     }
-    data = {}
-    for name, (files, start, count) in splits.items():
-        X = data[f"X_{name}"] = np.empty((count, *IMAGE_SHAPE), np.float32)
-        data[f"y_{name}"] = _read_into(X, dataset.folder, files, start)
-    if subtract_mean:
-        mean_image = data["X_train"].mean(axis=0, dtype=np.float64).astype(np.float32)
-        for name in splits:
-            data[f"X_{name}"] -= mean_image
-    return data
+    splits = {}
+    for name, (files, start, count) in places.items():
+        images = np.empty((count, *IMAGE_SHAPE), dtype)
+        splits[name] = images, _read_into(images, dataset.folder, files, start)
+    return splits
 
 
 def get_class_names():

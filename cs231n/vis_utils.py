@@ -92,6 +92,33 @@ def show_classes(images, labels, class_names, per_class=8):
             axes[row * per_class].set_title(name, loc="left", fontsize="small")
 
 
+def show_images(images, titles, columns=6):
+    """Show images (N, H, W, 3), uint8, one by one, each under its title; N of them, `columns` to a row."""
+    rows = ceil(len(images) / columns)
+    with figure(rows, columns, width=1.8 * columns, height=2.1 * rows) as axes:
+        for axis in axes:
+            axis.axis("off")
+        for axis, image, title in zip(axes, images, titles, strict=False):
+            axis.imshow(image)
+            axis.set_title(title, fontsize="small")
+
+
+def plot_confusion(y, predictions, class_names, title=""):
+    """Draw how often each true class, a row, was taken for each class, a column: labels (N,) both."""
+    classes = range(len(class_names))
+    confusion = np.zeros((len(classes), len(classes)), dtype=int)
+    np.add.at(confusion, (y, predictions), 1)
+    with figure(width=5.5, height=5) as (axis,):
+        axis.imshow(confusion, cmap="Blues")
+        axis.grid(False)
+        axis.set_xticks(classes, class_names, rotation=60)
+        axis.set_yticks(classes, class_names)
+        axis.set(title=title, xlabel="predicted", ylabel="true")
+        for (row, column), count in np.ndenumerate(confusion):
+            color = "white" if count > confusion.max() / 2 else INK
+            axis.text(column, row, count, ha="center", va="center", color=color, fontsize=8)
+
+
 def plot_training(solver, title=""):
     """Plot one run: the loss of every iteration, and training and validation accuracy by epoch."""
     with figure(1, 2) as (loss_axis, accuracy_axis):

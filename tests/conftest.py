@@ -59,6 +59,19 @@ def torch_gradients(function, arrays, dout=None):
     return out.detach().numpy(), [leaf.grad.numpy() for leaf in leaves]
 
 
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory):
+    """A data folder for all tests that use the tiny data set, which is made there by the first of them."""
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture
+def tiny_data(tiny_folder, monkeypatch):
+    """The tiny data set is the chosen one."""
+    monkeypatch.setenv("CS231N_DATA", str(tiny_folder))
+    monkeypatch.setenv("CS231N_DATASET", "tiny")
+
+
 class Layer(NamedTuple):
     """A pair of functions, the shapes of its array arguments and, behind them, the parameter dictionary."""
 

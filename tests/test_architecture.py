@@ -21,6 +21,7 @@ MODULES = {
 ALLOWED = {
     "__init__": set(),
     "validation": set(),
+    "files": set(),
     "parallel": set(),
     "windows": {"validation"},
     "layers": {"parallel", "windows", "validation"},
@@ -30,13 +31,14 @@ ALLOWED = {
     "layer_utils": {"fast_layers", "layers", "validation"},
     "classifiers": {"classifiers", "layer_utils", "fast_layers", "layers", "validation"},
     "optim": {"parallel", "validation"},
-    "checkpoint": {"validation"},
+    "checkpoint": {"files", "validation"},
     "solver": {"optim", "checkpoint", "validation"},
     "gradient_check": {"validation"},
     "checks": {"gradient_check", "validation"},
     "vis_utils": {"validation"},
     "datasets": {"datasets", "validation"},
     "data_utils": {"datasets", "validation"},
+    "pytorch": {"pytorch", "data_utils", "datasets", "files", "validation"},
 }
 STAR_IMPORTS = {
     ("classifiers.fc_net", "cs231n.layers"),
@@ -72,9 +74,15 @@ def test_imports_run_one_way(name):
 
 
 @every_module
-def test_nothing_imports_tests_benchmarks_grading_or_another_framework(name):
+def test_nothing_imports_tests_benchmarks_or_grading(name):
     tops = {path.split(".")[0] for path in imports_of(name)}
-    assert not tops & {"tests", "conftest", "benchmarks", "grading", "torch", "pytest", "hypothesis"}
+    assert not tops & {"tests", "conftest", "benchmarks", "grading", "pytest", "hypothesis"}
+
+
+@every_module
+def test_pytorch_is_imported_in_its_own_room_only(name):
+    tops = {path.split(".")[0] for path in imports_of(name)}
+    assert name.startswith("pytorch") or not tops & {"torch", "torchvision"}
 
 
 @every_module

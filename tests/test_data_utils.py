@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cs231n import datasets
-from cs231n.data_utils import get_CIFAR10_data, get_class_names, load_CIFAR10, load_CIFAR_batch
+from cs231n.data_utils import get_CIFAR10_data, get_class_names, load_CIFAR10, load_CIFAR_batch, load_splits
 from cs231n.datasets import Dataset, data_folder, find_dataset, standin
 from cs231n.datasets.batches import TEST_FILE, TRAIN_FILES, write_batch, write_meta
 
@@ -44,12 +44,6 @@ def data(tmp_path, monkeypatch):
 def cifar10(data):
     """A small set of noise in CIFAR-10's place: its images and labels in file order."""
     return write_set(data / "cifar-10-batches-py")
-
-
-@pytest.fixture(scope="module")
-def tiny_folder(tmp_path_factory):
-    """A data folder for the tests of the tiny set, which make it once."""
-    return tmp_path_factory.mktemp("data")
 
 
 class TestFindDataset:
@@ -199,6 +193,21 @@ class TestSplit:
         assert (split["X_test"][:, 1, 5, 7] == [-1.5]).all()
 
 
+class TestLoadSplits:
+    def test_bytes_as_they_are_in_the_files(self, data, cifar10):
+        images, labels = cifar10
+        splits = load_splits(num_training=90, num_validation=10, num_test=20)
+        assert list(splits) == ["train", "val", "test"]
+        for (X, y), place in zip(splits.values(), (slice(90), slice(90, 100), slice(100, 120)), strict=True):
+            assert (X.dtype, y.dtype) == (np.uint8, np.int64)
+            np.testing.assert_array_equal(X, images[place].transpose(0, 3, 1, 2))
+            np.testing.assert_array_equal(y, labels[place])
+
+    def test_all_test_images_by_default(self, data, monkeypatch):
+        monkeypatch.setenv("CS231N_DATASET", "tiny")
+        assert [len(y) for _, y in load_splits().values()] == [1600, 400, 400]
+
+
 class TestSizes:
     def test_more_images_than_there_are(self, cifar10):
         message = r"num_training \+ num_validation must be at most 100, .*got 91 \+ 10"
@@ -234,13 +243,9 @@ class TestPrintedLine:
         assert line.endswith("90 training, 9 validation, 8 test images")
 
 
+@pytest.mark.usefixtures("tiny_data")
 class TestTiny:
     """The tiny set as it is drawn."""
-
-    @pytest.fixture(autouse=True)
-    def choose_tiny(self, tiny_folder, monkeypatch):
-        monkeypatch.setenv("CS231N_DATA", str(tiny_folder))
-        monkeypatch.setenv("CS231N_DATASET", "tiny")
 
     @pytest.mark.parametrize(
         ("asked", "given"),
