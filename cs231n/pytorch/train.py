@@ -24,7 +24,7 @@ from tqdm import tqdm
 from cs231n.datasets import find_dataset
 from cs231n.files import written_whole
 from cs231n.pytorch import checkpoint
-from cs231n.pytorch.convnet import make_convnet
+from cs231n.pytorch.convnet import ConvNet
 from cs231n.pytorch.data import load_datasets
 from cs231n.pytorch.training import Recipe, Training, pick_device
 from cs231n.validation import check_number
@@ -109,7 +109,7 @@ def _run(recipe, width, device, folder):
     """Train to the end, from the checkpoint on if there is one, and print the test accuracy."""
     datasets = _load_datasets()
     torch.manual_seed(recipe.seed)
-    training = Training(make_convnet(datasets["train"], width), datasets, recipe, device)
+    training = Training(ConvNet(len(datasets["train"].classes), width), datasets, recipe, device)
     sizes = {f"{name} images": len(dataset) for name, dataset in datasets.items()}
     settings = asdict(recipe) | sizes | {"width": width, "data set": find_dataset().name}
     _resume(training, folder / CHECKPOINT, settings)

@@ -173,7 +173,7 @@ class Training:
 
     @torch.no_grad()
     def predict(self, dataset):
-        """Scores (N, classes) for the images of `dataset`, on the CPU: of an image and its mirror image, added."""
+        """Scores (N, classes) of the images in `dataset`, on the CPU: its own plus its mirror image's."""
         self.model.eval()
         scores = []
         for images, _ in make_loader(dataset, EVALUATION_BATCH, device=self.device):
