@@ -191,7 +191,7 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description="Run the notebooks and say how each of them went.")
     parser.add_argument("notebooks", nargs="*", default=NOTEBOOKS, help="default: all, in order")
     parser.add_argument("--output", default="executed", metavar="FOLDER", help="default: executed")
-    parser.add_argument("--timeout", type=int, default=1800, metavar="SECONDS", help="per cell; default: 1800")
+    parser.add_argument("--timeout", type=int, default=1800, metavar="SECONDS", help="a cell; default: 1800")
     options = parser.parse_args(arguments)
     Path(options.output).mkdir(parents=True, exist_ok=True)
     results = []

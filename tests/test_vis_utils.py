@@ -14,10 +14,12 @@ from cs231n import vis_utils
 from cs231n.vis_utils import (
     draw_graph,
     plot_comparison,
+    plot_confusion,
     plot_curves,
     plot_training,
     show_classes,
     show_grid,
+    show_images,
     visualize_grid,
 )
 
@@ -73,6 +75,8 @@ def draw_curves():
 DRAW = {
     "show_grid": lambda: show_grid(IMAGES, "grid"),
     "show_classes": lambda: show_classes(IMAGES, np.array([0, 1, 1, 0, 1]), ["cat", "dog"], per_class=2),
+    "show_images": lambda: show_images(IMAGES.astype(np.uint8), ["a cat", "a dog", "x", "y", "z"], columns=2),
+    "plot_confusion": lambda: plot_confusion([0, 1, 1], [0, 1, 0], ["cat", "dog"], "pets"),
     "plot_training": lambda: plot_training(RUN, "net:"),
     "plot_comparison": lambda: plot_comparison({str(i): run(seed=i) for i in range(7)}, "seven"),
     "plot_curves": draw_curves,
@@ -172,6 +176,28 @@ def test_show_classes(shown):
     for picture, image in zip(pictures, expected, strict=True):
         assert picture is None if image is None else np.array_equal(picture, image)
     assert [axis.get_title(loc="left") for axis in axes[::2]] == ["cat", "dog", "owl", "elk"]
+
+
+def test_show_images(shown):
+    images = IMAGES.astype(np.uint8)
+    show_images(images[:3], ["cat", "dog", "owl"], columns=2)
+    axes = shown[0].axes
+    for axis, image in zip(axes[:3], images, strict=False):
+        np.testing.assert_array_equal(axis.images[0].get_array(), image)
+    assert [axis.get_title() for axis in axes] == ["cat", "dog", "owl", ""]
+    assert [len(axis.images) for axis in axes] == [1, 1, 1, 0]
+
+
+def test_plot_confusion(shown):
+    """Three cats, one of them taken for an owl; a dog, which was taken for a cat; no owl."""
+    plot_confusion([0, 0, 1, 0], [0, 2, 0, 0], ["cat", "dog", "owl"], "pets")
+    (axis,) = shown[0].axes
+    np.testing.assert_array_equal(axis.images[0].get_array(), [[2, 0, 1], [1, 0, 0], [0, 0, 0]])
+    written = {text.get_position(): text.get_text() for text in axis.texts}
+    assert (len(written), written[0, 0], written[2, 0], written[0, 1]) == (9, "2", "1", "1")
+    for ticks in (axis.get_xticklabels(), axis.get_yticklabels()):
+        assert [label.get_text() for label in ticks] == ["cat", "dog", "owl"]
+    assert (axis.get_title(), axis.get_xlabel(), axis.get_ylabel()) == ("pets", "predicted", "true")
 
 
 def test_plot_training(shown):
