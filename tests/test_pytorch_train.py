@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 import psutil
 import pytest
@@ -201,12 +202,21 @@ class TestCheckpoint:
         assert list(tmp_path.iterdir()) == [path]
 
 
-def start(command, folder, *options):
-    """Start the trainer in a process of its own, with its output in files."""
+@contextmanager
+def started(command, folder, *options):
+    """The trainer in a process of its own, with its output in files; nothing of it outlives the block."""
     command = [*command, "-m", "cs231n.pytorch.train", *SMALL, "--output", str(folder), *options]
     with (folder / "out").open("ab") as out, (folder / "err").open("ab") as err:
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        return subprocess.Popen(command, stdout=out, stderr=err, env=environment)
+        process = subprocess.Popen(command, stdout=out, stderr=err, env=environment)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            for child in psutil.Process(process.pid).children(recursive=True):
+                child.kill()
+            process.kill()
+            process.wait()
 
 
 def wait_for_epoch(folder, epoch, process):
@@ -220,25 +230,26 @@ def wait_for_epoch(folder, epoch, process):
 
 def test_after_kill_9_the_same_command_goes_on(tmp_path):
     command = [sys.executable], tmp_path, "--epochs", "12"
-    process = start(*command)
-    wait_for_epoch(tmp_path, 2, process)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    with started(*command) as process:
+        wait_for_epoch(tmp_path, 2, process)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
     done = len(read_metrics(tmp_path))
     assert done < 12
-    assert start(*command).wait(timeout=120) == 0
+    with started(*command) as process:
+        assert process.wait(timeout=120) == 0
     assert [record["epoch"] for record in read_metrics(tmp_path)] == list(range(1, 13))
     assert f"Going on after epoch {done}" in (tmp_path / "err").read_text()
 
 
 def test_torchrun_restarts_after_kill_9_of_a_worker(tmp_path):
     """The epoch in flight is trained again, and the run ends with all of its epochs."""
-    process = start([*TORCHRUN, "--max-restarts", "1"], tmp_path, "--epochs", "16")
-    wait_for_epoch(tmp_path, 2, process)
-    workers = [child for child in psutil.Process(process.pid).children() if "-u" in child.cmdline()]
-    assert len(workers) == 2
-    workers[1].kill()
-    assert process.wait(timeout=180) == 0, (tmp_path / "err").read_text()
+    with started([*TORCHRUN, "--max-restarts", "1"], tmp_path, "--epochs", "16") as process:
+        wait_for_epoch(tmp_path, 2, process)
+        workers = [child for child in psutil.Process(process.pid).children() if "-u" in child.cmdline()]
+        assert len(workers) == 2
+        workers[1].kill()
+        assert process.wait(timeout=180) == 0, (tmp_path / "err").read_text()
     assert [record["epoch"] for record in read_metrics(tmp_path)] == list(range(1, 17))
     assert "Going on after epoch" in (tmp_path / "err").read_text()
     trained = [json.loads(line).get("epoch") for line in (tmp_path / "out").read_text().splitlines()]
@@ -246,8 +257,8 @@ def test_torchrun_restarts_after_kill_9_of_a_worker(tmp_path):
 
 
 def test_torchrun_says_what_is_wrong(tmp_path):
-    process = start(TORCHRUN, tmp_path, "--epochs", "1", "--batch-size", "33")
-    assert process.wait(timeout=120) != 0
+    with started(TORCHRUN, tmp_path, "--epochs", "1", "--batch-size", "33") as process:
+        assert process.wait(timeout=120) != 0
     assert (
         "error: batch_size must be a multiple of the number of processes, 2" in (tmp_path / "err").read_text()
     )

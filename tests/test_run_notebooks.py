@@ -223,12 +223,11 @@ def test_the_timeout_is_the_one_given(tmp_path, monkeypatch):
 
 
 def test_a_write_that_fails_leaves_no_half_file(tmp_path, monkeypatch):
-    def write(notebook, file):
-        file.write("half")
+    def no_space(descriptor):
         raise OSError(28, "No space left on device")
 
     (tmp_path / "a.ipynb").write_text("as it was")
-    monkeypatch.setattr(nbformat, "write", write)
+    monkeypatch.setattr(os, "fsync", no_space)
     with pytest.raises(OSError, match="No space left"):
         run_notebooks._write(new_notebook(), tmp_path / "a.ipynb")
     assert [path.name for path in tmp_path.iterdir()] == ["a.ipynb"]

@@ -98,11 +98,25 @@ def _process_group(device):
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
-    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    _join_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield device
     finally:
         distributed.destroy_process_group()
+
+
+def _join_group(backend):
+    """What `init_process_group(backend)` does, safely after a restart too.
+
+    torchrun's workers find each other through a store, in which the addresses of the processes that died are
+    still found after a restart (https://github.com/pytorch/pytorch/issues/135712). So each restart writes
+    under a name of its own. Several machines count restarts each for itself; there torchrun has to be told
+    to make a new store, by TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1.
+    """
+    store, rank, world_size = next(distributed.rendezvous("env://"))
+    if world_size == int(os.environ["LOCAL_WORLD_SIZE"]):
+        store = distributed.PrefixStore(os.environ["TORCHELASTIC_RESTART_COUNT"], store)
+    distributed.init_process_group(backend, store=store, rank=rank, world_size=world_size)
 
 
 def _run(recipe, width, device, folder):
