@@ -133,12 +133,19 @@ class TestEpochs:
 
     def test_every_epoch_has_an_order_of_its_own(self):
         training = make_training()
-        orders = []
-        for epoch in range(2):
-            training.sampler.set_epoch(epoch)
-            orders.append(list(training.sampler))
-        assert sorted(orders[0]) == sorted(orders[1]) == list(range(50))
-        assert orders[0] != orders[1]
+        names = {image.numpy().tobytes(): i for i, image in enumerate(training.datasets["train"].images)}
+        step, order = training.step, []
+
+        def watched_step(images, labels):
+            order.extend(names[image.numpy().tobytes()] for image in images)
+            return step(images, labels)
+
+        training.step = watched_step
+        training.train_epoch()
+        training.train_epoch()
+        first, second = order[:50], order[50:]
+        assert sorted(first) == sorted(second) == list(range(50))
+        assert first != second
 
     def test_a_loss_that_is_not_finite_ends_it_with_a_remedy(self):
         training = make_training(replace(RECIPE, learning_rate=1e20))
