@@ -23,14 +23,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
 from cs231n.files import written_whole
-
-NOTEBOOKS = (
-    "FullyConnectedNets.ipynb",
-    "BatchNormalization.ipynb",
-    "Dropout.ipynb",
-    "ConvolutionalNetworks.ipynb",
-    "PyTorch.ipynb",
-)
+from submission.rubric import NOTEBOOKS
 
 
 @dataclass

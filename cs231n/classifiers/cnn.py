@@ -55,6 +55,16 @@ class ThreeLayerConvNet:
         self.dtype = np.dtype(dtype)
         self.conv_param = {"stride": 1, "pad": (filter_size - 1) // 2}
         self.pool_param = {"pool_height": 2, "pool_width": 2, "stride": 2}
+        filters = num_filters, C, filter_size
+        self.params = self._initial_params(filters, (H, W), hidden_dim, num_classes, weight_scale)
+
+    def _initial_params(self, filters, image_size, hidden_dim, num_classes, weight_scale):
+        """The parameters that the class describes, by name, in the model's dtype.
+
+        - filters: their number, their channels and their height, which is their width; image_size: (H, W)
+        """
+        num_filters, C, filter_size = filters
+        H, W = image_size
         params = {
             "W1": weight_scale * np.random.randn(num_filters, C, filter_size, filter_size),
             "b1": np.zeros(num_filters),
@@ -63,7 +73,7 @@ class ThreeLayerConvNet:
             "W3": weight_scale * np.random.randn(hidden_dim, num_classes),
             "b3": np.zeros(num_classes),
         }
-        self.params = {name: param.astype(self.dtype) for name, param in params.items()}
+        return {name: param.astype(self.dtype) for name, param in params.items()}
 
     def loss(self, X, y=None):
         """Scores (N, C) of a minibatch X (N, C, H, W), or with labels y (N,) its loss and gradients."""

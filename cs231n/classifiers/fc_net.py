@@ -39,7 +39,11 @@ class TwoLayerNet:
 
     def __init__(self, input_dim=3 * 32 * 32, hidden_dim=100, num_classes=10, weight_scale=1e-3, reg=0.0):
         self.reg = reg
-        self.params = {
+        self.params = self._initial_params(input_dim, hidden_dim, num_classes, weight_scale)
+
+    def _initial_params(self, input_dim, hidden_dim, num_classes, weight_scale):
+        """W1, b1, W2 and b2 as the class describes them, under these names."""
+        return {
             "W1": weight_scale * np.random.randn(input_dim, hidden_dim),
             "b1": np.zeros(hidden_dim),
             "W2": weight_scale * np.random.randn(hidden_dim, num_classes),
@@ -104,6 +108,10 @@ class FullyConnectedNet:
         self.params = self._initial_params([input_dim, *hidden_dims, num_classes], weight_scale)
 
     def _initial_params(self, dims, weight_scale):
+        """The parameters that the class describes, by name, in the model's dtype.
+
+        - dims: the sizes of the input, of every hidden layer and of the output: input_dim, ..., C
+        """
         params = {}
         for i, (fan_in, fan_out) in enumerate(pairwise(dims), start=1):
             params[f"W{i}"] = weight_scale * np.random.randn(fan_in, fan_out)
