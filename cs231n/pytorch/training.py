@@ -45,7 +45,7 @@ class Recipe:
     - seed: of the order of the images and of their shifts
     """
 
-    epochs: int = 10
+    epochs: int = 8
     batch_size: int = 128
     learning_rate: float = 0.3
     warmup: float = 0.2
