@@ -1,0 +1,131 @@
+"""Taking the files that are graded out of what a learner handed in, whatever that is.
+
+Only the rubric's files are looked at. Nothing is written to disk here, no name of an archive becomes a
+path, and no more is unpacked than a file may be long.
+"""
+
+import io
+import stat
+import tokenize
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from submission.rubric import FILES
+
+MAX_BYTES = {".py": 2**20, ".ipynb": 2**25}  # of one file, unpacked
+MAX_ENTRIES = 20_000
+READ_ERRORS = (OSError, EOFError, NotImplementedError, RuntimeError, ValueError, zipfile.BadZipFile)
+
+
+@dataclass
+class Submission:
+    """A learner's files: {path: text}, and what was noticed on the way to them."""
+
+    name: str
+    files: dict = field(default_factory=dict)
+    notes: list = field(default_factory=list)
+
+
+def take(path):
+    """The submission in a zip or a folder; one that cannot be read has no files and a note that says why."""
+    path = Path(path)
+    submission = Submission(path.stem if path.is_file() else path.name)
+    try:
+        if path.is_dir():
+            _take_folder(path, submission)
+        else:
+            _take_zip(path, submission)
+    except FileNotFoundError:
+        submission.notes.append(f"there is no file or folder {path.name}")
+    except zipfile.BadZipFile:
+        submission.notes.append(
+            f"{path.name} is not a zip, or a damaged one: make it with ./collect_submission.sh"
+        )
+    except READ_ERRORS as error:
+        submission.notes.append(f"{path.name} cannot be read: {type(error).__name__}: {error}")
+    return submission
+
+
+def _take_zip(path, submission):
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        if len(entries) > MAX_ENTRIES:
+            raise ValueError(f"it has {len(entries)} entries, and may have {MAX_ENTRIES}")
+        found = _by_place(entries, submission)
+        for name in FILES:
+            if name in found:
+                _add(submission, name, lambda limit, entry=found[name]: _read_entry(archive, entry, limit))
+
+
+def _by_place(entries, submission):
+    """{path in FILES: entry}, for the folder that holds most of them, the topmost if several do."""
+    places = {}
+    for entry in entries:
+        parts = _parts(entry.filename)
+        if stat.S_ISLNK(entry.external_attr >> 16):
+            submission.notes.append(f"left out the link {entry.filename!r}")
+        elif parts is None:
+            submission.notes.append(f"left out {entry.filename!r}, which is no place inside the zip")
+        elif parts and not entry.is_dir():
+            _file_under(places, parts, entry, submission)
+    best = min(places, key=lambda top: (-len(places[top]), len(top)), default=())
+    return places.get(best, {})
+
+
+def _file_under(places, parts, entry, submission):
+    """Enter a file under the folder that is the top of the project if this is the file of that name."""
+    for start in range(len(parts)):
+        name = "/".join(parts[start:])
+        if name in FILES:
+            here = places.setdefault(parts[:start], {})
+            if name in here:
+                submission.notes.append(f"{entry.filename!r} is in the zip twice; the later one counts")
+            here[name] = entry
+
+
+def _parts(name):
+    """The parts of an entry's path; none for what macOS adds, None if it leads out of the archive."""
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    if any(part == ".." or part.startswith("/") or ":" in part or "\0" in part for part in parts):
+        return None
+    if "__MACOSX" in parts or any(part.startswith("._") for part in parts):
+        return ()
+    return parts
+
+
+def _read_entry(archive, entry, limit):
+    with archive.open(entry) as file:
+        return file.read(limit + 1)
+
+
+def _take_folder(folder, submission):
+    tops = [folder, *sorted(child for child in folder.iterdir() if child.is_dir() and not child.is_symlink())]
+    top = max(tops, key=lambda top: sum(_is_file(top / name) for name in FILES))
+    for name in FILES:
+        if _is_file(top / name):
+            _add(submission, name, lambda limit, path=top / name: path.open("rb").read(limit + 1))
+
+
+def _is_file(path):
+    return path.is_file() and not path.is_symlink()
+
+
+def _add(submission, name, read):
+    """Read a file of the rubric and decode it; what goes wrong costs this file only."""
+    limit = MAX_BYTES[PurePosixPath(name).suffix]
+    try:
+        data = read(limit)
+        if len(data) > limit:
+            raise ValueError(f"it is longer than {limit // 2**20} MB")
+        submission.files[name] = _decode(name, data)
+    except (*READ_ERRORS, SyntaxError, LookupError) as error:
+        submission.notes.append(f"{name} cannot be read: {error}")
+
+
+def _decode(name, data):
+    """Text in the encoding that a Python file declares, else in UTF-8."""
+    if not name.endswith(".py"):
+        return data.decode("utf-8-sig")
+    encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
+    return data.decode(encoding)

@@ -1,0 +1,269 @@
+"""Judging a submission, exercise by exercise, without ever running its code in this process.
+
+An exercise is tried as it was handed in. Where that fails and it builds on others, it is tried again with
+the reference's functions in the place of theirs, so that one mistake is not paid for twice: the worker asks
+the judge for their results. Whatever a worker does, it costs the exercise that it was started for.
+"""
+
+import ast
+import hashlib
+import hmac
+import tempfile
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from shutil import copy
+
+import nbformat
+import numpy as np
+
+import cs231n
+from cs231n import layers
+from cs231n.classifiers import regularization
+from grading.blanking import hand_out
+from grading.checks import CHECKS
+from grading.compare import FaultError
+from grading.sandbox import SubmissionError, Worker, WorkerLostError
+from grading.subject import Subject
+from submission.rubric import BY_ID, EXERCISES, LAYERS, REGULARIZATION, SANDWICHES
+from submission.source import find_function, is_blank, python_of
+
+REFERENCE = {LAYERS: layers, REGULARIZATION: regularization}  # the modules whose functions may be given
+SECONDS, LONG_SECONDS = 10, 60  # for one attempt at an exercise; for one with PyTorch
+BUDGET = 300  # seconds for a submission
+PASSED, PARTLY, FAILED, NOT_DONE, MISSING = "passed", "partly", "failed", "not done", "missing"
+
+
+@dataclass
+class Verdict:
+    """What an exercise got: its score, its state, (property, fault or "") for every check, and notes."""
+
+    exercise: object
+    state: str
+    score: float = 0.0
+    checks: list = field(default_factory=list)
+    notes: list = field(default_factory=list)
+
+
+class Judge:
+    """Judges the exercises of one submission.
+
+    - submission: from `grading.intake`
+    - secret: bytes, from which the inputs follow; who does not know it cannot prepare for them
+    - fences: what workers are fenced in with, from `grading.sandbox`
+    - trees, runtime: folders for the files that workers see
+    """
+
+    def __init__(self, submission, secret, fences, trees, runtime):
+        self.submission, self.secret, self.fences = submission, secret, fences
+        self.trees, self.runtime = trees, runtime
+        self.end = time.monotonic() + BUDGET
+        self.unloadable = {}  # (tree, module): why
+
+    def verdict(self, exercise):
+        """The verdict on one exercise that is code."""
+        early = self._without_running(exercise)
+        if early is not None:
+            return early
+        best = Verdict(exercise, FAILED)
+        for given in _attempts(exercise):
+            attempt = self._attempt(exercise, given)
+            if attempt.score > best.score or not best.checks:
+                best = attempt
+            if attempt.state == PASSED:
+                break
+        return best
+
+    def _without_running(self, exercise):
+        """A verdict that needs no running: for what is missing, is no Python or is still blank."""
+        if exercise.file not in self.submission.files:
+            return Verdict(exercise, MISSING, notes=[f"{exercise.file} was not handed in, or cannot be read"])
+        try:
+            functions = [self._find(exercise, name) for name in exercise.names]
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
+            return Verdict(
+                exercise, FAILED, notes=[f"{exercise.file}{line} is not Python: {error.__class__.__name__}"]
+            )
+        if None in functions:
+            missing = exercise.names[functions.index(None)]
+            return Verdict(exercise, MISSING, notes=[f"{exercise.file} has no {missing}"])
+        if any(is_blank(function) for function in functions):
+            return Verdict(exercise, NOT_DONE, notes=["not done yet"])
+        return None
+
+    def _find(self, exercise, name):
+        if not exercise.in_notebook:
+            return find_function(ast.parse(self.submission.files[exercise.file]), name)
+        found = [find_function(tree, name) for tree in self._cell_trees(exercise.file)]
+        return next((function for function in reversed(found) if function is not None), None)
+
+    def _cell_trees(self, file):
+        trees = []
+        for code in code_of(self.submission.files[file]):
+            try:
+                trees.append(ast.parse(code))
+            except (SyntaxError, ValueError, RecursionError, MemoryError):
+                continue
+        return trees
+
+    def _attempt(self, exercise, given):
+        """Run an exercise's checks, the functions of the exercises `given` being the reference's."""
+        verdict = Verdict(exercise, FAILED)
+        if given:
+            verdict.notes.append(f"judged with the reference's {', '.join(_function_names(given))}")
+        try:
+            with self._worker(exercise, given) as worker:
+                self._prepare(worker, exercise, given)
+                for property_, check in CHECKS[exercise.id]:
+                    verdict.checks.append((property_, self._fault(worker, exercise, property_, check)))
+                    if verdict.checks[0][1]:
+                        break
+        except WorkerLostError as error:
+            verdict.checks.append((_next_property(exercise, verdict), error.reason))
+        except SubmissionError as error:
+            verdict.checks.append(("it can be loaded", str(error)))
+        return _score(verdict)
+
+    def _fault(self, worker, exercise, property_, check):
+        """What is wrong with one property, or ""."""
+        try:
+            check(Subject(worker.ask, self._random(exercise, property_)))
+        except FaultError as fault:
+            return str(fault)
+        return ""
+
+    def _random(self, exercise, property_):
+        digest = hmac.digest(self.secret, f"{exercise.id}: {property_}".encode(), hashlib.sha256)
+        return np.random.default_rng(int.from_bytes(digest))
+
+    @contextmanager
+    def _worker(self, exercise, given):
+        tree = self._tree(exercise if given else None)
+        seconds = min(LONG_SECONDS if exercise.question == 5 else SECONDS, self.end - time.monotonic())
+        if (tree, exercise.file) in self.unloadable:
+            raise WorkerLostError(self.unloadable[tree, exercise.file])
+        if seconds <= 0:
+            raise WorkerLostError(f"was not run: the submission had used up its {BUDGET} s")
+        functions = {name: _reference(name) for name in _function_names(given)}
+        with Worker(tree, self.runtime, self.fences, seconds, exercise.question == 5, functions) as worker:
+            yield worker
+
+    def _prepare(self, worker, exercise, given):
+        """Load what the exercise is in, with what is given in place before others import it."""
+        functions = {}
+        for name in _function_names(given):
+            functions.setdefault(_module_name(_file_of(name)), []).append(name)
+        if exercise.in_notebook:
+            worker.ask("define", cells=code_of(self.submission.files[exercise.file]))
+            return
+        try:
+            worker.ask("give", functions=functions, stubs=[])
+            worker.ask(
+                "call", target="importlib:import_module", args=(_module_name(exercise.file),), kwargs={}
+            )
+        except (WorkerLostError, SubmissionError) as error:
+            self.unloadable[self._tree(exercise if given else None), exercise.file] = str(error)
+            raise
+        worker.ask("give", functions={}, stubs=_stubs(given))
+
+    def _tree(self, exercise):
+        """A folder with the pristine package, over it all of the submission or one exercise's file only."""
+        name = "submitted" if exercise is None else exercise.file.replace("/", "-")
+        tree = self.trees / name
+        if not tree.exists():
+            kept = {SANDWICHES, exercise.file} if exercise else set(self.submission.files)
+            over = {
+                path: text
+                for path, text in self.submission.files.items()
+                if path in kept and path.endswith(".py")
+            }
+            _write_tree(tree, _pristine() | over)
+        return tree
+
+
+@contextmanager
+def judging(submission, secret, fences, runtime):
+    """A Judge, whose folders are there as long as it is needed."""
+    with tempfile.TemporaryDirectory(prefix="grading-") as folder:
+        Path(folder).chmod(0o755)
+        yield Judge(submission, secret, fences, Path(folder), runtime)
+
+
+def code_of(text):
+    """The code cells of a notebook's text, without magics; none if it is not a notebook."""
+    try:
+        notebook = nbformat.reads(text, as_version=4)
+        return [python_of(cell) for cell in notebook.cells if cell.cell_type == "code"]
+    except Exception:  # nbformat raises whatever the text makes it stumble over
+        return []
+
+
+def _attempts(exercise):
+    """The ways to try an exercise, each a tuple of the exercises whose functions are given."""
+    partner = exercise.id.replace("backward_alt", "backward").replace("backward", "forward")
+    others = tuple(id for id in exercise.needs if id != partner or partner == exercise.id)
+    attempts = [()]
+    attempts += [given for given in (others, exercise.needs) if given and given not in attempts]
+    return attempts
+
+
+def _score(verdict):
+    """Fill in state and score: nothing without the first check, then by the share of checks that passed."""
+    checks, points = verdict.checks, verdict.exercise.points
+    passed = sum(not fault for _, fault in checks)
+    total = max(len(CHECKS[verdict.exercise.id]), 1)
+    if checks and not checks[0][1]:
+        verdict.state = PASSED if passed == total else PARTLY
+        verdict.score = points if passed == total else round(points * passed / total, 2)
+    return verdict
+
+
+def _next_property(exercise, verdict):
+    """The property that was being looked at when its worker was lost."""
+    checks = CHECKS[exercise.id]
+    return checks[min(len(verdict.checks), len(checks) - 1)][0]
+
+
+def _function_names(given):
+    """The functions among what the given exercises are about, methods left out."""
+    return [name for id in given for name in BY_ID[id].names if "." not in name]
+
+
+def _stubs(given):
+    """The methods among what the given exercises are about, as "module:Class.name"."""
+    return [
+        f"{_module_name(BY_ID[id].file)}:{name}" for id in given for name in BY_ID[id].names if "." in name
+    ]
+
+
+def _file_of(name):
+    return next(exercise.file for exercise in EXERCISES if name in exercise.names)
+
+
+def _reference(name):
+    return getattr(REFERENCE[_file_of(name)], name)
+
+
+def _module_name(file):
+    return file.removesuffix(".py").replace("/", ".")
+
+
+@cache
+def _pristine():
+    """The package as learners are given it: {path: text}."""
+    package = Path(cs231n.__file__).parent
+    paths = [path for path in package.rglob("*.py") if "datasets" not in path.parts]
+    files = {path.relative_to(package.parent).as_posix(): path.read_text(encoding="utf-8") for path in paths}
+    return hand_out(files)
+
+
+def _write_tree(tree, files):
+    for path, text in files.items():
+        target = tree / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding="utf-8")
+    for compiled in Path(cs231n.__file__).parent.glob("im2col_cython*.so"):
+        copy(compiled, tree / "cs231n")
