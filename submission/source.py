@@ -9,7 +9,7 @@ import re
 from submission.rubric import TAG
 
 FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
-MAGIC = re.compile(r"^\s*[%!].*$", re.MULTILINE)
+MAGIC = re.compile(r"^[ \t]*[%!].*$", re.MULTILINE)
 
 
 def find_function(tree, name):

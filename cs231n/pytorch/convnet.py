@@ -10,14 +10,13 @@ SCORE_SCALE = 1 / 8  # keeps the first scores small, and with them the first ste
 class ConvNet(nn.Module):
     """Normalized images (N, 3, H, W) to scores (N, num_classes); H and W at least 8.
 
-    A stem, which halves the image; a convolution at half its size; then twice max pooling, a convolution and
-    a residual one; at last an affine layer on the largest value of every channel.
-
     - width: factor on the number of channels of every layer
     """
 
     def __init__(self, num_classes=10, width=1.0):
         super().__init__()
+        # A stem, which halves the image; a convolution at half its size; then twice max pooling, a
+        # convolution and a residual one; at last an affine layer on the largest value of every channel.
         stem, first, second, third = (max(round(width * channels), 1) for channels in WIDTHS)
         self.layers = nn.Sequential(
             # Pooling before the normalization leaves it, and GELU, a quarter of the work.
