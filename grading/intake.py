@@ -27,28 +27,26 @@ class Submission:
     notes: list = field(default_factory=list)
 
 
-def take(path):
-    """The submission in a zip or a folder; one that cannot be read has no files and a note that says why."""
-    path = Path(path)
-    submission = Submission(path.stem if path.is_file() else path.name)
+def take(name, source):
+    """The submission in a folder, given its path, or in a zip, given its bytes.
+
+    One that cannot be read has no files, and a note that says why.
+    """
+    submission = Submission(name)
     try:
-        if path.is_dir():
-            _take_folder(path, submission)
+        if isinstance(source, bytes):
+            _take_zip(source, submission)
         else:
-            _take_zip(path, submission)
-    except FileNotFoundError:
-        submission.notes.append(f"there is no file or folder {path.name}")
+            _take_folder(Path(source), submission)
     except zipfile.BadZipFile:
-        submission.notes.append(
-            f"{path.name} is not a zip, or a damaged one: make it with ./collect_submission.sh"
-        )
+        submission.notes.append("this is not a zip, or a damaged one: make it with ./collect_submission.sh")
     except READ_ERRORS as error:
-        submission.notes.append(f"{path.name} cannot be read: {type(error).__name__}: {error}")
+        submission.notes.append(f"it cannot be read: {type(error).__name__}: {error}")
     return submission
 
 
-def _take_zip(path, submission):
-    with zipfile.ZipFile(path) as archive:
+def _take_zip(data, submission):
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
         entries = archive.infolist()
         if len(entries) > MAX_ENTRIES:
             raise ValueError(f"it has {len(entries)} entries, and may have {MAX_ENTRIES}")

@@ -5,7 +5,6 @@ the reference's functions in the place of theirs, so that one mistake is not pai
 the judge for their results. Whatever a worker does, it costs the exercise that it was started for.
 """
 
-import ast
 import hashlib
 import hmac
 import tempfile
@@ -16,7 +15,6 @@ from functools import cache
 from pathlib import Path
 from shutil import copy
 
-import nbformat
 import numpy as np
 
 import cs231n
@@ -27,13 +25,15 @@ from grading.checks import CHECKS
 from grading.compare import FaultError
 from grading.sandbox import SubmissionError, Worker, WorkerLostError
 from grading.subject import Subject
+from submission.inspection import DONE, MISSING, definitions, parse, source_statuses
+from submission.notebook import UnreadableError
 from submission.rubric import BY_ID, EXERCISES, LAYERS, REGULARIZATION, SANDWICHES
-from submission.source import find_function, is_blank, python_of
+from submission.source import python_of
 
 REFERENCE = {LAYERS: layers, REGULARIZATION: regularization}  # the modules whose functions may be given
 SECONDS, LONG_SECONDS = 10, 60  # for one attempt at an exercise; for one with PyTorch
 BUDGET = 300  # seconds for a submission
-PASSED, PARTLY, FAILED, NOT_DONE, MISSING = "passed", "partly", "failed", "not done", "missing"
+PASSED, PARTLY, FAILED = "passed", "partly", "failed"  # besides what an inspection finds: not done, missing
 
 
 @dataclass
@@ -50,14 +50,15 @@ class Verdict:
 class Judge:
     """Judges the exercises of one submission.
 
-    - submission: from `grading.intake`
+    - submission: from `grading.intake`; notebooks: {name: notebook} of those that can be read
     - secret: bytes, from which the inputs follow; who does not know it cannot prepare for them
     - fences: what workers are fenced in with, from `grading.sandbox`
     - trees, runtime: folders for the files that workers see
     """
 
-    def __init__(self, submission, secret, fences, trees, runtime):
-        self.submission, self.secret, self.fences = submission, secret, fences
+    def __init__(self, submission, notebooks, secret, fences, trees, runtime):
+        self.submission, self.notebooks = submission, notebooks
+        self.secret, self.fences = secret, fences
         self.trees, self.runtime = trees, runtime
         self.end = time.monotonic() + BUDGET
         self.unloadable = {}  # (tree, module): why
@@ -78,36 +79,19 @@ class Judge:
 
     def _without_running(self, exercise):
         """A verdict that needs no running: for what is missing, is no Python or is still blank."""
-        if exercise.file not in self.submission.files:
+        if exercise.file not in (self.notebooks if exercise.in_notebook else self.submission.files):
             return Verdict(exercise, MISSING, notes=[f"{exercise.file} was not handed in, or cannot be read"])
         try:
-            functions = [self._find(exercise, name) for name in exercise.names]
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
-            return Verdict(
-                exercise, FAILED, notes=[f"{exercise.file}{line} is not Python: {error.__class__.__name__}"]
-            )
-        if None in functions:
-            missing = exercise.names[functions.index(None)]
-            return Verdict(exercise, MISSING, notes=[f"{exercise.file} has no {missing}"])
-        if any(is_blank(function) for function in functions):
-            return Verdict(exercise, NOT_DONE, notes=["not done yet"])
-        return None
+            tree = self._syntax_tree(exercise.file)
+        except UnreadableError as error:
+            return Verdict(exercise, FAILED, notes=[f"{exercise.file} {error}"])
+        status = source_statuses(tree, [exercise])[exercise.id]
+        return None if status == DONE else Verdict(exercise, status, notes=[f"{status}: {exercise.title}"])
 
-    def _find(self, exercise, name):
-        if not exercise.in_notebook:
-            return find_function(ast.parse(self.submission.files[exercise.file]), name)
-        found = [find_function(tree, name) for tree in self._cell_trees(exercise.file)]
-        return next((function for function in reversed(found) if function is not None), None)
-
-    def _cell_trees(self, file):
-        trees = []
-        for code in code_of(self.submission.files[file]):
-            try:
-                trees.append(ast.parse(code))
-            except (SyntaxError, ValueError, RecursionError, MemoryError):
-                continue
-        return trees
+    def _syntax_tree(self, file):
+        if file in self.notebooks:
+            return definitions(self.notebooks[file])
+        return parse(self.submission.files[file])
 
     def _attempt(self, exercise, given):
         """Run an exercise's checks, the functions of the exercises `given` being the reference's."""
@@ -157,7 +141,7 @@ class Judge:
         for name in _function_names(given):
             functions.setdefault(_module_name(_file_of(name)), []).append(name)
         if exercise.in_notebook:
-            worker.ask("define", cells=code_of(self.submission.files[exercise.file]))
+            worker.ask("define", cells=code_of(self.notebooks[exercise.file]))
             return
         try:
             worker.ask("give", functions=functions, stubs=[])
@@ -185,20 +169,16 @@ class Judge:
 
 
 @contextmanager
-def judging(submission, secret, fences, runtime):
+def judging(submission, notebooks, secret, fences, runtime):
     """A Judge, whose folders are there as long as it is needed."""
     with tempfile.TemporaryDirectory(prefix="grading-") as folder:
         Path(folder).chmod(0o755)
-        yield Judge(submission, secret, fences, Path(folder), runtime)
+        yield Judge(submission, notebooks, secret, fences, Path(folder), runtime)
 
 
-def code_of(text):
-    """The code cells of a notebook's text, without magics; none if it is not a notebook."""
-    try:
-        notebook = nbformat.reads(text, as_version=4)
-        return [python_of(cell) for cell in notebook.cells if cell.cell_type == "code"]
-    except Exception:  # nbformat raises whatever the text makes it stumble over
-        return []
+def code_of(notebook):
+    """The code cells of a notebook, without magics."""
+    return [python_of(cell) for cell in notebook.cells if cell.cell_type == "code"]
 
 
 def _attempts(exercise):

@@ -63,8 +63,13 @@ def read_bytes(folder, name):
 
 def read_notebook(folder, name):
     """The notebook in a file of the submission; UnreadableError tells why it is none."""
+    return parse_notebook(read_bytes(folder, name))
+
+
+def parse_notebook(text):
+    """The notebook in the text, or the bytes, of a file; UnreadableError tells why it is none."""
     try:
-        document = json.loads(read_bytes(folder, name))
+        document = json.loads(text)
     except (ValueError, RecursionError) as error:  # ValueError: neither JSON nor Unicode, or a giant number
         raise UnreadableError(f"is damaged, since it is not JSON: {_first_line(error)}") from error
     if not isinstance(document, dict) or "nbformat" not in document:
