@@ -55,7 +55,7 @@ def grade(name, source, secret, after_each=lambda grade: None):
     started = time.monotonic()
     submission = take(name, source)
     waiting = [Verdict(exercise, WAITING) for exercise in EXERCISES]
-    result = Grade(name, _digest(submission), waiting, submission.notes, fences=standing_fences())
+    result = Grade(name, _digest(submission.files), waiting, submission.notes, fences=standing_fences())
     after_each(result)
     notebooks = _read_notebooks(submission, result)
     with runtime_folder() as runtime, judging(submission, notebooks, secret, result.fences, runtime) as judge:
@@ -67,10 +67,14 @@ def grade(name, source, secret, after_each=lambda grade: None):
     return result
 
 
-def _digest(submission):
+def digest_of(name, source):
     """A fingerprint of what is graded, by which a submission that was graded already is known again."""
+    return _digest(take(name, source).files)
+
+
+def _digest(files):
     digest = hashlib.sha256()
-    for path, text in sorted(submission.files.items()):
+    for path, text in sorted(files.items()):
         digest.update(f"{path}\0{len(text)}\0{text}".encode())
     return digest.hexdigest()
 
@@ -91,7 +95,7 @@ def _read_notebooks(submission, result):
 
 
 def _words(notebooks, exercise):
-    """The verdict on what is not run: an answer, which counts if there is one, and the best net, shown only."""
+    """The verdict on what is not run: an answer, which counts if there is one, and the best net."""
     if exercise.file not in notebooks:
         return Verdict(exercise, MISSING, notes=[f"{exercise.file} was not handed in, or cannot be read"])
     status = notebook_statuses(notebooks[exercise.file], [exercise])[exercise.id]

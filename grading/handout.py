@@ -245,7 +245,7 @@ def _given(originals):
             yield from (cell.source for cell in cells if cell.cell_type == "code" and not tags_of(cell))
         elif path in holding:
             functions = [node for node in ast.parse(text).body if isinstance(node, FUNCTION)]
-            yield from (ast.get_source_segment(text, node) for node in functions if node.name not in names)
+            yield from (ast.unparse(node) for node in functions if node.name not in names)
         elif path.startswith("cs231n/"):
             yield text
 
@@ -288,7 +288,7 @@ def _solutions(exercise, text):
     for cell in cells_of(_read(text), exercise):
         if cell.cell_type == "markdown":
             answer, _ = split_answer(cell.source)
-            yield from ([_squeeze(sentence)] for sentence in re.split(r"(?<=[.:;?])\s|\n", answer))
+            yield from ([_squeeze(sentence)] for sentence in re.split(r"(?<=[.:;?])[*\s]+|\n", answer))
         elif exercise.names:
             yield from _solutions_in_source(exercise, python_of(cell))
         else:
@@ -309,12 +309,26 @@ def _statements(source, node):
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
         return  # a docstring, which learners are given
     inner = [child for child in ast.iter_child_nodes(node) if isinstance(child, ast.stmt | ast.ExceptHandler)]
-    text = ast.get_source_segment(source, node)
+    start, end = (node.lineno, node.col_offset), (node.end_lineno, node.end_col_offset)
     if inner:
-        text = text[: text.index(ast.get_source_segment(source, inner[0]))]
-    yield _without_comments(text)
+        end = inner[0].lineno, inner[0].col_offset
+    yield _without_comments(_between(source, start, end))
     for child in inner:
         yield from _statements(source, child)
+
+
+def _between(source, start, end):
+    """The text between two places, each a line and a column in bytes, as syntax trees count them."""
+    (first, start_column), (last, end_column) = start, end
+    lines = _lines(source)[first - 1 : last]
+    lines[-1] = lines[-1][:end_column]
+    lines[0] = lines[0][start_column:]
+    return b"\n".join(lines).decode()
+
+
+@lru_cache(maxsize=16)
+def _lines(source):
+    return source.encode().split(b"\n")
 
 
 def main(arguments=None):

@@ -10,11 +10,12 @@ from submission.rubric import EXERCISES
 QUESTIONS = sorted({exercise.question for exercise in EXERCISES})
 MARKS = {PASSED: "✓", PARTLY: "~", FAILED: "✗", NOT_DONE: "·", MISSING: "·"}
 STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; color: #222 }
 table { border-collapse: collapse; width: 100% }
 td, th { text-align: left; vertical-align: top; padding: .3rem .6rem; border-bottom: 1px solid #ddd }
 td.points { white-space: nowrap; text-align: right }
-.passed { color: #1a7f37 } .partly { color: #9a6700 } .failed { color: #cf222e } .not-done, .missing { color: #6e7781 }
+.passed { color: #1a7f37 } .partly { color: #9a6700 } .failed { color: #cf222e }
+.not-done, .missing { color: #6e7781 }
 """
 
 
@@ -62,8 +63,9 @@ def _question_rows(grade, question):
     for verdict in verdicts:
         said = "<br>".join(escape(line) for line in lines_of(verdict))
         state = verdict.state.replace(" ", "-")
+        title = f"{MARKS.get(verdict.state, '')} {escape(title_of(verdict.exercise))}"
         rows.append(
-            f'<tr><td class="{state}">{MARKS.get(verdict.state, "")} {escape(title_of(verdict.exercise))}</td>'
+            f'<tr><td class="{state}">{title}</td>'
             f"<td>{said}</td>"
             f'<td class="points">{points(verdict.score)} / {verdict.exercise.points}</td></tr>'
         )

@@ -10,7 +10,7 @@ MAX_OUTPUT = 2_000  # characters on one exercise
 
 
 def as_results(grade):
-    """The text of results.json. All exercises are in it whatever happened, so that the total is always 100."""
+    """The text of results.json; all exercises are in it, judged or not, so that the total is always 100."""
     said = [*grade.notes, *grade.findings, *fence_lines(grade.fences)]
     results = {
         "score": grade.score,
@@ -25,6 +25,7 @@ def as_results(grade):
         "extra_data": {
             "digest": grade.digest,
             "finished": not any(verdict.state == WAITING for verdict in grade.verdicts),
+            "notes": grade.notes,
             "claims": [list(claim) for claim in grade.claims],
         },
     }
