@@ -222,16 +222,14 @@ def find_solutions(files, originals):
     characters, and any such sentence of an answer; layout, comments and quotes do not matter. Allowed is only
     what the code that learners are given has in common with a solution: see `_given`.
     """
-    given = [_without_comments(text) for text in _given(originals)]
-    haystacks = {path: _variants(path, text) for path, text in files.items()}
+    given = "\n".join(_without_comments(text) for text in _given(originals))
+    haystacks = {path: _squeezed_twice(path, text) for path, text in files.items()}
     leaks = {}
     for exercise in EXERCISES:
         for piece in _pieces(exercise, originals[exercise.file]):
-            if any(piece in text for text in given):
-                continue
-            for path, variants in haystacks.items():
-                if any(piece in text for text in variants):
-                    leaks.setdefault(f"{path}: {exercise.id}: {piece}")
+            if piece not in given:
+                found = [path for path, text in haystacks.items() if piece in text]
+                leaks |= dict.fromkeys(f"{path}: {exercise.id}: {piece}" for path in found)
     return list(leaks)
 
 
@@ -244,22 +242,17 @@ def _given(originals):
             cells = _read(text).cells
             yield from (cell.source for cell in cells if cell.cell_type == "code" and not tags_of(cell))
         elif path in holding:
-            functions = [node for node in ast.parse(text).body if isinstance(node, FUNCTION)]
-            yield from (ast.unparse(node) for node in functions if node.name not in names)
+            functions = [node for node in _parse(text).body if isinstance(node, FUNCTION)]
+            yield from (_text_of(text, node) for node in functions if node.name not in names)
         elif path.startswith("cs231n/"):
             yield text
 
 
-@lru_cache(maxsize=16)
-def _read(text):
-    return nbformat.reads(text, as_version=4)
-
-
-def _variants(path, text):
-    """What is searched of a file: its text without its comments, and with them, in case they are code."""
+def _squeezed_twice(path, text):
+    """The text of a file, squeezed, without its comments, and once more with them, in case they are code."""
     if path.endswith(".ipynb"):
         text = "\n".join(cell.source for cell in _read(text).cells)
-    return _without_comments(text), _squeeze(text.replace("#", ""))
+    return f"{_without_comments(text)}\n{_squeeze(text.replace('#', ''))}"
 
 
 def _without_comments(text):
@@ -297,7 +290,7 @@ def _solutions(exercise, text):
 
 
 def _solutions_in_source(exercise, source):
-    tree = ast.parse(source)
+    tree = _parse(source)
     for function in filter(None, (find_function(tree, name) for name in exercise.names)):
         yield [line for node in function.body for line in _statements(source, node)]
     for helper in filter(None, (find_definition(tree, name) for name in exercise.helpers)):
@@ -309,26 +302,34 @@ def _statements(source, node):
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
         return  # a docstring, which learners are given
     inner = [child for child in ast.iter_child_nodes(node) if isinstance(child, ast.stmt | ast.ExceptHandler)]
-    start, end = (node.lineno, node.col_offset), (node.end_lineno, node.end_col_offset)
-    if inner:
-        end = inner[0].lineno, inner[0].col_offset
-    yield _without_comments(_between(source, start, end))
+    yield _without_comments(_text_of(source, node, inner[0] if inner else None))
     for child in inner:
         yield from _statements(source, child)
 
 
-def _between(source, start, end):
-    """The text between two places, each a line and a column in bytes, as syntax trees count them."""
-    (first, start_column), (last, end_column) = start, end
-    lines = _lines(source)[first - 1 : last]
-    lines[-1] = lines[-1][:end_column]
-    lines[0] = lines[0][start_column:]
+def _text_of(source, node, before=None):
+    """The source code of a syntax tree's node, or of its beginning, `before` a node within it."""
+    last, end = (before.lineno, before.col_offset) if before else (node.end_lineno, node.end_col_offset)
+    lines = _lines(source)[node.lineno - 1 : last]
+    lines[-1] = lines[-1][:end]
+    lines[0] = lines[0][node.col_offset :]
     return b"\n".join(lines).decode()
 
 
 @lru_cache(maxsize=16)
 def _lines(source):
+    """The lines as bytes, in which syntax trees count columns."""
     return source.encode().split(b"\n")
+
+
+@lru_cache(maxsize=16)
+def _parse(source):
+    return ast.parse(source)
+
+
+@lru_cache(maxsize=16)
+def _read(text):
+    return nbformat.reads(text, as_version=4)
 
 
 def main(arguments=None):

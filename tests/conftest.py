@@ -1,10 +1,14 @@
 """What several test files share: the settings of the run, comparisons, and what holds for every layer.
 
+A test that meets an exercise which is still to be written is reported as "not done yet", without a
+traceback, and the summary says which exercises it is that tests wait for.
+
 A `Layer` is a forward/backward pair with the shapes it is to be tried on. Its `check_*` functions
 below are the rules of `cs231n.layers` that every pair has to keep; each test file of layers runs
 all of `LAYER_CHECKS` over its own.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from copy import deepcopy
 from typing import NamedTuple
@@ -16,6 +20,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from cs231n.gradient_check import eval_numerical_gradient_array
+from submission.rubric import EXERCISES
+
+NOT_DONE = "not done yet"
+MESSAGES = tuple(dict.fromkeys(exercise.not_done for exercise in EXERCISES))
 
 torch.set_num_threads(1)
 settings.register_profile("cs231n", max_examples=40, deadline=None, derandomize=True, database=None)
@@ -23,6 +31,42 @@ settings.load_profile("cs231n")
 
 DTYPES = (np.float32, np.float64)
 TOLERANCES = {np.dtype(np.float32): 1e-4, np.dtype(np.float64): 1e-9}
+
+
+def pytest_runtest_makereport(item, call):
+    """The report of a test that met an exercise that is not done: it failed, but nothing has crashed."""
+    message = missing_exercise(call.excinfo and call.excinfo.value)
+    if message:
+        report = pytest.TestReport.from_item_and_call(item, call)
+        report.missing_exercise = report.longrepr = message
+        return report
+
+
+def missing_exercise(error):
+    """The message of the exercise that is not done, if it is all that went wrong; else None.
+
+    Hypothesis raises a group of errors where a test fails in several ways.
+    """
+    messages = [missing_exercise(part) for part in getattr(error, "exceptions", ())]
+    if isinstance(error, NotImplementedError):
+        messages = [str(error)]
+    return messages[0] if messages and all(message in MESSAGES for message in messages) else None
+
+
+def pytest_report_teststatus(report):
+    if hasattr(report, "missing_exercise"):
+        return NOT_DONE, "N", (NOT_DONE.upper(), {"yellow": True})
+
+
+def pytest_terminal_summary(terminalreporter):
+    reports = terminalreporter.stats.get(NOT_DONE, ())
+    waiting = Counter(report.missing_exercise for report in reports)
+    if waiting:
+        terminalreporter.section(NOT_DONE)
+    for message in MESSAGES:
+        if count := waiting[message]:
+            terminalreporter.write_line(f"{message} ({count} {'test waits' if count == 1 else 'tests wait'})")
+
 
 sizes = st.integers(1, 6)
 seeds = st.integers(0, 2**32 - 1)
