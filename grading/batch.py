@@ -21,7 +21,8 @@ from tqdm import tqdm
 
 from cs231n.files import written_whole
 from cs231n.kernels import load_kernels
-from grading.grade import digest_of, grade
+from grading.grade import grade
+from grading.intake import take
 from grading.report import QUESTIONS, as_html, as_text, points
 from grading.results import as_results
 
@@ -129,7 +130,7 @@ def _is_graded(folder, name, path):
     results = _results(folder)
     if results is None or not results["extra_data"]["finished"]:
         return False
-    return results["extra_data"]["digest"] == digest_of(name, read_submission(path))
+    return results["extra_data"]["digest"] == take(name, read_submission(path)).digest
 
 
 def _results(folder):

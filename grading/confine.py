@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 
 CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x10000000, 0x20000000, 0x40000000
-READABLE = ("/usr", "/lib", "/lib64", "/etc", "/proc", "/sys", "/dev")
+READABLE = ("/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/localtime", "/proc", "/sys", "/dev")
 FORBIDDEN = (
     "os.exec",
     "os.fork",
@@ -43,7 +43,7 @@ def confine(settings):
     - user: a user's number to become, or None
     - namespaces, landlock: whether to use them
     - readable: folders that may be read besides the system's
-    - cpu_seconds; memory, in bytes; processes, how many this user may have, or None
+    - cpu_seconds; memory, in bytes beyond what is in use; processes, how many this user may have, or None
     """
     standing = []
     if settings["user"] is not None:
@@ -96,7 +96,7 @@ def _become(user):
 def _limit(settings):
     limits = {
         resource.RLIMIT_CPU: settings["cpu_seconds"],
-        resource.RLIMIT_AS: settings["memory"],
+        resource.RLIMIT_AS: _address_space() + settings["memory"],
         resource.RLIMIT_FSIZE: 0,
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_NOFILE: 256,
@@ -108,15 +108,23 @@ def _limit(settings):
             resource.setrlimit(limit, (value, value))
 
 
+def _address_space():
+    """The bytes of address space in use; where the system does not tell, none."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    except OSError:
+        return 0
+
+
 def _read_only(folders):
     """From here on files may be read in these folders only, and nowhere be written."""
     from landlock import FSAccess, Ruleset  # Linux only
 
     rules = Ruleset()
-    reading = FSAccess.READ_FILE | FSAccess.READ_DIR | FSAccess.EXECUTE
-    for folder in folders:
-        if Path(folder).exists():
-            rules.allow(folder, rules=reading)
+    for path in map(Path, folders):
+        if path.exists():
+            of_folders = FSAccess.READ_DIR if path.is_dir() else 0
+            rules.allow(path, rules=FSAccess.READ_FILE | FSAccess.EXECUTE | of_folders)
     if Path("/dev/null").exists():
         rules.allow("/dev/null", rules=FSAccess.WRITE_FILE | FSAccess.READ_FILE)
     rules.apply()

@@ -3,14 +3,13 @@
 `grade` runs them all; between two exercises the caller may write down how far it has come.
 """
 
-import hashlib
 import time
 from dataclasses import dataclass, field
 from functools import partial
 
 from grading.intake import take
 from grading.judge import MISSING, PASSED, Verdict, judging
-from grading.sandbox import runtime_folder, standing_fences
+from grading.sandbox import Starters, standing_fences
 from submission.inspection import DONE, claims, notebook_findings, notebook_statuses
 from submission.notebook import UnreadableError, parse_notebook
 from submission.rubric import EXERCISES, NOTEBOOKS
@@ -55,28 +54,19 @@ def grade(name, source, secret, after_each=lambda grade: None):
     started = time.monotonic()
     submission = take(name, source)
     waiting = [Verdict(exercise, WAITING) for exercise in EXERCISES]
-    result = Grade(name, _digest(submission.files), waiting, submission.notes, fences=standing_fences())
+    result = Grade(name, submission.digest, waiting, submission.notes, fences=standing_fences())
     after_each(result)
     notebooks = _read_notebooks(submission, result)
-    with runtime_folder() as runtime, judging(submission, notebooks, secret, result.fences, runtime) as judge:
+    with (
+        Starters() as starters,
+        judging(submission, notebooks, secret, result.fences, starters) as judge,
+    ):
         for i, exercise in enumerate(EXERCISES):
             verdict = judge.verdict if exercise.names else partial(_words, notebooks)
             result.verdicts[i] = verdict(exercise)
             result.seconds = time.monotonic() - started
             after_each(result)
     return result
-
-
-def digest_of(name, source):
-    """A fingerprint of what is graded, by which a submission that was graded already is known again."""
-    return _digest(take(name, source).files)
-
-
-def _digest(files):
-    digest = hashlib.sha256()
-    for path, text in sorted(files.items()):
-        digest.update(f"{path}\0{len(text)}\0{text}".encode())
-    return digest.hexdigest()
 
 
 def _read_notebooks(submission, result):

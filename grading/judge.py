@@ -5,7 +5,6 @@ the reference's functions in the place of theirs, so that one mistake is not pai
 the judge for their results. Whatever a worker does, it costs the exercise that it was started for.
 """
 
-import hashlib
 import hmac
 import tempfile
 import time
@@ -53,13 +52,13 @@ class Judge:
     - submission: from `grading.intake`; notebooks: {name: notebook} of those that can be read
     - secret: bytes, from which the inputs follow; who does not know it cannot prepare for them
     - fences: what workers are fenced in with, from `grading.sandbox`
-    - trees, runtime: folders for the files that workers see
+    - starters: of workers; trees: a folder for the files that workers see
     """
 
-    def __init__(self, submission, notebooks, secret, fences, trees, runtime):
+    def __init__(self, submission, notebooks, secret, fences, starters, trees):
         self.submission, self.notebooks = submission, notebooks
         self.secret, self.fences = secret, fences
-        self.trees, self.runtime = trees, runtime
+        self.starters, self.trees = starters, trees
         self.end = time.monotonic() + BUDGET
         self.unloadable = {}  # (tree, module): why
 
@@ -120,8 +119,12 @@ class Judge:
         return ""
 
     def _random(self, exercise, property_):
-        digest = hmac.digest(self.secret, f"{exercise.id}: {property_}".encode(), hashlib.sha256)
-        return np.random.default_rng(int.from_bytes(digest))
+        """Numbers that follow from the secret, the submission and the check.
+
+        So a submission is always graded alike, and what one was told of its inputs does not help the next.
+        """
+        about = f"{self.submission.digest} {exercise.id}: {property_}"
+        return np.random.default_rng(list(hmac.digest(self.secret, about.encode(), "sha256")))
 
     @contextmanager
     def _worker(self, exercise, given):
@@ -132,7 +135,8 @@ class Judge:
         if seconds <= 0:
             raise WorkerLostError(f"was not run: the submission had used up its {BUDGET} s")
         functions = {name: _reference(name) for name in _function_names(given)}
-        with Worker(tree, self.runtime, self.fences, seconds, exercise.question == 5, functions) as worker:
+        starter = self.starters[exercise.question == 5]
+        with Worker(starter, tree, self.fences, seconds, functions) as worker:
             yield worker
 
     def _prepare(self, worker, exercise, given):
@@ -169,11 +173,11 @@ class Judge:
 
 
 @contextmanager
-def judging(submission, notebooks, secret, fences, runtime):
+def judging(submission, notebooks, secret, fences, starters):
     """A Judge, whose folders are there as long as it is needed."""
     with tempfile.TemporaryDirectory(prefix="grading-") as folder:
         Path(folder).chmod(0o755)
-        yield Judge(submission, notebooks, secret, fences, Path(folder), runtime)
+        yield Judge(submission, notebooks, secret, fences, starters, Path(folder))
 
 
 def code_of(notebook):

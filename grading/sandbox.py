@@ -22,12 +22,9 @@ from grading import protocol
 
 RUNTIME = Path(__file__).parent
 RUNTIME_FILES = ("worker.py", "protocol.py", "confine.py")
-START = "import sys; sys.path.insert(0, sys.argv[2]); import worker; worker.main()"
+MAIN = "import sys; sys.path.insert(0, sys.argv[2]); import worker; worker.main()"
 START_SECONDS = 60
-MEMORY, TORCH_MEMORY = (
-    2 * 2**30,
-    6 * 2**30,
-)  # bytes of address space; PyTorch reserves much that it never uses
+MEMORY = 2 * 2**30  # bytes of address space
 PROCESSES = 32  # threads count
 FENCES = {
     "limits": "processor time, memory, size of files and open files are limited",
@@ -78,42 +75,94 @@ class Deadline:
         self.connection.settimeout(remaining)
 
 
-class Worker:
-    """A process that runs code of the submission in `tree`, for `seconds` at most.
+class Starter:
+    """A process that has loaded NumPy, or PyTorch too, and forks a worker whenever one is needed."""
 
-    - given: {name: function} of what the submission may ask the judge for
-    - fences: names out of `FENCES`
-    """
-
-    def __init__(self, tree, runtime, fences, seconds, torch=False, given=None):
-        self.given, self.seconds = given or {}, seconds
-        self.user = _user() if "user" in fences else None
-        self.connection, theirs = socket.socketpair()
+    def __init__(self, runtime, torch):
+        self.control, theirs = socket.socketpair()
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-I", "-c", START, str(theirs.fileno()), str(runtime)],
+                [sys.executable, "-I", "-c", MAIN, str(theirs.fileno()), str(runtime), *["torch"] * torch],
                 pass_fds=[theirs.fileno()],
-                cwd=tree,
                 env=_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
             )
+
+    def fork(self, connection):
+        """The process id of a new worker, at the other end of a socket."""
+        socket.send_fds(self.control, [bytes(8)], [connection.fileno()])
+        return self._answer()
+
+    def wait(self, pid):
+        """The exit code of a worker that has ended or been killed; negative for a signal's number."""
+        self.control.sendall(pid.to_bytes(8, "big"))
+        return os.waitstatus_to_exitcode(self._answer())
+
+    def _answer(self):
+        answer = self.control.recv(8, socket.MSG_WAITALL)
+        if len(answer) < 8:
+            raise WorkerLostError("could not be run: the process that starts workers ended")
+        return int.from_bytes(answer, "big")
+
+    def close(self):
+        self.control.close()
+        self.process.wait()
+
+
+class Starters:
+    """The two starters of a judge, each made when it is first needed, and what they load from."""
+
+    def __init__(self):
+        self.runtime = tempfile.TemporaryDirectory(prefix="grading-")
+        self.starters = {}
+        os.chmod(self.runtime.name, 0o755)
+        for name in RUNTIME_FILES:
+            shutil.copy(RUNTIME / name, self.runtime.name)
+
+    def __getitem__(self, torch):
+        if torch not in self.starters:
+            self.starters[torch] = Starter(self.runtime.name, torch)
+        return self.starters[torch]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for starter in self.starters.values():
+            starter.close()
+        self.runtime.cleanup()
+
+
+class Worker:
+    """A process that runs code of the submission in `tree`, for `seconds` at most.
+
+    - starter: what it is forked from; fences: names out of `FENCES`
+    - given: {name: function} of what the submission may ask the judge for
+    """
+
+    def __init__(self, starter, tree, fences, seconds, given=None):
+        self.starter, self.given, self.seconds = starter, given or {}, seconds
+        self.user = _user() if "user" in fences else None
+        self.connection, theirs = socket.socketpair()
+        with theirs:
+            self.pid = starter.fork(theirs)
+        self.status = None
         self.deadline = Deadline(self.connection, START_SECONDS)
-        self.standing = self._exchange(self._settings(tree, fences, torch))["standing"]
+        self.standing = self._exchange(self._settings(tree, fences))["standing"]
         self.deadline = Deadline(self.connection, seconds)
 
-    def _settings(self, tree, fences, torch):
+    def _settings(self, tree, fences):
         return {
             "tree": str(tree),
-            "torch": torch,
             "user": self.user,
             "namespaces": "namespaces" in fences,
             "landlock": "landlock" in fences,
             "readable": [str(tree), sys.prefix, sys.base_prefix],
-            "cpu_seconds": self.seconds + START_SECONDS,
-            "memory": TORCH_MEMORY if torch else MEMORY,
+            "cpu_seconds": int(self.seconds) + START_SECONDS,
+            "memory": MEMORY,
             "processes": _allowed_processes(self.user),
         }
 
@@ -150,10 +199,9 @@ class Worker:
 
     def _why(self, error):
         """Why the connection ended, in words, from how the process did."""
-        try:
-            status = self.process.wait(timeout=2)
-        except subprocess.TimeoutExpired:
+        if _is_running(self.pid):
             return f"sent something that is not an answer ({error})"
+        status = self._end()
         if status == -signal.SIGSEGV:
             return "crashed (segmentation fault)"
         if status in (-signal.SIGXCPU, -signal.SIGKILL):
@@ -162,16 +210,21 @@ class Worker:
             return f"was ended by the signal {signal.Signals(-status).name}"
         return f"ended the process (exit status {status})"
 
+    def _end(self):
+        """End the process, and all that it has started; returns the exit code it had."""
+        if self.status is None:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                _kill(psutil.Process(self.pid).children(recursive=True))
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
+            self.status = self.starter.wait(self.pid)
+            if self.user is not None:
+                _kill(process for process in psutil.process_iter() if _runs_as(process, self.user))
+        return self.status
+
     def close(self):
-        """End the process, and all that it has started."""
-        with contextlib.suppress(psutil.NoSuchProcess):
-            _kill(psutil.Process(self.process.pid).children(recursive=True))
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        self._end()
         self.connection.close()
-        if self.user is not None:
-            _kill(process for process in psutil.process_iter() if _runs_as(process, self.user))
 
     def __enter__(self):
         return self
@@ -188,6 +241,16 @@ def _environment():
 def _user():
     """The number of a user that nobody else is: one for each judge on the machine."""
     return 1_000_000_000 + os.getpid()
+
+
+def _is_running(pid):
+    """Whether a process goes on; one that has just closed its connection gets a moment to end."""
+    for _ in range(20):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                return False
+        time.sleep(0.05)
+    return True
 
 
 def _allowed_processes(user):
@@ -223,24 +286,13 @@ def _kill(processes):
 def standing_fences():
     """The names of the fences that this system can put up, found by trying."""
     wanted = ["limits", "audit"]
-    for fence in ("landlock", "user", "namespaces"):
-        with contextlib.suppress(WorkerLostError), _trial([*wanted, fence]) as worker:
-            worker.ask("seed", number=1)
-            wanted.append(fence)
+    with Starters() as starters:
+        for fence in ("landlock", "user", "namespaces"):
+            fences = [*wanted, fence]
+            with (
+                contextlib.suppress(WorkerLostError, SubmissionError),
+                Worker(starters[False], starters.runtime.name, fences, seconds=10) as worker,
+            ):
+                worker.ask("seed", number=1)
+                wanted.append(fence)
     return tuple(wanted)
-
-
-@contextlib.contextmanager
-def _trial(fences):
-    with runtime_folder() as runtime, Worker(runtime, runtime, fences, seconds=10) as worker:
-        yield worker
-
-
-@contextlib.contextmanager
-def runtime_folder():
-    """A folder with what a worker imports besides the submission, which it may read and nothing more."""
-    with tempfile.TemporaryDirectory(prefix="grading-") as folder:
-        os.chmod(folder, 0o755)
-        for name in RUNTIME_FILES:
-            shutil.copy(RUNTIME / name, folder)
-        yield Path(folder)

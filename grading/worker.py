@@ -9,6 +9,7 @@ has no solution in it. A worker runs from a copy of this file, beside protocol.p
 import ast
 import contextlib
 import importlib
+import os
 import socket
 import sys
 import traceback
@@ -17,6 +18,7 @@ import types
 import confine
 import numpy as np
 import protocol
+import scipy.linalg  # noqa: F401  what the compiled kernels load
 
 MAX_TEXT = 300  # characters of an error's own words that are passed on
 IMPORTED_FROM = {"torch", "numpy", "math", "functools", "itertools", "collections", "copy"}
@@ -221,19 +223,45 @@ def _write_back(old, new):
 
 
 def main():
-    connection = socket.socket(fileno=int(sys.argv[1]))
-    settings = protocol.receive(connection)
-    tree = settings["tree"]
-    if settings["torch"]:
+    """Start workers: each is a fork of this process, which has loaded the libraries and run nothing else.
+
+    The judge sends eight bytes: zero and a socket for a new worker, whose process id is the answer, or a
+    process id for the wait status of that worker.
+    """
+    control = socket.socket(fileno=int(sys.argv[1]))
+    if "torch" in sys.argv:
         import torch
 
         torch.set_num_threads(1)
-    standing = confine.confine(settings)
-    sys.path.insert(0, tree)
-    sys.dont_write_bytecode = True
-    confine.watch(settings["readable"])
-    protocol.send(connection, {"standing": [*standing, "audit"]})
-    Worker(connection, tree).serve()
+    while True:
+        message, sockets, _, _ = socket.recv_fds(control, 8, 1)
+        if not message:
+            return
+        if sockets:
+            answer = os.fork() or _work(control, sockets[0])
+            os.close(sockets[0])
+        else:
+            answer = os.waitpid(int.from_bytes(message, "big"), 0)[1]
+        control.sendall(answer.to_bytes(8, "big"))
+
+
+def _work(control, number):
+    """Be a worker, from here to the end."""
+    os.setsid()
+    control.close()
+    connection = socket.socket(fileno=number)
+    try:
+        settings = protocol.receive(connection)
+        sys.path.insert(0, settings["tree"])
+        sys.dont_write_bytecode = True
+        standing = confine.confine(settings)
+        confine.watch(settings["readable"])
+        protocol.send(connection, {"standing": [*standing, "audit"]})
+        Worker(connection, settings["tree"]).serve()
+    except protocol.ProtocolError:
+        os._exit(0)  # the judge has closed the connection
+    except BaseException:
+        os._exit(1)
 
 
 if __name__ == "__main__":
