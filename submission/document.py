@@ -100,12 +100,12 @@ def _text(cell, parsed, pictures):
 def _code(cell, pictures):
     code = [*_label(cell.execution_count), _code_block(cell.source, "python")]
     found = code if cell.source.strip() else []
-    for output in _merged(cell.outputs):
+    for output in merged(cell.outputs):
         found += _output(output, pictures)
     return found
 
 
-def _merged(outputs):
+def merged(outputs):
     """Outputs, those that follow each other on one stream as one: a progress bar may come in many pieces."""
     merged = []
     for output in outputs:
@@ -128,8 +128,13 @@ def _output(output, pictures):
             if picture:
                 return [_paragraph(picture)]
         text = output["data"].get("text/plain", "")
-    text = trimmed(settled(text))
+    text = shortened(text)
     return [_code_block(text, "text")] if text else []
+
+
+def shortened(text):
+    """What is shown of a text that a cell printed."""
+    return trimmed(settled(text))
 
 
 def settled(text):
