@@ -42,7 +42,7 @@ def make_bundle(path, secret_file=SECRET, root=ROOT):
     for name in SCRIPTS:
         contents[name] = (TEMPLATES / name).read_bytes()
     contents[SECRET.name] = read_secret(secret_file)
-    write_files(path, contents, executable=SCRIPTS)
+    write_files(path, contents, programs=SCRIPTS)
 
 
 def run(home=HOME, secret_file=SECRET):

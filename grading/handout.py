@@ -10,17 +10,15 @@ is written, every text is searched for what is left of a solution.
 import argparse
 import ast
 import re
-import stat
 import sys
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 import nbformat
 
-from cs231n.files import written_whole
 from grading.blanking import find_definition, hand_out, remove_definitions, split_answer
+from submission.archive import write_files
 from submission.rubric import EXERCISES, NOTEBOOKS
 from submission.source import FUNCTION, cells_of, find_function, python_of, tags_of
 
@@ -116,24 +114,14 @@ def make_handout(folder, root=ROOT):
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(text.encode())
-        target.chmod(_mode(path))
-    _write_zip(files, archive, folder.name)
+        target.chmod(0o755 if _is_program(path) else 0o644)
+    contents = {f"{folder.name}/{path}": text.encode() for path, text in files.items()}
+    write_files(archive, contents, programs=[name for name in contents if _is_program(name)])
     return archive
 
 
-def _mode(path):
-    return 0o755 if path.endswith(".sh") else 0o644
-
-
-def _write_zip(files, path, top):
-    """A zip that depends on the files only: not on when it is made, nor on the order in which they come."""
-    with written_whole(path) as file, ZipFile(file, "w") as archive:
-        for name in sorted(files):
-            entry = ZipInfo(f"{top}/{name}", date_time=(1980, 1, 1, 0, 0, 0))
-            entry.create_system = 3  # Unix, of which the mode is
-            entry.external_attr = (stat.S_IFREG | _mode(name)) << 16
-            entry.compress_type = ZIP_DEFLATED
-            archive.writestr(entry, files[name].encode())
+def _is_program(path):
+    return path.endswith(".sh")
 
 
 def collect(root=ROOT):

@@ -134,5 +134,9 @@ def _decode(name, data):
     """Text in the encoding that a Python file declares, else in UTF-8."""
     if not name.endswith(".py"):
         return data.decode("utf-8-sig")
-    encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
-    return data.decode(encoding)
+    return data.decode(declared_encoding(data))
+
+
+def declared_encoding(data):
+    """The encoding that Python source declares in its first lines."""
+    return tokenize.detect_encoding(io.BytesIO(data).readline)[0]

@@ -22,6 +22,7 @@ from cs231n.classifiers import regularization
 from grading.blanking import hand_out
 from grading.checks import CHECKS
 from grading.compare import FaultError
+from grading.intake import declared_encoding
 from grading.sandbox import SubmissionError, Worker, WorkerLostError
 from grading.subject import Subject
 from submission.inspection import DONE, MISSING, definitions, parse, source_statuses
@@ -248,6 +249,6 @@ def _write_tree(tree, files):
     for path, text in files.items():
         target = tree / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text, encoding="utf-8")
+        target.write_bytes(text.encode(declared_encoding(text.encode())))
     for compiled in Path(cs231n.__file__).parent.glob("im2col_cython*.so"):
         copy(compiled, tree / "cs231n")

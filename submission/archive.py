@@ -7,7 +7,7 @@ from submission.notebook import UnreadableError, read_bytes
 from submission.rubric import FILES
 
 LONG_AGO = (1980, 1, 1, 0, 0, 0)  # where a zip's calendar begins; equal files shall make equal zips
-ORDINARY_FILE = 0o100644 << 16
+ORDINARY_FILE, PROGRAM = 0o100644 << 16, 0o100755 << 16
 UNIX = 3
 
 
@@ -24,9 +24,18 @@ def write_zip(folder, path):
             continue
     if not contents:
         return []
+    write_files(path, contents)
+    return list(contents)
+
+
+def write_files(path, contents, programs=()):
+    """Write {name: bytes} into a zip, in this order; those named in `programs` may be run.
+
+    The zip depends on the contents only: not on when or where it is made.
+    """
     with written_whole(path) as file, zipfile.ZipFile(file, "w") as archive:
         for name, content in contents.items():
             entry = zipfile.ZipInfo(name, LONG_AGO)
-            entry.create_system, entry.external_attr = UNIX, ORDINARY_FILE
+            entry.create_system = UNIX
+            entry.external_attr = PROGRAM if name in programs else ORDINARY_FILE
             archive.writestr(entry, content, zipfile.ZIP_DEFLATED, compresslevel=9)
-    return list(contents)
