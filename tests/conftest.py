@@ -38,7 +38,7 @@ def pytest_runtest_makereport(item, call):
     message = missing_exercise(call.excinfo and call.excinfo.value)
     if message:
         report = pytest.TestReport.from_item_and_call(item, call)
-        report.missing_exercise = report.longrepr = message
+        report.missing_exercise = message
         return report
 
 

@@ -209,10 +209,10 @@ class TestSearch:
     @pytest.mark.parametrize(
         "text",
         [
-            "out = matmul(x.reshape(len(x), num_features), w); out += b",
-            "# out = matmul(x.reshape(len(x), num_features), w)\n# out += b",
+            "centered = x_hat / inv_std\n\n\n    # and then\ndcentered = dx_hat * inv_std",
+            "# centered = x_hat / inv_std\n# dcentered = dx_hat * inv_std",
+            "`centered = x_hat/inv_std`\n`dcentered = dx_hat*inv_std`",
             "out = matmul(\n    x.reshape(\n        len(x), num_features,\n    ),  # rows\n    w,\n)",
-            "`out=matmul( x.reshape( len(x), num_features ), w )`",
         ],
     )
     def test_layout_and_comments_do_not_hide_it(self, plant, text):
@@ -307,7 +307,8 @@ class TestBeforeAnythingIsWritten:
         assert run.returncode == 0, run.stderr
         assert all(line.startswith(str(made)) for line in run.stdout.splitlines())
 
-    def test_a_notebook_stops_at_the_first_exercise(self, made, tmp_path, tiny_data):
+    def test_a_notebook_stops_at_the_first_exercise(self, made, tmp_path, tiny_data, monkeypatch):
+        monkeypatch.setenv("PYTHONPATH", str(made))
         result = run_notebooks.run_notebook(made / "FullyConnectedNets.ipynb", tmp_path, timeout=100)
         assert result.error.endswith(f"NotImplementedError: {BY_ID['affine_forward'].not_done}")
         assert 1 < result.cells < 10
