@@ -10,7 +10,7 @@ import io
 import json
 import os
 import threading
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
@@ -106,9 +106,12 @@ def _submit(executor, name, path, secret):
 
 @contextlib.contextmanager
 def _executor(jobs, cluster):
-    """Where `grade_one` runs: on a Dask cluster, or in processes of this machine."""
-    if cluster is None:
-        jobs = jobs or os.cpu_count() or 1
+    """Where `grade_one` runs: on a Dask cluster, in processes of this machine, or in this one."""
+    jobs = jobs or os.cpu_count() or 1
+    if cluster is None and jobs == 1:
+        with ThreadPoolExecutor(1) as executor:
+            yield executor
+    elif cluster is None:
         with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as executor:
             yield executor
     else:

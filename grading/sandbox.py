@@ -151,7 +151,11 @@ class Worker:
             self.pid = starter.fork(theirs)
         self.status = None
         self.deadline = Deadline(self.connection, START_SECONDS)
-        self.standing = self._exchange(self._settings(tree, fences))["standing"]
+        try:
+            self.standing = self._exchange(self._settings(tree, fences))["standing"]
+        except WorkerLostError:
+            self.close()
+            raise
         self.deadline = Deadline(self.connection, seconds)
 
     def _settings(self, tree, fences):
