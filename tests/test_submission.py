@@ -87,7 +87,7 @@ def test_nothing_is_written_by_an_inspection(folder):
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", [FILES[0], FILES[-1], "cs231n/layer_utils.py"])
 def test_a_missing_file_is_required(folder, name):
     (folder / name).unlink()
     assert findings_of(folder) == [(REQUIRED, name, "is missing")]
