@@ -182,8 +182,7 @@ def _blank_cells(notebook, exercise):
     code_cells = [cell for cell in cells if cell.cell_type == "code"]
     for cell in cells:
         if cell.cell_type == "markdown":
-            _, rest = split_answer(cell.source)
-            cell.source = f"{UNANSWERED}\n\n{rest}" if rest else UNANSWERED
+            _blank_answer(cell, exercise)
     for name in exercise.names:
         cell = _cell_that_defines(name, code_cells)
         _rewrite(cell, blank_function(cell.source, name, exercise.not_done, python_of(cell)))
@@ -191,11 +190,13 @@ def _blank_cells(notebook, exercise):
         _blank_whole_cells(notebook, code_cells, exercise)
 
 
-def split_answer(source):
-    """An answer and what follows it in its cell: the answer ends where the next heading begins."""
-    heading = HEADING.search(source)
-    end = heading.start() if heading else len(source)
-    return source[:end], source[end:]
+def _blank_answer(cell, exercise):
+    if HEADING.search(cell.source):
+        raise ValueError(
+            f"{exercise.file}: a cell with an answer must hold no heading, since all of it goes; that of "
+            f"{exercise.id} does: move what is not the answer to a cell of its own"
+        )
+    cell.source = UNANSWERED
 
 
 def _cell_that_defines(name, cells):

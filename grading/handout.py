@@ -17,7 +17,7 @@ from pathlib import Path
 
 import nbformat
 
-from grading.blanking import find_definition, hand_out, remove_definitions, split_answer
+from grading.blanking import find_definition, hand_out, remove_definitions
 from submission.archive import write_files
 from submission.rubric import EXERCISES, NOTEBOOKS
 from submission.source import FUNCTION, cells_of, find_function, python_of, tags_of
@@ -152,9 +152,12 @@ def read_all(root):
 
 
 def learners_pyproject(text):
-    """Our pyproject.toml without the grader's requirements."""
+    """Our pyproject.toml without the grader's requirements; imports may wait for what is to be written."""
     text = _replace(text, r"^(?:#.*\n)*grading = \[\n(?: .*\n)*\]\n", "", "pyproject.toml")
     text = _replace(text, r'^test = \["cs231n\[grading\]"', 'test = ["cs231n[submission]"', "pyproject.toml")
+    modules = dict.fromkeys(exercise.file for exercise in EXERCISES if not exercise.in_notebook)
+    waiting = "".join(f'"{path}" = ["F401"]\n' for path in (*modules, "tests/*"))
+    text = _replace(text, r'^("\*\.ipynb" = .*\n)', rf"\1{waiting}", "pyproject.toml")
     return _without_instructors(text, "pyproject.toml")
 
 
@@ -268,8 +271,7 @@ def _solutions(exercise, text):
         return
     for cell in cells_of(_read(text), exercise):
         if cell.cell_type == "markdown":
-            answer, _ = split_answer(cell.source)
-            yield from ([_squeeze(sentence)] for sentence in re.split(r"(?<=[.:;?])[*\s]+|\n", answer))
+            yield from ([_squeeze(sentence)] for sentence in re.split(r"(?<=[.:;?])[*\s]+|\n", cell.source))
         elif exercise.names:
             yield from _solutions_in_source(exercise, python_of(cell))
         else:

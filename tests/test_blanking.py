@@ -273,7 +273,6 @@ class TestHandOut:
             assert tags[0] == tags[1]
 
     def test_headings_stay(self, originals, handed_out):
-        """The next question, too, where it is in one cell with an answer."""
         for path in FILES:
             if path.endswith(".ipynb"):
                 before, after = (headings(files[path]) for files in (originals, handed_out))
@@ -327,10 +326,9 @@ class TestCells:
         with pytest.raises(ValueError, match=r"A.ipynb must have a cell with the tag .* 'part'"):
             self.blanked("def f():\n    return 1", tags=())
 
-    def test_an_answer_ends_where_the_next_heading_begins(self):
+    def test_an_answer_beside_a_heading_is_refused(self):
+        """Either the next question would go with it, or an answer's second half would stay."""
         answer = Exercise("q5-answer-1", 5, 1, "A.ipynb")
-        cell = new_markdown_cell(
-            "It is 5 # not 6.\n\n## Next\n\nWhy?", metadata={"tags": ["exercise:q5-answer-1"]}
-        )
-        text = blank({"A.ipynb": nbformat.writes(new_notebook(cells=[cell]))}, [answer])["A.ipynb"]
-        assert nbformat.reads(text, as_version=4).cells[0].source == f"{UNANSWERED}\n\n## Next\n\nWhy?"
+        cell = new_markdown_cell("It is 5.\n\n## Next\n", metadata={"tags": ["exercise:q5-answer-1"]})
+        with pytest.raises(ValueError, match=r"A.ipynb: .* no heading, .* that of q5-answer-1 does: move"):
+            blank({"A.ipynb": nbformat.writes(new_notebook(cells=[cell]))}, [answer])
