@@ -4,6 +4,7 @@ Only the rubric's files are looked at. Nothing is written to disk here, no name 
 path, and no more is unpacked than a file may be long.
 """
 
+import codecs
 import hashlib
 import io
 import stat
@@ -14,9 +15,11 @@ from pathlib import Path, PurePosixPath
 
 from submission.rubric import FILES
 
-MAX_BYTES = {".py": 2**20, ".ipynb": 2**25}  # of one file, unpacked
+MAX_BYTES = {".py": 2**18, ".ipynb": 2**25}  # of one file, unpacked; a syntax tree takes 1000 times as much
 MAX_ENTRIES = 20_000
-READ_ERRORS = (OSError, EOFError, NotImplementedError, RuntimeError, ValueError, zipfile.BadZipFile)
+MAX_NOTES = 20
+DEPTH = max(len(PurePosixPath(name).parts) for name in FILES)
+ENCODINGS = ("utf-8", "ascii", "iso8859", "cp", "gb", "big5", "euc", "shift_jis", "koi8", "mac")  # beginnings
 
 
 @dataclass
@@ -35,6 +38,12 @@ class Submission:
             digest.update(f"{path}\0{len(text)}\0{text}".encode("utf-8", "surrogatepass"))
         return digest.hexdigest()
 
+    def note(self, text):
+        """Note something for the learner, on one line; after many it only says that there is more."""
+        if len(self.notes) <= MAX_NOTES:
+            line = "".join(c if c.isprintable() else "?" for c in text[:300])
+            self.notes.append(line if len(self.notes) < MAX_NOTES else "and more of this kind")
+
 
 def take(name, source):
     """The submission in a folder, given its path, or in a zip, given its bytes.
@@ -48,9 +57,9 @@ def take(name, source):
         else:
             _take_folder(Path(source), submission)
     except zipfile.BadZipFile:
-        submission.notes.append("this is not a zip, or a damaged one: make it with ./collect_submission.sh")
-    except READ_ERRORS as error:
-        submission.notes.append(f"it cannot be read: {type(error).__name__}: {error}")
+        submission.note("this is not a zip, or a damaged one: make it with ./collect_submission.sh")
+    except Exception as error:  # zipfile, and what unpacks for it, raise many kinds on what is damaged
+        submission.note(f"it cannot be read: {type(error).__name__}: {error}")
     return submission
 
 
@@ -71,9 +80,9 @@ def _by_place(entries, submission):
     for entry in entries:
         parts = _parts(entry.filename)
         if stat.S_ISLNK(entry.external_attr >> 16):
-            submission.notes.append(f"left out the link {entry.filename!r}")
+            submission.note(f"left out the link {entry.filename!r}")
         elif parts is None:
-            submission.notes.append(f"left out {entry.filename!r}, which is no place inside the zip")
+            submission.note(f"left out {entry.filename!r}, which is no place inside the zip")
         elif parts and not entry.is_dir():
             _file_under(places, parts, entry, submission)
     best = min(places, key=lambda top: (-len(places[top]), len(top)), default=())
@@ -82,12 +91,12 @@ def _by_place(entries, submission):
 
 def _file_under(places, parts, entry, submission):
     """Enter a file under the folder that is the top of the project if this is the file of that name."""
-    for start in range(len(parts)):
+    for start in range(max(len(parts) - DEPTH, 0), len(parts)):
         name = "/".join(parts[start:])
         if name in FILES:
             here = places.setdefault(parts[:start], {})
             if name in here:
-                submission.notes.append(f"{entry.filename!r} is in the zip twice; the later one counts")
+                submission.note(f"{entry.filename!r} is in the zip twice; the later one counts")
             here[name] = entry
 
 
@@ -108,14 +117,24 @@ def _read_entry(archive, entry, limit):
 
 def _take_folder(folder, submission):
     tops = [folder, *sorted(child for child in folder.iterdir() if child.is_dir() and not child.is_symlink())]
-    top = max(tops, key=lambda top: sum(_is_file(top / name) for name in FILES))
+    top = max(tops, key=lambda top: sum(_is_file(top, name) for name in FILES))
     for name in FILES:
-        if _is_file(top / name):
-            _add(submission, name, lambda limit, path=top / name: path.open("rb").read(limit + 1))
+        if _is_file(top, name):
+            _add(submission, name, lambda limit, path=top / name: _read_file(path, limit))
+        elif (top / name).exists():
+            submission.note(f"left out {name}, which is a link, or no file")
 
 
-def _is_file(path):
-    return path.is_file() and not path.is_symlink()
+def _is_file(top, name):
+    """Whether there is a file, and no link on the way to it: one might lead to the solutions."""
+    path = top / name
+    ways = [path, *path.parents][: len(PurePosixPath(name).parts)]
+    return path.is_file() and not any(way.is_symlink() for way in ways)
+
+
+def _read_file(path, limit):
+    with path.open("rb") as file:
+        return file.read(limit + 1)
 
 
 def _add(submission, name, read):
@@ -124,10 +143,10 @@ def _add(submission, name, read):
     try:
         data = read(limit)
         if len(data) > limit:
-            raise ValueError(f"it is longer than {limit // 2**20} MB")
+            raise ValueError(f"it is longer than {limit // 2**10} KB")
         submission.files[name] = _decode(name, data)
-    except (*READ_ERRORS, SyntaxError, LookupError) as error:
-        submission.notes.append(f"{name} cannot be read: {error}")
+    except Exception as error:  # see `take`
+        submission.note(f"{name} cannot be read: {error}")
 
 
 def _decode(name, data):
@@ -138,5 +157,11 @@ def _decode(name, data):
 
 
 def declared_encoding(data):
-    """The encoding that Python source declares in its first lines."""
-    return tokenize.detect_encoding(io.BytesIO(data).readline)[0]
+    """The encoding that Python source declares in its first lines; ValueError if nobody writes with it.
+
+    Python knows some that take for ever to decode, or in which other code is hidden.
+    """
+    encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
+    if not codecs.lookup(encoding).name.startswith(ENCODINGS):
+        raise ValueError(f"its encoding is {encoding}; save it as UTF-8")
+    return encoding
