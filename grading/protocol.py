@@ -6,6 +6,7 @@ sender meant: a worker has run code that nobody has read, and may send anything.
 this file, so it imports NumPy only.
 """
 
+import io
 import json
 import math
 import struct
@@ -16,6 +17,7 @@ import numpy as np
 LENGTHS = struct.Struct("!QQ")  # bytes of the JSON document and of the arrays
 MAX_JSON, MAX_ARRAYS = 2**20, 2**27
 MAX_DEPTH, MAX_ITEMS = 12, 20_000
+MAX_DIGITS, MAX_AXES, MAX_NAME = 19, 32, 80
 ARRAY_DTYPES = {f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)} | {"f2", "f4", "f8", "b1"}
 
 
@@ -50,21 +52,30 @@ class Other:
 
 def send(connection, value):
     """Send a value through a socket."""
+    connection.sendall(encode(value))
+
+
+def encode(value):
+    """The bytes of a message."""
     buffers = []
     document = json.dumps(_pack(value, buffers)).encode()
     data = b"".join(buffers)
-    connection.sendall(LENGTHS.pack(len(document), len(data)) + document + data)
+    return LENGTHS.pack(len(document), len(data)) + document + data
 
 
-def receive(connection):
-    """The next value from a socket; ProtocolError if it is none."""
+def receive(connection, plain=False):
+    """The next value from a socket; ProtocolError if it is none.
+
+    - plain: whether it comes from a worker, who may send values and arrays, but not say "the result that you
+      keep" or name a dtype: these become `Other`
+    """
     json_length, data_length = LENGTHS.unpack(_read(connection, LENGTHS.size))
     if json_length > MAX_JSON or data_length > MAX_ARRAYS:
         raise ProtocolError("a message is too large")
     document, data = _read(connection, json_length), _read(connection, data_length)
     try:
-        return _unpack(json.loads(document), memoryview(data))
-    except (ValueError, TypeError, KeyError, IndexError, RecursionError, OverflowError) as error:
+        return _Reader(data, plain).unpack(json.loads(document, parse_int=_integer))
+    except (ValueError, TypeError, KeyError, RecursionError, OverflowError, MemoryError) as error:
         raise ProtocolError(f"a message cannot be read: {type(error).__name__}") from None
 
 
@@ -114,38 +125,64 @@ def _pack_object(value, buffers):
 def _pack_array(array, buffers):
     if array.dtype.str[1:] not in ARRAY_DTYPES:
         return {"other": f"array of {array.dtype}"}
+    if array.nbytes > MAX_ARRAYS:  # of which a view of a single number can pretend to have any number
+        return {"other": f"array of {array.nbytes // 2**20} MB"}
     array = np.asarray(array, dtype=array.dtype.newbyteorder("<"))
-    position = sum(len(buffer) for buffer in buffers)
     buffers.append(array.tobytes())
-    return {"array": position, "dtype": array.dtype.str[1:], "shape": list(array.shape)}
+    return {"array": array.dtype.str[1:], "shape": list(array.shape)}
 
 
-def _unpack(packed, data):
-    if not isinstance(packed, dict):
-        return packed
-    if "tuple" in packed:
-        return tuple(_unpack(item, data) for item in packed["tuple"])
-    if "list" in packed:
-        return [_unpack(item, data) for item in packed["list"]]
-    if "dict" in packed:
-        return {_unpack(key, data): _unpack(value, data) for key, value in packed["dict"]}
-    if "array" in packed:
-        return _unpack_array(packed, data)
-    if "kept" in packed:
-        return Kept(packed["kept"], tuple(packed["path"]))
-    if "dtype" in packed:
-        return _dtype(packed["dtype"])
-    return Other(str(packed["other"])[:80])
+class _Reader:
+    """Builds a value from its document and, in the same order, the bytes of its arrays.
+
+    No byte is read twice: otherwise a short message could ask for any amount of memory.
+    """
+
+    def __init__(self, data, plain):
+        self.data, self.plain = io.BytesIO(data), plain
+
+    def unpack(self, packed):
+        if isinstance(packed, str):
+            return _text(packed)
+        if packed is None or isinstance(packed, bool | int | float):
+            return packed
+        if "tuple" in packed:
+            return tuple(self.unpack(item) for item in packed["tuple"])
+        if "list" in packed:
+            return [self.unpack(item) for item in packed["list"]]
+        if "dict" in packed:
+            return {self.unpack(key): self.unpack(value) for key, value in packed["dict"]}
+        return self._array(packed) if "array" in packed else self._named(packed)
+
+    def _array(self, packed):
+        dtype, shape = _dtype(packed["array"]), packed["shape"]
+        if len(shape) > MAX_AXES or not all(type(size) is int and size >= 0 for size in shape):
+            raise ValueError("not a shape")
+        content = self.data.read(math.prod(shape) * dtype.itemsize)
+        array = np.frombuffer(content, dtype).reshape(shape).copy()
+        if packed.get("scalar"):
+            return array[()]
+        return Tensor(array) if packed.get("tensor") else array
+
+    def _named(self, packed):
+        if "kept" in packed and not self.plain:
+            return Kept(packed["kept"], tuple(packed["path"]))
+        if "dtype" in packed and not self.plain:
+            return _dtype(packed["dtype"])
+        kind = next((kind for kind in ("kept", "dtype") if kind in packed), None)
+        return Other(kind or _text(str(packed["other"]))[:MAX_NAME])
 
 
-def _unpack_array(packed, data):
-    dtype, shape, position = _dtype(packed["dtype"]), packed["shape"], packed["array"]
-    if not all(isinstance(number, int) and number >= 0 for number in (position, *shape)):
-        raise ValueError("not an index or a size")
-    array = np.frombuffer(data, dtype, math.prod(shape), position).reshape(shape).copy()
-    if packed.get("scalar"):
-        return array[()]
-    return Tensor(array) if packed.get("tensor") else array
+def _text(text):
+    """A string that can be written down: JSON may hold halves of characters."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _integer(digits):
+    """A number of at most 64 bits: NumPy makes objects of greater ones, and reading them takes long."""
+    if len(digits.lstrip("-")) > MAX_DIGITS:
+        raise ValueError("too large a number")
+    return int(digits)
 
 
 def _dtype(name):

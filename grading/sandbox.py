@@ -26,6 +26,7 @@ MAIN = "import sys; sys.path.insert(0, sys.argv[2]); import worker; worker.main(
 START_SECONDS = 60
 MEMORY = 2 * 2**30  # bytes of address space
 PROCESSES = 32  # threads count
+MAX_WORDS = 400  # characters of a worker's own
 FENCES = {
     "limits": "processor time, memory, size of files and open files are limited",
     "landlock": "files can be read only where the system and the submission are, and written nowhere",
@@ -47,11 +48,16 @@ class SubmissionError(Exception):
     """The submission's code raised: the type, its words and where."""
 
     def __init__(self, error, text, where):
-        self.error, self.text, self.where = (str(part) for part in (error, text, where))
+        self.error, self.text, self.where = (_one_line(part) for part in (error, text, where))
         place = f" ({self.where})" if self.where else ""
         super().__init__(
             f"raised {self.error}: {self.text}{place}" if self.text else f"raised {self.error}{place}"
         )
+
+
+def _one_line(text):
+    """What a worker says, short, and without what would drive a terminal or start a line of the report."""
+    return "".join(c if c.isprintable() else " " for c in str(text)[:MAX_WORDS])
 
 
 class Deadline:
@@ -89,21 +95,25 @@ class Starter:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
+                cwd="/",
             )
 
     def fork(self, connection):
         """The process id of a new worker, at the other end of a socket."""
-        socket.send_fds(self.control, [bytes(8)], [connection.fileno()])
-        return self._answer()
+        return self._ask(lambda: socket.send_fds(self.control, [bytes(8)], [connection.fileno()]))
 
     def wait(self, pid):
         """The exit code of a worker that has ended or been killed; negative for a signal's number."""
-        self.control.sendall(pid.to_bytes(8, "big"))
-        return os.waitstatus_to_exitcode(self._answer())
+        return os.waitstatus_to_exitcode(self._ask(lambda: self.control.sendall(pid.to_bytes(8, "big"))))
 
-    def _answer(self):
-        answer = self.control.recv(8, socket.MSG_WAITALL)
+    def _ask(self, send):
+        """The number that answers what `send` sends."""
+        answer = b""
+        with contextlib.suppress(OSError):
+            send()
+            answer = self.control.recv(8, socket.MSG_WAITALL)
         if len(answer) < 8:
+            self.process.kill()
             raise WorkerLostError("could not be run: the process that starts workers ended")
         return int.from_bytes(answer, "big")
 
@@ -123,7 +133,10 @@ class Starters:
             shutil.copy(RUNTIME / name, self.runtime.name)
 
     def __getitem__(self, torch):
-        if torch not in self.starters:
+        old = self.starters.get(torch)
+        if old is None or old.process.poll() is not None:
+            if old is not None:
+                old.close()
             self.starters[torch] = Starter(self.runtime.name, torch)
         return self.starters[torch]
 
@@ -145,6 +158,7 @@ class Worker:
 
     def __init__(self, starter, tree, fences, seconds, given=None):
         self.starter, self.given, self.seconds = starter, given or {}, seconds
+        self.fences, self.helper = fences, None
         self.user = _user() if "user" in fences else None
         self.connection, theirs = socket.socketpair()
         with theirs:
@@ -164,7 +178,7 @@ class Worker:
             "user": self.user,
             "namespaces": "namespaces" in fences,
             "landlock": "landlock" in fences,
-            "readable": [str(tree), sys.prefix, sys.base_prefix],
+            "readable": [str(tree), *_libraries()],
             "cpu_seconds": int(self.seconds) + START_SECONDS,
             "memory": MEMORY,
             "processes": _allowed_processes(self.user),
@@ -177,13 +191,15 @@ class Worker:
             raise WorkerLostError("the process in which it ran sent something else than an answer")
         if "error" in reply:
             raise SubmissionError(reply["error"], reply.get("text", ""), reply.get("where", ""))
+        if not _answers(do, arguments, reply["value"]):
+            raise WorkerLostError("the process in which it ran sent something else than an answer")
         return reply["value"]
 
     def _exchange(self, message):
         try:
             protocol.send(self.deadline, message)
             while True:
-                reply = protocol.receive(self.deadline)
+                reply = protocol.receive(self.deadline, plain=True)
                 if not (isinstance(reply, dict) and "given" in reply):
                     return reply
                 protocol.send(self.deadline, self._serve(reply))
@@ -193,13 +209,33 @@ class Worker:
             raise WorkerLostError(self._why(error)) from None
 
     def _serve(self, request):
-        """Compute what the submission asks for, a function that is given to it."""
+        """What a function that is given to the submission returns.
+
+        It is computed in a worker, too, which has the right answers and runs nothing else: arguments may be
+        such that it takes for ever, or all memory.
+        """
         try:
-            args, kwargs = request["args"], request["kwargs"]
-            value = self.given[request["given"]](*args, **kwargs)
-            return {"value": value, "args": args}
-        except Exception as error:
-            return {"error": f"{type(error).__name__}: {error}"}
+            function = self.given[request["given"]]
+            answer = self._with_answers(function).ask(
+                "call",
+                target=f"{function.__module__}:{function.__qualname__}",
+                args=request["args"],
+                kwargs=request["kwargs"],
+            )
+            return {"value": answer["result"], "args": answer["args"]}
+        except SubmissionError as error:
+            return {"error": f"{error.error}: {error.text}"}
+        except (WorkerLostError, KeyError, TypeError) as error:
+            return {"error": f"what is given cannot be computed: {error}"}
+
+    def _with_answers(self, function):
+        """The worker for what is given, made when it is needed; it may read what the submission may not."""
+        if self.helper is None:
+            package = sys.modules[function.__module__.partition(".")[0]]
+            fences = [fence for fence in self.fences if fence != "user"]
+            root = Path(package.__file__).parent.parent
+            self.helper = Worker(self.starter, root, fences, self.seconds)
+        return self.helper
 
     def _why(self, error):
         """Why the connection ended, in words, from how the process did."""
@@ -221,7 +257,9 @@ class Worker:
                 _kill(psutil.Process(self.pid).children(recursive=True))
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
-            self.status = self.starter.wait(self.pid)
+            self.status = -signal.SIGKILL
+            with contextlib.suppress(WorkerLostError):  # the starter ended first, and it ends with that
+                self.status = self.starter.wait(self.pid)
             if self.user is not None:
                 _kill(process for process in psutil.process_iter() if _runs_as(process, self.user))
         return self.status
@@ -229,12 +267,39 @@ class Worker:
     def close(self):
         self._end()
         self.connection.close()
+        if self.helper is not None:
+            self.helper.close()
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
         self.close()
+
+
+def _answers(do, arguments, value):
+    """Whether a worker's value has the form that an answer to this request has."""
+    if do == "state":
+        return isinstance(value, dict)
+    if do != "call":
+        return True
+    if not isinstance(value, dict) or not value.keys() >= {"call", "result", "args", "kwargs"}:
+        return False
+    before, after = arguments["args"], value["args"]
+    return (
+        type(value["call"]) is int
+        and isinstance(after, tuple | list)
+        and len(after) == len(before)
+        and all(
+            isinstance(new, dict) for old, new in zip(before, after, strict=True) if isinstance(old, dict)
+        )
+    )
+
+
+def _libraries():
+    """The folders of Python's own libraries and of installed ones; a whole prefix might hold anything."""
+    prefixes = dict.fromkeys((sys.prefix, sys.base_prefix, sys.exec_prefix))
+    return [f"{prefix}/{name}" for prefix in prefixes for name in ("lib", "lib64")]
 
 
 def _environment():

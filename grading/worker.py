@@ -34,12 +34,17 @@ class Worker:
 
     def serve(self):
         while True:
-            request = protocol.receive(self.connection)
-            try:
-                reply = {"value": getattr(self, request.pop("do"))(**request)}
-            except BaseException as error:  # SystemExit and KeyboardInterrupt are a learner's to raise, too
-                reply = self._fault(error)
-            protocol.send(self.connection, reply)
+            self.connection.sendall(self._reply(protocol.receive(self.connection)))
+
+    def _reply(self, request):
+        """The bytes of the answer. Objects of the submission may raise also while they are looked at."""
+        fault = {"error": "an exception of which nothing can be told"}
+        try:
+            return protocol.encode({"value": getattr(self, request.pop("do"))(**request)})
+        except BaseException as error:  # SystemExit and KeyboardInterrupt are a learner's to raise, too
+            with contextlib.suppress(BaseException):
+                fault = self._fault(error)
+        return protocol.encode(fault)
 
     def call(self, target, args, kwargs):
         """Call `target` with the arguments; the result is kept, and the judge may refer to it."""
@@ -155,17 +160,18 @@ class Worker:
 
     def _fault(self, error):
         """What went wrong: the error's type, its words and the line of the submission it comes from."""
-        frames = traceback.extract_tb(error.__traceback__)
-        here = [frame for frame in frames if frame.filename.startswith((self.tree, "<notebook>"))]
+        frames = traceback.walk_tb(error.__traceback__)
+        places = [(frame.f_code.co_filename, line) for frame, line in frames]
+        here = [place for place in places if place[0].startswith((self.tree, "<notebook>"))]
         where = ""
         if here:
-            file = here[-1].filename.removeprefix(self.tree).lstrip("/\\")
-            where = f"{file}, line {here[-1].lineno}"
+            file, line = here[-1]
+            where = f"{file.removeprefix(self.tree).lstrip('/')}, line {line}"
         try:
-            text = str(error)[:MAX_TEXT]
+            text = "".join([str(error)])  # a string of Python's own
         except BaseException:
             text = ""
-        return {"error": type(error).__name__, "text": text, "where": where}
+        return {"error": "".join([type(error).__name__]), "text": text[:MAX_TEXT], "where": where}
 
 
 class Descent:
