@@ -56,7 +56,11 @@ def grade(name, source, secret, after_each=lambda grade: None):
     waiting = [Verdict(exercise, WAITING) for exercise in EXERCISES]
     result = Grade(name, submission.digest, waiting, submission.notes, fences=standing_fences())
     after_each(result)
-    notebooks = _read_notebooks(submission, result)
+    notebooks, notes = read_notebooks(submission)
+    result.notes += notes
+    for name, notebook in notebooks.items():
+        result.findings += [str(finding) for finding in notebook_findings(notebook, name)]
+        result.claims += [(name, *claim) for claim in claims(notebook)]
     with (
         Starters() as starters,
         judging(submission, notebooks, secret, result.fences, starters) as judge,
@@ -69,19 +73,16 @@ def grade(name, source, secret, after_each=lambda grade: None):
     return result
 
 
-def _read_notebooks(submission, result):
-    """{name: notebook} of those that can be read; what they show goes into the Grade."""
-    notebooks = {}
+def read_notebooks(submission):
+    """{name: notebook} of those that can be read, and notes on those that cannot."""
+    notebooks, notes = {}, []
     for name in NOTEBOOKS:
         if name in submission.files:
             try:
                 notebooks[name] = parse_notebook(submission.files[name])
             except UnreadableError as error:
-                result.notes.append(f"{name} {error}")
-                continue
-            result.findings += [str(finding) for finding in notebook_findings(notebooks[name], name)]
-            result.claims += [(name, *claim) for claim in claims(notebooks[name])]
-    return notebooks
+                notes.append(f"{name} {error}")
+    return notebooks, notes
 
 
 def _words(notebooks, exercise):
