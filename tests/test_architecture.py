@@ -56,12 +56,16 @@ def tree_of(name):
 
 
 def imports_of(name):
+    return imports_in(MODULES[name])
+
+
+def imports_in(path):
     """Every imported name with its full path: `from a import b` is a.b, a star is a.*."""
-    for node in ast.walk(tree_of(name)):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{name}, line {node.lineno}: a relative import"
+            assert node.level == 0, f"{path}, line {node.lineno}: a relative import"
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
@@ -74,9 +78,18 @@ def test_imports_run_one_way(name):
 
 
 @every_module
-def test_nothing_imports_tests_benchmarks_or_grading(name):
+def test_nothing_imports_what_is_built_around_the_package(name):
     tops = {path.split(".")[0] for path in imports_of(name)}
-    assert not tops & {"tests", "conftest", "benchmarks", "grading", "pytest", "hypothesis"}
+    assert not tops & {"tests", "conftest", "benchmarks", "grading", "submission", "pytest", "hypothesis"}
+
+
+def test_what_learners_submit_with_knows_nothing_of_the_grader():
+    """A learner has `submission/` and not `grading/`; of the package it uses how files are written."""
+    for path in (PACKAGE.parent / "submission").glob("*.py"):
+        imported = set(imports_in(path))
+        assert not any(name.split(".")[0] in ("grading", "tests", "benchmarks") for name in imported), path
+        from_package = {name for name in imported if name.split(".")[0] == "cs231n"}
+        assert from_package <= {"cs231n.files.written_whole"}, path
 
 
 @every_module
