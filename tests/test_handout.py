@@ -17,12 +17,12 @@ import run_notebooks
 from grading import handout
 from grading.handout import (
     collect,
-    find_solutions,
     learners_makefile,
     learners_pyproject,
     make_handout,
     read_all,
 )
+from grading.search import find_solutions
 from submission.rubric import BY_ID, EXERCISES, LAYERS, NOTEBOOKS
 from submission.source import cells_of, find_function
 
