@@ -1,0 +1,71 @@
+"""What a diagnosis is made of: the case at hand, and the causes that its numbers speak for."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+CLOSE = 1e-5  # relative to the largest entry; numeric gradients are far more exact
+
+
+@dataclass(frozen=True)
+class Cause:
+    """One explanation of a wrong gradient.
+
+    - title: what is wrong, without numbers of the data, so that a grader may say it
+    - evidence: what shows it, with the numbers
+    - look: where the mistake is likely to be
+    """
+
+    title: str
+    evidence: str
+    look: str
+
+    def __str__(self):
+        return f"{self.title}: {self.evidence}. {self.look}"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A gradient to explain, and what is known about the layer or network that it comes from.
+
+    - actual, expected: the gradient that was computed by hand and the numeric one, of one shape
+    - name: the argument that it belongs to, as in x, w, gamma, W1
+    - inputs: {name: array}, the arguments of the forward pass; out, dout: its result, the upstream gradient
+    - numeric: {name: array}, the numeric gradients of all arguments
+    - settings: numbers that the layer was called with, as in stride, pad, p, eps, G
+    - reg: the strength of an L2 penalty
+    - tol: the largest relative error of an entry that is right; floor: see `rel_error`
+    """
+
+    actual: np.ndarray
+    expected: np.ndarray
+    name: str = ""
+    inputs: dict = field(default_factory=dict)
+    out: np.ndarray | None = None
+    dout: np.ndarray | None = None
+    numeric: dict = field(default_factory=dict)
+    settings: dict = field(default_factory=dict)
+    reg: float = 0.0
+    tol: float = 1e-6
+    floor: float = 1e-8
+
+    @property
+    def wrong(self):
+        """The entries that are wrong, as an array of booleans."""
+        difference, size = np.abs(self.actual - self.expected), np.abs(self.actual) + np.abs(self.expected)
+        return difference > max(self.tol, CLOSE) * np.maximum(size, self.floor) + CLOSE * self.scale
+
+    @property
+    def scale(self):
+        return np.abs(self.expected).max(initial=0) * 1e-2
+
+    def is_explained_by(self, array):
+        """Whether the gradient is this array, and the numeric one is not."""
+        return same(self.actual, array) and not same(self.expected, array)
+
+
+def same(a, b):
+    """Whether two arrays have one shape and agree as closely as a numeric gradient can tell."""
+    if np.shape(a) != np.shape(b) or not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return False
+    return bool(np.abs(np.subtract(a, b)).max(initial=0) <= CLOSE * np.abs(b).max(initial=0))
