@@ -71,4 +71,5 @@ def _axes(axes):
 
 
 def is_numbers(array):
+    """Whether this is an array of real numbers, and not of objects or texts."""
     return isinstance(array, np.ndarray) and array.dtype.kind in "fiub"
