@@ -260,7 +260,7 @@ def compare(name, grad, numeric, tol, known):
         return Comparison(name, WARN, error, tol, notes=[note])
     floor = max(1e-8, numeric.noise / tol)
     case = Case(np.where(right, expected, actual), expected, tol=tol, floor=floor, **known)
-    return Comparison(name, FAIL, error, tol, _worst(actual, expected, right), diagnose(case), notes)
+    return Comparison(name, FAIL, error, tol, farthest_off(actual, expected, right), diagnose(case), notes)
 
 
 def _error(actual, numeric, tol):
@@ -294,7 +294,7 @@ def _right(actual, numeric, tol):
     return close | noisy | at_kink, notes
 
 
-def _worst(actual, expected, right):
+def farthest_off(actual, expected, right):
     """(index, gradient, numeric gradient) of the entries that are farthest off."""
     off = np.where(right, -1, np.abs(actual - expected))
     flat = np.argsort(-off, axis=None, kind="stable")[: min(WORST, int((~right).sum()))]
