@@ -1,7 +1,10 @@
 """Comparing what a submission computed with what is right, in words that give no number away."""
 
+import contextlib
+
 import numpy as np
 
+from cs231n.diagnosis import Case, diagnose
 from grading.protocol import Other, Tensor
 
 RELATIVE = {8: 1e-6, 4: 2e-3, 2: 1e-1}  # by the bytes of a floating-point number
@@ -12,18 +15,21 @@ class FaultError(Exception):
     """What is wrong with a result, for the learner."""
 
 
-def agree(name, actual, expected):
+def agree(name, actual, expected, known=None):
     """Raise FaultError unless shape and dtype are those of `expected` and, within rounding, the values."""
     actual, expected = as_array(name, actual), np.asarray(expected)
     if actual.shape != expected.shape:
         raise FaultError(f"{name} has the shape {actual.shape} and should have {expected.shape}")
     if actual.dtype != expected.dtype:
         raise FaultError(f"{name} has the dtype {actual.dtype} and should have {expected.dtype}")
-    agree_in_value(name, actual, expected)
+    agree_in_value(name, actual, expected, known)
 
 
-def agree_in_value(name, actual, expected):
-    """Raise FaultError unless `actual` has the shape and, within rounding, the values of `expected`."""
+def agree_in_value(name, actual, expected, known=None):
+    """Raise FaultError unless `actual` has the shape and, within rounding, the values of `expected`.
+
+    `known` are fields of a `cs231n.diagnosis.Case`, from which more can be said about what is wrong.
+    """
     actual, expected = as_array(name, actual), np.asarray(expected)
     if actual.shape != expected.shape:
         raise FaultError(f"{name} has the shape {actual.shape} and should have {expected.shape}")
@@ -33,10 +39,18 @@ def agree_in_value(name, actual, expected):
     scale = np.abs(expected).max(initial=0)
     tolerance = RELATIVE[coarser] * np.maximum(np.abs(expected), 1e-2 * scale) + 1e-12
     wrong = np.abs(actual.astype(np.float64) - expected) > tolerance
-    if wrong.all():
-        raise FaultError(f"{name} has wrong values")
     if wrong.any():
-        raise FaultError(f"{name} has wrong values in part, {_share(wrong)} of its entries")
+        part = "" if wrong.all() else f" in part, {_share(wrong)} of its entries"
+        raise FaultError(f"{name} has wrong values{part}{_why(actual, expected, known or {})}")
+
+
+def _why(actual, expected, known):
+    """What the wrong values speak for, in words without numbers; "" if nothing that is known fits."""
+    with contextlib.suppress(Exception):  # a diagnosis is a help; without one the verdict stands all the same
+        case = Case(actual.astype(np.float64), expected.astype(np.float64), **known)
+        causes = dict.fromkeys(cause.title for cause in diagnose(case))
+        return f": {', or '.join(causes)}" if causes else ""
+    return ""
 
 
 def as_array(name, value):
@@ -45,7 +59,7 @@ def as_array(name, value):
         return value.array
     if value is None:
         raise FaultError(f"{name} is None")
-    if isinstance(value, Other | str | dict | tuple | list):
+    if isinstance(value, Other | str | dict | tuple | list | np.dtype):
         kind = value.type_name if isinstance(value, Other) else type(value).__name__
         raise FaultError(f"{name} should be an array of numbers; it is of the type {kind}")
     return np.asarray(value)

@@ -67,7 +67,7 @@ def receive(connection, plain=False):
     """The next value from a socket; ProtocolError if it is none.
 
     - plain: whether it comes from a worker, who may send values and arrays, but not say "the result that you
-      keep" or name a dtype: these become `Other`
+      keep", which becomes `Other`
     """
     json_length, data_length = LENGTHS.unpack(_read(connection, LENGTHS.size))
     if json_length > MAX_JSON or data_length > MAX_ARRAYS:
@@ -167,10 +167,10 @@ class _Reader:
     def _named(self, packed):
         if "kept" in packed and not self.plain:
             return Kept(packed["kept"], tuple(packed["path"]))
-        if "dtype" in packed and not self.plain:
+        if "dtype" in packed:
             return _dtype(packed["dtype"])
-        kind = next((kind for kind in ("kept", "dtype") if kind in packed), None)
-        return Other(kind or _text(str(packed["other"]))[:MAX_NAME])
+        name = "kept" if "kept" in packed else str(packed["other"])[:MAX_NAME]
+        return Other("".join(c if c.isprintable() else " " for c in name))
 
 
 def _text(text):

@@ -76,9 +76,24 @@ def _check_backward(subject, name, forward_name, case, vary, dtype, compare):
     if len(case.gradients) == 1:
         result, expected = (result,), (expected,)
     items(name, result, len(case.gradients))
+    known = _known(case, arguments, out, dout, expected)
     for argument, actual, right in zip(case.gradients, result, expected, strict=True):
-        compare(f"d{argument}", actual, right)
+        compare(f"d{argument}", actual, right, known | {"name": argument})
     unmodified({"dout": dout}, {"dout": call["args"][0]})
+
+
+def _known(case, arguments, out, dout, expected):
+    """What a diagnosis of a wrong gradient can go by."""
+    settings = {key: value for key, value in arguments.items() if isinstance(value, int)}
+    for value in arguments.values():
+        settings |= value if isinstance(value, dict) else {}
+    return {
+        "inputs": {name: arguments[name] for name in case.gradients},
+        "out": out,
+        "dout": dout,
+        "numeric": dict(zip(case.gradients, expected, strict=True)),
+        "settings": settings,
+    }
 
 
 def _call_forward(subject, name, arguments):

@@ -99,12 +99,13 @@ def _loss(net, exact=agree_in_value, **options):
         loss, grads = items("loss(X, y)", result, 2)
         expected, expected_grads = reference.loss(X, y)
         agree_in_value("the loss", loss, expected)
-        _compare_gradients(grads, expected_grads, exact)
+        known = {"inputs": {"X": X, **reference.params}, "reg": reference.reg, "numeric": expected_grads}
+        _compare_gradients(grads, expected_grads, exact, known)
 
     return check
 
 
-def _compare_gradients(grads, expected, compare):
+def _compare_gradients(grads, expected, compare, known=None):
     if not isinstance(grads, dict):
         raise FaultError("loss(X, y) should return the gradients as a dictionary")
     for name, grad in expected.items():
@@ -113,7 +114,7 @@ def _compare_gradients(grads, expected, compare):
         if np.abs(grad).max(initial=0) < 1e-9:  # zero but for rounding, as a bias before normalization
             _nearly_zero(name, grads[name], grad.shape)
         else:
-            compare(f"the gradient of {name}", grads[name], grad)
+            compare(f"the gradient of {name}", grads[name], grad, (known or {}) | {"name": name})
 
 
 def _nearly_zero(name, grad, shape):
@@ -168,7 +169,8 @@ def _penalty(reg):
         expected = add_l2_penalty(loss, expected_grads, params, reg)
         call = subject.call("cs231n.classifiers.regularization:add_l2_penalty", loss, grads, params, reg)
         agree_in_value("the loss", call["result"], expected)
-        _compare_gradients(call["args"][1], expected_grads, agree_in_value)
+        known = {"inputs": params, "reg": reg}
+        _compare_gradients(call["args"][1], expected_grads, agree_in_value, known)
 
     return check
 
