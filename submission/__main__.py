@@ -38,16 +38,15 @@ def show_findings(inspection):
 
 
 def collect_zip(folder, output):
-    """Write a2.zip and say what is in it; return whether anything is."""
+    """Write a2.zip and say what is in it."""
     path = output / "a2.zip"
     names = write_zip(folder, path)
     if not names:
         print(f"{path}: not written, since none of the files to submit is in {folder}")
-        return False
+        return
     left_out = [name for name in FILES if name not in names]
     without = f", without {', '.join(left_out)}" if left_out else ""
     print(f"{path}: {len(names)} files, {path.stat().st_size / 1e6:.1f} MB{without}")
-    return True
 
 
 def collect_pdf(notebooks, output):
@@ -87,8 +86,8 @@ def main(arguments=None, folder=FOLDER):
     collected = True
     if not options.check:
         try:
-            zipped = collect_zip(folder, options.output)
-            collected = collect_pdf(inspection.notebooks, options.output) and zipped
+            collect_zip(folder, options.output)
+            collected = collect_pdf(inspection.notebooks, options.output)
         except OSError as error:
             print(
                 f"Nothing can be written to {options.output}: {error.strerror}; choose another with --output"

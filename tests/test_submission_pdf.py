@@ -268,6 +268,17 @@ def test_nothing_in_the_typst_source_reads_a_file(tmp_path, secret):
     assert not re.search(r"(?<!\\)#(read|include|image|box)", outside)
 
 
+def test_attributes_which_may_be_code_to_typst_are_dropped():
+    """Pandoc reads none in notebooks as yet; it would write these into its Typst source as they are."""
+    attributes = ["name", ["class"], [["typst:text:fill", 'read("secret.txt")']]]
+    row = [attributes, []]
+    table = {"t": "Table", "c": [attributes, [None, []], [], [attributes, [row]], [], [attributes, []]]}
+    link = {"t": "Link", "c": [attributes, [{"t": "Str", "c": "a"}], ["https://example.org", ""]]}
+    cleaned = document.Cleaner({}, None).clean([table, {"t": "Para", "c": [link]}])
+    assert "read" not in json.dumps(cleaned)
+    assert cleaned[0]["c"][3] == [document.PLAIN, [[document.PLAIN, []]]]
+
+
 def test_a_picture_from_elsewhere_is_named_and_left_out(tmp_path):
     Path(tmp_path, "local.png").write_bytes(b"x")
     pages, _ = make(tmp_path, markdown("![x](https://example.org/a.png) ![y](local.png)"))
@@ -328,6 +339,25 @@ def test_nothing_runs_off_the_page(tmp_path):
         runs = [len(run) for run in re.findall(f"{letter}+", "\n".join(pages.pages))]
         assert max(runs) <= document.WIDTH
         assert squeezed(pages.text).count(letter) >= count
+
+
+@pytest.mark.parametrize(
+    "size, inches", [((330, 220), 3), ((3000, 300), document.PAGE_WIDTH), ((300, 3000), 0.8)]
+)
+def test_pictures_keep_their_size_as_far_as_the_page_allows(tmp_path, size, inches):
+    element = document.Pictures(tmp_path, "n").add("image/png", picture(*size))
+    assert element["c"][0] == ["", [], [["width", f"{inches:.2f}in"]]]
+
+
+def test_columns_are_as_wide_as_what_is_in_them(tmp_path):
+    narrow = "| a | b |\n|---|---|\n| word | word |"
+    wide = f"| a | b |\n|---|---|\n| {'word ' * 40} | word |"
+    write_notebook(tmp_path / "n.ipynb", markdown(narrow), markdown(wide))
+    notebook = read_notebook(tmp_path, "n.ipynb")
+    tables = pdf._blocks(PANDOC, notebook, document.Pictures(tmp_path, "n"), tmp_path)
+    first, second = ([width for _, width in table["c"][2]] for table in tables)
+    assert first == [{"t": "ColWidthDefault"}] * 2
+    assert [round(width["c"], 2) for width in second] == [0.92, 0.08]
 
 
 @pytest.mark.parametrize(
