@@ -154,6 +154,15 @@ def plot_curves(axis, x, curves, **labels):
     axis.legend()
 
 
+def plot_gradients(axis, actual, numeric, title=""):
+    """Plot each entry of a gradient across its numeric value: those on the dashed line are right."""
+    actual, numeric = np.ravel(actual), np.ravel(numeric)
+    ends = [min(actual.min(), numeric.min()), max(actual.max(), numeric.max())]
+    axis.plot(ends, ends, linestyle="--", linewidth=0.8, color=INK)
+    axis.plot(numeric, actual, marker="o", markersize=4, linestyle="none", color=COLORS[0])
+    axis.set(title=title, xlabel="numeric", ylabel="computed")
+
+
 def draw_graph(nodes, edges, title="", width=11, height=3):
     """Draw a computational graph.
 

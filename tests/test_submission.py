@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from types import SimpleNamespace
 
 import pytest
 from submission_cases import ROOT, code, copy_files, edit, failed, markdown, printed, replace, write_notebook
@@ -26,6 +27,7 @@ from submission.inspection import (
 )
 from submission.notebook import MAX_SIZES, UnreadableError, read_notebook
 from submission.rubric import BY_ID, EXERCISES, FILES, NOTEBOOKS, UNANSWERED
+from submission.source import python_of
 
 DROPOUT = "Dropout.ipynb"
 LAYERS = "cs231n/layers.py"
@@ -630,3 +632,9 @@ def test_a_python_without_packages_makes_the_zip(handed_out, tmp_path):
     assert "a2.zip: 12 files" in done.stdout
     assert "No PDF: No module named 'PIL'" in done.stdout
     assert (handed_out / "a2.zip").exists()
+
+
+def test_a_line_that_begins_with_the_operator_is_no_magic():
+    formatted = SimpleNamespace(source='text = ("%d"\n% 3)')
+    assert python_of(formatted) == formatted.source
+    assert python_of(SimpleNamespace(source="%matplotlib inline\nx = 1")) == "\nx = 1"

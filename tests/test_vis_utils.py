@@ -12,10 +12,12 @@ from matplotlib.text import Text
 
 from cs231n import vis_utils
 from cs231n.vis_utils import (
+    figure,
     draw_graph,
     plot_comparison,
     plot_confusion,
     plot_curves,
+    plot_gradients,
     plot_training,
     show_classes,
     show_grid,
@@ -243,6 +245,16 @@ def test_plot_curves(shown):
     assert [list(line.get_ydata()) for line in axis.lines] == [[1, 2, 3], [3, 2, 1]]
     assert legend(axis) == ["one", "two"]
     assert (axis.get_xlabel(), axis.get_title()) == ("x", "curves")
+
+
+def test_plot_gradients(shown):
+    with figure() as (axis,):
+        plot_gradients(axis, np.array([[1.0, -4.0]]), np.array([[1.0, 2.0]]), title="dx")
+    (axis,) = shown[0].axes
+    right, entries = ([list(line.get_xdata()), list(line.get_ydata())] for line in axis.lines)
+    assert right == [[-4, 2], [-4, 2]]
+    assert entries == [[1, 2], [1, -4]]
+    assert (axis.get_xlabel(), axis.get_ylabel(), axis.get_title()) == ("numeric", "computed", "dx")
 
 
 def test_draw_graph(shown):
