@@ -23,7 +23,7 @@ from grading import protocol
 RUNTIME = Path(__file__).parent
 RUNTIME_FILES = ("worker.py", "protocol.py", "confine.py")
 MAIN = "import sys; sys.path.insert(0, sys.argv[2]); import worker; worker.main()"
-START_SECONDS = 60
+START_SECONDS, STOP_SECONDS = 60, 10
 MEMORY = 2 * 2**30  # bytes of address space
 PROCESSES = 32  # threads count
 MAX_WORDS = 400  # characters of a worker's own
@@ -119,7 +119,11 @@ class Starter:
 
     def close(self):
         self.control.close()
-        self.process.wait()
+        try:
+            self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
 
 
 class Starters:
@@ -161,8 +165,12 @@ class Worker:
         self.fences, self.helper = fences, None
         self.user = _user() if "user" in fences else None
         self.connection, theirs = socket.socketpair()
-        with theirs:
-            self.pid = starter.fork(theirs)
+        try:
+            with theirs:
+                self.pid = starter.fork(theirs)
+        except WorkerLostError:
+            self.connection.close()
+            raise
         self.status = None
         self.deadline = Deadline(self.connection, START_SECONDS)
         try:
