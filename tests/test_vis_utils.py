@@ -12,8 +12,8 @@ from matplotlib.text import Text
 
 from cs231n import vis_utils
 from cs231n.vis_utils import (
-    figure,
     draw_graph,
+    figure,
     plot_comparison,
     plot_confusion,
     plot_curves,
