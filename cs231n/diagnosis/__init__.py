@@ -1,47 +1,62 @@
 """Why a gradient is wrong: the way in which it differs from the numeric one tells the mistake.
 
 `diagnose` looks for every mistake that it knows and names those that the numbers speak for. It names none
-that they do not: where nothing fits, it says where the error sits, and no more.
+that they do not: where nothing fits, `where_wrong` says where the error sits, and no more.
+
+A mistake is known in one of two ways. Either it is an operation on the right gradient, such as a factor; or
+the layer is recognized, because its own formula gives the numeric gradient, and the formula with the mistake
+gives the gradient at hand. Both have to agree in all entries, to 1e-5 of the largest.
 """
 
 import numpy as np
 
 from cs231n.diagnosis.causes import Case, Cause, same
+from cs231n.diagnosis.elementwise import elementwise_causes
+from cs231n.diagnosis.factors import factor_causes
 from cs231n.diagnosis.normalization import normalization_causes
-from cs231n.diagnosis.parts import part_causes
+from cs231n.diagnosis.parts import part_causes, where_wrong
 from cs231n.diagnosis.regularization import regularization_causes
-from cs231n.diagnosis.shapes import is_numbers, shape_causes
-from cs231n.diagnosis.whole import whole_causes
+from cs231n.diagnosis.shapes import shape_causes
+from cs231n.diagnosis.sums import sum_causes
+from cs231n.diagnosis.values import as_floats, is_numbers
+from cs231n.diagnosis.whole import REARRANGED, whole_causes
+from cs231n.diagnosis.windows import window_causes
 
-__all__ = ["Case", "Cause", "diagnose", "diagnose_value"]
+__all__ = ["REARRANGED", "Case", "Cause", "diagnose", "diagnose_value", "factor_causes", "where_wrong"]
 
-EXPLANATIONS = (regularization_causes, whole_causes, normalization_causes)
+EXPLANATIONS = (
+    *(regularization_causes, whole_causes, factor_causes, elementwise_causes),
+    *(normalization_causes, window_causes, sum_causes),
+)
 
 
 def diagnose(case):
     """The causes that fit a `Case`, the likeliest first; none if nothing that is known does."""
-    if same(case.actual, case.expected):  # right but for rounding: everything would fit
-        return []
-    causes = [cause for explain in EXPLANATIONS for cause in explain(case)]
-    return causes or list(part_causes(case))
+    with np.errstate(all="ignore"):
+        if same(case.actual, case.expected) and not case.wrong.any():  # right but for rounding
+            return []
+        causes = {cause.title: cause for explain in EXPLANATIONS for cause in explain(case)}
+        return list(causes.values()) or list(part_causes(case))
 
 
-def diagnose_value(value, expected):
-    """Causes for what cannot be compared entry by entry with `expected`, an array; none if it can."""
+def diagnose_value(value, expected, **known):
+    """Causes for what cannot be compared entry by entry with `expected`, an array; none if it can.
+
+    - known: what is known besides, as in a `Case`; a wrong shape is often explained by it
+    """
     if value is None:
         return [
             Cause("it is None", "no gradient was returned", "Was it computed, and returned in its place?")
         ]
-    if not is_numbers(value) and not np.isscalar(value):
-        kind = f"an array of {value.dtype}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
-        return [
-            Cause(
-                "it is not an array of numbers", f"it is {kind}", "A gradient is an array like its argument."
-            )
-        ]
-    value = np.asarray(value)
-    if value.shape != np.shape(expected):
-        return shape_causes(value, np.asarray(expected))
+    if not is_numbers(value):
+        is_array = issubclass(type(value), np.ndarray)
+        kind = f"an array of {value.dtype}" if is_array else f"a {type(value).__name__}"
+        look = "A gradient is an array like its argument."
+        return [Cause("it is not an array of numbers", f"it is {kind}", look)]
+    value, expected = as_floats(value), np.asarray(expected)
+    if value.shape != expected.shape:
+        with np.errstate(all="ignore"):
+            return shape_causes(Case(value, expected, **known))
     bad = ~np.isfinite(value)
     if bad.any():
         first = tuple(int(i) for i in np.argwhere(bad)[0])

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 CLOSE = 1e-5  # relative to the largest entry; numeric gradients are far more exact
+SHARE = 1e-2  # an explanation leaves at most this share of the difference
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,14 @@ class Cause:
 class Case:
     """A gradient to explain, and what is known about the layer or network that it comes from.
 
-    - actual, expected: the gradient that was computed by hand and the numeric one, of one shape
+    - actual, expected: the gradient that was computed by hand and the numeric one; `shapes` explains a
+      difference of their shapes, everything else takes one shape for granted
     - name: the argument that it belongs to, as in x, w, gamma, W1
     - inputs: {name: array}, the arguments of the forward pass; out, dout: its result, the upstream gradient
     - numeric: {name: array}, the numeric gradients of all arguments
     - settings: numbers that the layer was called with, as in stride, pad, p, eps, G
-    - reg: the strength of an L2 penalty
+    - reg: the strength of an L2 penalty; penalty: {name: how many times 0.5 * reg * sum(param ** 2) is in the
+      loss}, where that was measured
     - tol: the largest relative error of an entry that is right; floor: see `rel_error`
     """
 
@@ -46,22 +49,32 @@ class Case:
     numeric: dict = field(default_factory=dict)
     settings: dict = field(default_factory=dict)
     reg: float = 0.0
+    penalty: dict = field(default_factory=dict)
     tol: float = 1e-6
     floor: float = 1e-8
+
+    @property
+    def x(self):
+        """The first argument of the forward pass; None if there is none."""
+        return next(iter(self.inputs.values()), None)
+
+    @property
+    def dx(self):
+        """The numeric gradient of the first argument."""
+        return self.numeric.get(next(iter(self.inputs), ""), self.expected)
 
     @property
     def wrong(self):
         """The entries that are wrong, as an array of booleans."""
         difference, size = np.abs(self.actual - self.expected), np.abs(self.actual) + np.abs(self.expected)
-        return difference > max(self.tol, CLOSE) * np.maximum(size, self.floor) + CLOSE * self.scale
-
-    @property
-    def scale(self):
-        return np.abs(self.expected).max(initial=0) * 1e-2
+        return difference > self.tol * np.maximum(size, self.floor)
 
     def is_explained_by(self, array):
-        """Whether the gradient is this array, and the numeric one is not."""
-        return same(self.actual, array) and not same(self.expected, array)
+        """Whether the gradient is this array, and far closer to it than to the numeric gradient."""
+        if np.shape(array) != np.shape(self.actual) or not same(self.actual, array):
+            return False
+        rest, difference = np.abs(self.actual - array), np.abs(self.actual - self.expected)
+        return bool(rest.max(initial=0) <= SHARE * difference.max(initial=0))
 
 
 def same(a, b):
@@ -69,3 +82,12 @@ def same(a, b):
     if np.shape(a) != np.shape(b) or not (np.isfinite(a).all() and np.isfinite(b).all()):
         return False
     return bool(np.abs(np.subtract(a, b)).max(initial=0) <= CLOSE * np.abs(b).max(initial=0))
+
+
+def matching(case, candidates, look):
+    """A Cause for each (title, gradient) of `candidates` that is the gradient at hand, one for each title."""
+    titles = set()
+    for title, gradient in candidates:
+        if title not in titles and case.is_explained_by(gradient):
+            titles.add(title)
+            yield Cause(title, "all entries are those of the formula with this mistake", look)
