@@ -51,9 +51,9 @@ def handled():
     return [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)]
 
 
-def attack(starters, files, innocent, attacked=ATTACKED, attacked_score=0):
+def attack(starters, files, innocent, attacked=ATTACKED, attacked_score=0, fences=None):
     """Judge the attack, then the innocent exercise; returns what is said of the attack."""
-    found = verdicts(files, [attacked, innocent], starters)
+    found = verdicts(files, [attacked, innocent], starters, fences)
     other = found[innocent]
     assert (other.checks, other.state, other.score) == (other.checks, "passed", other.exercise.points)
     assert found[attacked].score == attacked_score, found[attacked]
@@ -369,11 +369,14 @@ return space["relu_forward"](x)
 """
 
 
+@pytest.mark.parametrize("fences", [None, ("limits", "audit")], ids=["all-fences", "hooks-only"])
 @pytest.mark.parametrize("name", READ)
-def test_no_solution_can_be_read(name, starters):
+def test_no_solution_can_be_read(name, fences, starters):
     body = FETCH.format(read=indent(READ[name], "    "), path=str(ROOT / LAYERS))
-    said = attack(starters, with_body(ATTACKED, body), SAME_FILE)
-    assert re.search("raised (PermissionError|ModuleNotFoundError|StopIteration|ImportError)", said), said
+    said = attack(starters, with_body(ATTACKED, body), SAME_FILE, fences=fences)
+    assert re.search(
+        "raised (PermissionError|ModuleNotFoundError|StopIteration|ImportError|RuntimeError)", said
+    ), said
     assert not re.search("it ran", said)
 
 

@@ -6,6 +6,7 @@ import random
 import stat
 import struct
 import time
+import tracemalloc
 import zipfile
 
 import pytest
@@ -111,6 +112,15 @@ def test_a_bomb_costs_its_file_and_little_time(name):
     assert f"{name} cannot be read: it is longer than" in submission.notes[0]
 
 
+def test_of_a_bomb_no_more_is_unpacked_than_a_file_may_be_long():
+    data = zipped({LAYERS: bytes(42 * 2**20)})
+    tracemalloc.start()
+    take("one", data)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 16 * 2**20
+
+
 def test_a_file_as_long_as_it_may_be_is_taken():
     most = intake.MAX_BYTES[".py"]
     assert len(taken({LAYERS: "#" * most}).files[LAYERS]) == most
@@ -124,8 +134,9 @@ def test_very_many_entries_are_refused():
 
 
 def test_long_names_cost_little_time():
+    data = zipped({f"{number}/" + "a/" * 30_000 + "x": "" for number in range(50)} | ONE)
     started = time.monotonic()
-    submission = taken({f"{number}/" + "a/" * 30_000: "" for number in range(50)} | ONE)
+    submission = take("one", data)
     assert time.monotonic() - started < 3
     assert submission.files == ONE
 
