@@ -111,10 +111,10 @@ def check_projected(
         if run is not None:
             known = {"inputs": inputs, "out": run[0], "dout": run[1], "settings": settings or {}}
             grads = dict(zip(inputs, run[2], strict=True))
-            for key in inputs:
-                along = random_directions(forward, inputs, key, run, directions, rng)
-                slopes = compare_slopes(f"{name} d{key}".strip(), key, grads, along, tol, h, known)
-                report.comparisons.append(slopes)
+            along = {key: random_directions(forward, inputs, key, run, directions, rng) for key in inputs}
+            report.comparisons = [
+                compare_slopes(f"{name} d{key}".strip(), key, grads, along, tol, h, known) for key in inputs
+            ]
 
     return _guarded(report, check)
 

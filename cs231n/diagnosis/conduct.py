@@ -3,7 +3,7 @@
 import numpy as np
 
 from cs231n.diagnosis.causes import Cause
-from cs231n.diagnosis.values import as_floats, as_list, equal, is_numbers, message_of
+from cs231n.diagnosis.values import as_floats, as_list, equal, is_numbers, kept, message_of
 
 DRAWS = "Fix what it draws with a seed: no gradient can be checked otherwise."
 
@@ -35,7 +35,7 @@ def run_once(forward, backward, inputs, report, rng):
     if len(grads) != len(inputs):
         report.causes.append(_miscounted(grads, inputs))
         return None
-    grads = [np.array(grad) if is_numbers(grad) else grad for grad in grads]
+    grads = [kept(grad) for grad in grads]
     if not _all_equal(grads, as_list(backward(dout.copy(), cache))):
         look = "Does it draw random numbers, or write into its cache? Backward only reads."
         evidence = "twice the same dout and cache gave two results"

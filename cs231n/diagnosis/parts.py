@@ -79,11 +79,16 @@ def _just(wrong, place, case):
 
 
 def _sliced(case, wrong):
-    """Wrong in whole slices along one axis, next to each other or evenly apart, and right elsewhere."""
+    """Wrong in whole slices along one axis, next to each other or evenly apart, and right elsewhere.
+
+    A single entry that is wrong is no slice, unless it was left at zero.
+    """
     for axis, axis_name in enumerate(_axis_names(case)):
         bad = wrong.any(axis=tuple(i for i in range(wrong.ndim) if i != axis), keepdims=True)
         indices = np.flatnonzero(bad)
         if not _just(wrong, np.broadcast_to(bad, wrong.shape), case) or len(set(np.diff(indices))) > 1:
+            continue
+        if wrong.sum() < 2 * len(indices) and case.actual[wrong].any():
             continue
         evidence = f"the wrong entries are those of the {axis_name} {listed(indices)}, of {bad.size}"
         yield _slice_cause(case, axis_name, indices, bad.size - 1, evidence)

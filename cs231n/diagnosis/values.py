@@ -28,6 +28,12 @@ def as_floats(value):
         return np.array(value if is_array else float(value), dtype=np.float64, subok=False)
 
 
+def kept(value):
+    """A copy of an array of numbers, which nobody else can change; anything else as it is."""
+    is_array = issubclass(type(value), np.ndarray) and is_numbers(value)
+    return np.array(value, subok=False) if is_array else value
+
+
 def equal(a, b):
     """Whether two values are the same numbers; what are no numbers is not compared, and passes for equal."""
     if not (is_numbers(a) and is_numbers(b)):
