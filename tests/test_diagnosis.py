@@ -726,6 +726,7 @@ def test_a_planted_bug_is_named(planted):
     report = report_on(SUBJECTS[planted.subject], *planted.edits, where=planted.where, within=planted.within)
     assert report.status == FAIL
     assert named_first(report) == planted.titles, str(report)
+    assert all(len(comparison.causes) <= 1 for comparison in report.comparisons), str(report)
 
 
 class ModelBug(NamedTuple):
@@ -964,6 +965,7 @@ def test_a_bug_in_a_network_is_named(planted, monkeypatch):
     report = check_model(model, X, y)
     titles = {f"d{name}" if name else "": title for name, title in planted.titles.items()}
     assert named_first(report) == titles, str(report)
+    assert all(len(comparison.causes) <= 1 for comparison in report.comparisons), str(report)
 
 
 def random_layer(kind, rng):

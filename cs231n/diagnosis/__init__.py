@@ -11,22 +11,23 @@ gives the gradient at hand. Both have to agree in all entries, to 1e-5 of the la
 import numpy as np
 
 from cs231n.diagnosis.causes import Case, Cause, same
+from cs231n.diagnosis.convolution import convolution_causes
 from cs231n.diagnosis.elementwise import elementwise_causes
 from cs231n.diagnosis.factors import factor_causes
 from cs231n.diagnosis.normalization import normalization_causes
 from cs231n.diagnosis.parts import part_causes, where_wrong
+from cs231n.diagnosis.pooling import pooling_causes
 from cs231n.diagnosis.regularization import regularization_causes
 from cs231n.diagnosis.shapes import shape_causes
 from cs231n.diagnosis.sums import sum_causes
 from cs231n.diagnosis.values import as_floats, is_numbers
 from cs231n.diagnosis.whole import REARRANGED, whole_causes
-from cs231n.diagnosis.windows import window_causes
 
 __all__ = ["REARRANGED", "Case", "Cause", "diagnose", "diagnose_value", "factor_causes", "where_wrong"]
 
 EXPLANATIONS = (
     *(regularization_causes, whole_causes, factor_causes, elementwise_causes),
-    *(normalization_causes, window_causes, sum_causes),
+    *(normalization_causes, convolution_causes, pooling_causes, sum_causes),
 )
 
 

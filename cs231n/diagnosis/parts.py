@@ -3,8 +3,8 @@
 import numpy as np
 
 from cs231n.diagnosis.causes import Cause
+from cs231n.diagnosis.pooling import pooling_of
 from cs231n.diagnosis.sums import listed
-from cs231n.diagnosis.windows import pooling_of
 
 AXES = {  # what the axes of an argument stand for, by its number of dimensions
     "x": {1: ("features",), 2: ("examples", "features"), 4: ("examples", "channels", "rows", "columns")},

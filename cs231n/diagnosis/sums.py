@@ -8,8 +8,8 @@ gives the coefficients, which have to be 0 or -1.
 import numpy as np
 
 from cs231n.diagnosis.causes import CLOSE, Cause, same
-from cs231n.diagnosis.normalization import recognize
-from cs231n.diagnosis.windows import convolution_of
+from cs231n.diagnosis.convolution import convolution_of
+from cs231n.diagnosis.terms import recognize
 
 SHOWN = 6  # indices that are listed
 
