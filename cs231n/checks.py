@@ -19,10 +19,10 @@ def check_close(name, actual, expected, tol, floor=1e-8):
     - tol: the largest relative error that passes
     - floor: entries smaller than this are compared as if they had this size, see `rel_error`
     """
+    actual, expected = None if actual is None else np.asarray(actual), np.asarray(expected)
     causes = diagnose_value(actual, expected)
     if causes:
         raise AssertionError(str(Comparison(name, FAIL, np.inf, tol, causes=causes)))
-    actual, expected = np.asarray(actual), np.asarray(expected)
     error = rel_error(actual, expected, floor)
     if error <= tol:
         print(f"PASS  {name}: relative error {error:.1e} (at most {tol:.0e})")

@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+import torch
 from conftest import DTYPES, assert_near_numeric, draw, draw_all, every_second
 from tqdm import tqdm
 
@@ -274,6 +275,14 @@ def test_planted_mistake_fails_with_its_diagnosis(shape, plant, diagnosis):
     gradient = draw(shape)
     with pytest.raises(AssertionError, match=rf"(?s)FAIL  dw: relative error .*{diagnosis}"):
         check_close("dw", plant(gradient), gradient, 1e-6)
+
+
+@pytest.mark.parametrize("actual", [[1.0, 2.0], (1.0, 2.0), torch.tensor([1.0, 2.0])])
+def test_check_close_takes_whatever_makes_an_array(actual, capsys):
+    check_close("x", actual, [1.0, 2.0], 1e-8)
+    assert capsys.readouterr().out.startswith("PASS  x")
+    with pytest.raises(AssertionError, match="FAIL  x"):
+        check_close("x", actual, [1.0, 3.0], 1e-8)
 
 
 def test_transposed_gradient_is_named():
