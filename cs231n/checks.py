@@ -7,8 +7,9 @@ A relative error alone tells a learner that a gradient is wrong, not why. What f
 import numpy as np
 
 from cs231n.diagnosis import Case, diagnose, diagnose_value
+from cs231n.diagnosis.judgement import worst_entries
 from cs231n.gradient_check import rel_error
-from cs231n.gradient_report import FAIL, Comparison, check_model, compare_all, farthest_off, numeric_gradient
+from cs231n.gradient_report import FAIL, Comparison, check_model, compare_all, numeric_gradient
 
 
 def check_close(name, actual, expected, tol, floor=1e-8):
@@ -29,7 +30,7 @@ def check_close(name, actual, expected, tol, floor=1e-8):
         return
     actual, expected = actual.astype(np.float64), expected.astype(np.float64)
     size = np.maximum(np.abs(actual) + np.abs(expected), floor)
-    worst = farthest_off(actual, expected, np.abs(actual - expected) <= tol * size)
+    worst = worst_entries(actual, expected, np.abs(actual - expected) <= tol * size)
     causes = diagnose(Case(actual, expected, tol=tol, floor=floor)) if np.isfinite(expected).all() else []
     raise AssertionError(str(Comparison(name, FAIL, error, tol, worst, causes)))
 

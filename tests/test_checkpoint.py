@@ -72,7 +72,9 @@ def test_a_write_that_fails_midway_leaves_the_old_file_and_nothing_else(tmp_path
     np.testing.assert_array_equal(checkpoint.load(path)["x"], [0, 1, 2])
 
 
-@pytest.mark.parametrize("value", [None, [1, None], object(), np.array([{}], object)], ids=str)
+@pytest.mark.parametrize(
+    "value", [None, [1, None], object(), np.array([{}], object)], ids=["None", "list", "object", "objects"]
+)
 def test_other_content_is_refused_and_nothing_written(tmp_path, value):
     with pytest.raises(ValueError, match="a/b must be an array, a number or a string"):
         checkpoint.save(tmp_path / "run.npz", {"a": {"b": value}})

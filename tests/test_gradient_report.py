@@ -74,7 +74,7 @@ class TestText:
         assert str(comparison).split("\n") == [
             "FAIL  dx: relative error 1.0e+00, at most 1e-06.",
             "      its sign is wrong: it is -1 times what it should be. Look for a minus.",
-            "      (0, 2): 1.5, and numerically -1.5",
+            "      (0, 2): 1.5, and should be -1.5",
             "      A note.",
         ]
 

@@ -30,7 +30,7 @@ class Comparison:
         lines += [f"      {cause}" for cause in self.causes]
         if self.worst and not self.causes:
             lines.append("      No mistake that is known fits. The entries that are farthest off:")
-        lines += [f"      {index}: {a:.8g}, and numerically {n:.8g}" for index, a, n in self.worst]
+        lines += [f"      {index}: {a:.8g}, and should be {n:.8g}" for index, a, n in self.worst]
         return "\n".join([*lines, *(f"      {note}" for note in self.notes)])
 
 
