@@ -35,7 +35,7 @@ FORBIDDEN = (
 )
 FORBIDDEN_FAMILIES = ("ctypes.", "os.", "socket.", "shutil.")
 HARMLESS = ("os.fwalk", "os.listdir", "os.putenv", "os.scandir", "os.unsetenv", "os.walk")
-UNWATCHED = ("_posixsubprocess", "_cffi_backend", "_gdbm", "_dbm")
+UNWATCHED = ("_posixsubprocess", "_cffi_backend", "_xxsubinterpreters", "_interpreters", "_gdbm", "_dbm")
 
 
 def confine(settings):

@@ -242,7 +242,7 @@ def main():
     while True:
         message, sockets, _, _ = socket.recv_fds(control, 8, 1)
         if not message:
-            os._exit(0)  # nothing is left to be done, and the libraries' own ends take their time
+            return
         if sockets:
             answer = os.fork() or _work(control, sockets[0])
             os.close(sockets[0])

@@ -593,7 +593,8 @@ def test_a_definition_that_attacks_costs_the_notebook(starters):
 
 
 def test_a_starter_that_was_killed_is_replaced(starters):
-    starters[False].process.kill()
-    starters[False].process.wait()
+    starter = starters[False]
+    starter.process.kill()
+    starter.process.wait()
     found = verdicts(FINISHED, [ATTACKED], starters)
     assert found[ATTACKED].state == "passed"

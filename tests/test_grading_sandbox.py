@@ -549,5 +549,6 @@ def test_a_starter_that_has_ended_is_told_in_words(tmp_path):
 
 def test_a_worker_may_be_closed_after_its_starter(tmp_path):
     with sandbox.Starters() as starters, worker_on(starters, tmp_path):
-        starters[False].process.kill()
-        starters[False].process.wait()
+        starter = starters[False]
+        starter.process.kill()
+        starter.process.wait()
