@@ -1,4 +1,4 @@
-"""Which entries of a gradient are right: close to the numeric ones, or off for a reason that is no mistake."""
+"""Which entries of a gradient are right: near the numeric ones, or off for a reason that is no mistake."""
 
 import numpy as np
 

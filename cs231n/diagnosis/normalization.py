@@ -1,7 +1,7 @@
 """Mistakes in the backward pass of a normalization: each of its terms has a way of being forgotten.
 
-`terms` has the formula. Least squares tells how often each term is in a gradient; other mistakes, such as means
-over other axes, are tried one by one.
+`terms` has the formula. Least squares tells how often each term is in a gradient; other mistakes, such as
+means over other axes, are tried one by one.
 """
 
 import math
