@@ -1128,6 +1128,12 @@ def test_every_single_cause_of_a_sign_is_the_sign(name):
     assert {cause.title for cause in report.all_causes()} == {SIGN}
 
 
+@pytest.mark.parametrize("name", ["affine", "conv", "softmax"])
+def test_a_constant_that_is_added_is_named(name):
+    report = planted(SUBJECTS[name], lambda _, grad: grad + 0.25)
+    assert set(named_first(report).values()) == {"it is off by a constant"}
+
+
 RELU_EDGE = np.array([[0.0, 1.0, -2.0], [3e-6, -4e-6, 0.5], [-1.0, 2e-7, -0.3]])
 
 
@@ -1140,7 +1146,8 @@ def test_kinks_of_relu_are_no_mistakes():
 
 
 @pytest.mark.parametrize(
-    "at, factor", [((1, 0), 1.001), ((1, 1), 1.001), ((2, 1), 1.001), ((0, 0), 1.5), ((0, 1), 1.001)]
+    "at, factor",
+    [((1, 0), 1.001), ((1, 0), 0.6), ((1, 1), 1.001), ((2, 1), 1.001), ((0, 0), 1.5), ((0, 1), 1.001)],
 )
 def test_a_wrong_gradient_beside_a_kink_fails(at, factor):
     def backward(dout, x):

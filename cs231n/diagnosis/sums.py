@@ -55,7 +55,7 @@ def _summands(case):
 def _left_out(case, part, shares):
     columns = shares.reshape(len(shares), -1).T
     difference = (case.actual - case.expected).reshape(-1)
-    if len(shares) < 2 or columns.shape[0] <= columns.shape[1]:  # anything could be explained
+    if len(shares) < 2:
         return
     coefficients, _, rank, _ = np.linalg.lstsq(columns, difference, rcond=None)
     if rank < len(shares) or np.abs(coefficients - np.round(coefficients)).max() > 1e-3:
