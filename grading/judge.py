@@ -94,7 +94,10 @@ class Judge:
         return parse(self.submission.files[file])
 
     def _attempt(self, exercise, given):
-        """Run an exercise's checks, the functions of the exercises `given` being the reference's."""
+        """Run an exercise's checks: on all of the submission if `given` is None, else on its file by itself.
+
+        Then the functions of the exercises `given` are the reference's.
+        """
         verdict = Verdict(exercise, FAILED)
         if given:
             verdict.notes.append(f"judged with the reference's {', '.join(_function_names(given))}")
@@ -112,11 +115,18 @@ class Judge:
         return _score(verdict)
 
     def _fault(self, worker, exercise, property_, check):
-        """What is wrong with one property, or ""."""
+        """What is wrong with one property, or "".
+
+        A result may have a form that no check foresees; that is a fault, too, and not the end of the judge.
+        """
         try:
             check(Subject(worker.ask, self._random(exercise, property_)))
         except FaultError as fault:
             return str(fault)
+        except WorkerLostError:
+            raise
+        except Exception as error:
+            return f"its result has a form that cannot be compared ({type(error).__name__})"
         return ""
 
     def _random(self, exercise, property_):
@@ -129,7 +139,7 @@ class Judge:
 
     @contextmanager
     def _worker(self, exercise, given):
-        tree = self._tree(exercise if given else None)
+        tree = self._tree(exercise, given)
         seconds = min(LONG_SECONDS if exercise.question == 5 else SECONDS, self.end - time.monotonic())
         if (tree, exercise.file) in self.unloadable:
             raise WorkerLostError(self.unloadable[tree, exercise.file])
@@ -154,16 +164,16 @@ class Judge:
                 "call", target="importlib:import_module", args=(_module_name(exercise.file),), kwargs={}
             )
         except (WorkerLostError, SubmissionError) as error:
-            self.unloadable[self._tree(exercise if given else None), exercise.file] = str(error)
+            self.unloadable[self._tree(exercise, given), exercise.file] = str(error)
             raise
         worker.ask("give", functions={}, stubs=_stubs(given))
 
-    def _tree(self, exercise):
+    def _tree(self, exercise, given):
         """A folder with the pristine package, over it all of the submission or one exercise's file only."""
-        name = "submitted" if exercise is None else exercise.file.replace("/", "-")
+        name = "submitted" if given is None else exercise.file.replace("/", "-")
         tree = self.trees / name
         if not tree.exists():
-            kept = {SANDWICHES, exercise.file} if exercise else set(self.submission.files)
+            kept = set(self.submission.files) if given is None else {SANDWICHES, exercise.file}
             over = {
                 path: text
                 for path, text in self.submission.files.items()
@@ -187,12 +197,22 @@ def code_of(notebook):
 
 
 def _attempts(exercise):
-    """The ways to try an exercise, each a tuple of the exercises whose functions are given."""
+    """The ways to try an exercise: as it is, and then by itself, some exercises' functions being given.
+
+    The cache is private to a pair, so a backward pass is tried with the learner's forward first.
+    """
     partner = exercise.id.replace("backward_alt", "backward").replace("backward", "forward")
     others = tuple(id for id in exercise.needs if id != partner or partner == exercise.id)
-    attempts = [()]
-    attempts += [given for given in (others, exercise.needs) if given and given not in attempts]
+    attempts = [None]
+    attempts += [
+        given for given in dict.fromkeys((others, exercise.needs)) if given or not _is_layer(exercise)
+    ]
     return attempts
+
+
+def _is_layer(exercise):
+    """Whether an exercise stands in the file on which the others build."""
+    return exercise.file == LAYERS
 
 
 def _score(verdict):
@@ -214,13 +234,16 @@ def _next_property(exercise, verdict):
 
 def _function_names(given):
     """The functions among what the given exercises are about, methods left out."""
-    return [name for id in given for name in BY_ID[id].names if "." not in name]
+    return [name for id in given or () for name in BY_ID[id].names if "." not in name]
 
 
 def _stubs(given):
     """The methods among what the given exercises are about, as "module:Class.name"."""
     return [
-        f"{_module_name(BY_ID[id].file)}:{name}" for id in given for name in BY_ID[id].names if "." in name
+        f"{_module_name(BY_ID[id].file)}:{name}"
+        for id in given or ()
+        for name in BY_ID[id].names
+        if "." in name
     ]
 
 

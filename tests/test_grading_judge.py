@@ -296,6 +296,14 @@ def test_a_syntax_error_costs_its_file_only(judge):
     assert judge(files, "adam").score == 2
     assert judge(files, "FullyConnectedNet.loss").score == 3
     assert judge(files, "FullyConnectedNet.loss, with dropout").score == 2
+    assert judge(files, "ThreeLayerConvNet").score == 1
+
+
+def test_a_result_of_an_odd_form_costs_its_exercise(judge):
+    double = in_notebook("nn.init.zeros_(layer.bias)", "nn.init.zeros_(layer.bias); self.double()")
+    verdict = judge(double, "module-convnet")
+    assert verdict.score == 0
+    assert verdict.checks[0][1]
 
 
 def test_a_missing_function_costs_itself(judge):
