@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from conftest import draw_all
+from conftest import draw, draw_all
 
 from cs231n import layer_utils, layers
 from cs231n.classifiers import cnn, fc_net, regularization
@@ -1226,3 +1226,17 @@ def test_what_drowns_in_rounding_is_no_mistake_and_what_does_not_is_one():
 def test_a_diagnosis_is_the_same_each_time(name):
     texts = {str(planted(SUBJECTS[name], lambda _, grad: grad**2)) for _ in range(2)}
     assert len(texts) == 1
+
+
+def test_examples_of_any_shape_are_called_examples():
+    x, w, b = draw((4, 2, 3)), draw((6, 5)), draw(5)
+
+    def backward(dout, cache):
+        dx, dw, db = layers.affine_backward(dout, cache)
+        dx[3] = 0
+        return dx, dw, db
+
+    report = check_layer(layers.affine_forward, backward, {"x": x, "w": w, "b": b})
+    (cause,) = report.all_causes()
+    assert cause.title == "it is wrong for some examples only"
+    assert "those of the examples 3, of 4" in cause.evidence

@@ -123,5 +123,7 @@ def where_wrong(case):
 
 def _axis_names(case):
     kind = "w" if case.name[:1].lower() == "w" else "x"
-    names = AXES[kind].get(case.actual.ndim, ())
-    return names or tuple(f"axis {axis}" for axis in range(case.actual.ndim))
+    if case.actual.ndim in AXES[kind]:
+        return AXES[kind][case.actual.ndim]
+    places = [f"places along axis {axis}" for axis in range(case.actual.ndim)]
+    return ["examples", *places[1:]] if case.actual.shape == np.shape(case.x) else places
