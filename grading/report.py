@@ -13,7 +13,7 @@ STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; color: #222 }
 table { border-collapse: collapse; width: 100% }
 td, th { text-align: left; vertical-align: top; padding: .3rem .6rem; border-bottom: 1px solid #ddd }
-td.points { white-space: nowrap; text-align: right }
+.points { white-space: nowrap; text-align: right }
 .passed { color: #1a7f37 } .partly { color: #9a6700 } .failed { color: #cf222e }
 .not-done, .missing { color: #6e7781 }
 """

@@ -92,7 +92,7 @@ MISTAKES = {
         "dout",
         "affine_backward",
         "values",
-        r"db has the shape \(",
+        r"db has the shape \(.*: it is not summed over the batch",
     ),
     "relu backward lets all through": (
         LAYERS,
@@ -155,7 +155,7 @@ MISTAKES = {
         "dx = dcentered",
         "batchnorm_backward",
         "values",
-        "dx has wrong values",
+        "dx has wrong values: the mean's term is missing",
     ),
     "dropout not divided": (
         LAYERS,
