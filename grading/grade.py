@@ -58,9 +58,9 @@ def grade(name, source, secret, after_each=lambda grade: None):
     after_each(result)
     notebooks, notes = read_notebooks(submission)
     result.notes += notes
-    for name, notebook in notebooks.items():
-        result.findings += [str(finding) for finding in notebook_findings(notebook, name)]
-        result.claims += [(name, *claim) for claim in claims(notebook)]
+    for file, notebook in notebooks.items():
+        result.findings += [str(finding) for finding in notebook_findings(notebook, file)]
+        result.claims += [(file, *claim) for claim in claims(notebook)]
     with (
         Starters() as starters,
         judging(submission, notebooks, secret, result.fences, starters) as judge,

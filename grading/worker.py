@@ -2,8 +2,8 @@
 
 It is started with a socket to the judge, confines itself, and then calls functions of the submission with
 the arguments it is sent. A reply holds the result and the arguments as they are after the call. What is
-given to the submission (functions that other exercises ask for) is computed by the judge: this process
-has no solution in it. A worker runs from a copy of this file, beside protocol.py and confine.py.
+given to the submission (functions that other exercises ask for) the judge has computed elsewhere: this
+process has no solution in it. A worker runs from a copy of this file, beside protocol.py and confine.py.
 """
 
 import ast

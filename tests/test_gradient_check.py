@@ -394,6 +394,17 @@ def test_check_gradients_finds_the_wrong_one(name):
         check_gradients(LinearModel(**{name: 2}), draw((4, 3)), None, tol=1e-6)
 
 
+def test_check_gradients_fails_where_there_is_nothing_to_compare():
+    """A model that raises, or returns no gradients at all, must not pass for lack of comparisons."""
+    model = LinearModel()
+    model.loss = lambda X, y: 1 / 0
+    with pytest.raises(AssertionError, match=r"FAIL  LinearModel: .*ZeroDivisionError"):
+        check_gradients(model, draw((4, 3)), None, tol=1e-6)
+    model.loss = lambda X, y: 0.5
+    with pytest.raises(AssertionError, match="FAIL  LinearModel: "):
+        check_gradients(model, draw((4, 3)), None, tol=1e-6)
+
+
 def product(x, w):
     return x @ w
 

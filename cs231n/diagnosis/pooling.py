@@ -10,7 +10,6 @@ from cs231n.diagnosis.causes import matching, same
 from cs231n.diagnosis.convolution import ADD, ASSIGNED, STRIDE
 
 EVERYWHERE = "every entry of a window takes the gradient"
-SMALLEST = "the smallest entry of a window takes the gradient"
 LARGEST = "Only the largest entry of a window moved the output."
 
 
