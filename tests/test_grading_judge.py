@@ -2,20 +2,14 @@
 
 import ast
 import re
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
+from grading_cases import FINISHED, verdicts
 
 from grading import sandbox
 from grading.blanking import blank
-from grading.grade import read_notebooks
-from grading.intake import Submission
-from grading.judge import judging
-from submission.rubric import BY_ID, CNN, EXERCISES, FC_NET, FILES, LAYERS, OPTIM
+from submission.rubric import BY_ID, CNN, EXERCISES, FC_NET, LAYERS, OPTIM
 
-ROOT = Path(sandbox.__file__).parent.parent
-FINISHED = {name: (ROOT / name).read_text(encoding="utf-8") for name in FILES}
 CODE = [exercise for exercise in EXERCISES if exercise.names]
 
 
@@ -29,19 +23,7 @@ def starters():
 def judge(starters):
     """A function of a submission's files and an exercise's id, which gives the verdict."""
 
-    def verdict(files, id):
-        with judge_of(files, starters) as judge:
-            return judge.verdict(BY_ID[id])
-
-    return verdict
-
-
-@contextmanager
-def judge_of(files, starters):
-    submission = Submission("test", dict(files))
-    fences = sandbox.standing_fences()
-    with judging(submission, read_notebooks(submission)[0], b"secret", fences, starters) as judge:
-        yield judge
+    return lambda files, id: verdicts(files, [id], starters)[id]
 
 
 def replaced(file, old, new, files=FINISHED):
@@ -65,13 +47,13 @@ def test_a_blank_exercise_costs_its_points_and_nothing_else(exercise, starters):
     """What shares its functions counts as blank too; what builds on it is judged with the reference's."""
     blanked = [other for other in CODE if set(other.names) & set(exercise.names)]
     builds_on_it = [other for other in CODE if exercise.id in other.needs and other not in blanked]
-    with judge_of(blank(FINISHED, [exercise]), starters) as judge:
-        for other in blanked:
-            verdict = judge.verdict(other)
-            assert (verdict.state, verdict.score) == ("not done", 0)
-        for other in builds_on_it:
-            verdict = judge.verdict(other)
-            assert (other.id, verdict.checks, verdict.score) == (other.id, verdict.checks, other.points)
+    ids = [other.id for other in (*blanked, *builds_on_it)]
+    found = verdicts(blank(FINISHED, [exercise]), ids, starters)
+    for other in blanked:
+        assert (found[other.id].state, found[other.id].score) == ("not done", 0)
+    for other in builds_on_it:
+        verdict = found[other.id]
+        assert (other.id, verdict.checks, verdict.score) == (other.id, verdict.checks, other.points)
 
 
 # (file, function, what is written there, what a learner wrote instead, exercise, property, words about it)
