@@ -34,7 +34,7 @@ lint: $(READY)
 
 # The environment is made anew only when what it is made from has changed. PYTHONWARNINGS: setuptools would
 # warn of editable installations as such.
-$(READY): pyproject.toml setup.py cs231n/im2col_cython.pyx
+$(READY): pyproject.toml setup.py $(wildcard cs231n/*.pyx cs231n/vectors/*.h)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 		{ echo "Python 3.10 or newer is needed; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)

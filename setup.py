@@ -1,18 +1,19 @@
-"""Build script: compiles cs231n/im2col_cython.pyx where a C compiler is found; metadata is in pyproject.toml.
+"""Build script: compiles cs231n/*_cython.pyx where a C compiler is found; metadata is in pyproject.toml.
 
 Without a compiler the installation succeeds all the same: the fast layers then run on NumPy.
 """
 
 import sys
+from glob import glob
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-KERNELS = Extension(
-    "cs231n.im2col_cython",
-    ["cs231n/im2col_cython.pyx"],
-    extra_compile_args=[] if sys.platform == "win32" else ["-O3"],
-)
+OPTIONS = [] if sys.platform == "win32" else ["-O3"]
+KERNELS = [
+    Extension(f"cs231n.{name}", [f"cs231n/{name}.pyx"], depends=glob("cs231n/vectors/*.h"), extra_compile_args=OPTIONS)
+    for name in ("im2col_cython", "direct_cython")
+]
 
 
 class BuildExtOrSayWhy(build_ext):
@@ -22,31 +23,32 @@ class BuildExtOrSayWhy(build_ext):
         try:
             super().build_extension(ext)
         except Exception as error:  # whatever a missing or broken compiler raises
-            _warn(f"{type(error).__name__}: {error}")
+            _warn(ext.name, f"{type(error).__name__}: {error}")
 
 
-def _warn(reason):
+def _warn(names, reason):
     line = "*" * 78
     print(
-        f"\n{line}\nThe compiled kernels of cs231n could not be built: {reason}\n"
-        "Everything works without them, but convolution and pooling will take two to three times as long.\n"
-        "To have them, install a C compiler (and Cython), then: python setup.py build_ext --inplace\n"
+        f"\n{line}\nCompiled kernels of cs231n could not be built: {names}: {reason}\n"
+        "Everything works without them, but convolution and pooling will take several times as long.\n"
+        "To have them, install GCC or Clang (and Cython), then: python setup.py build_ext --inplace\n"
         f"{line}\n",
         file=sys.stderr,
     )
 
 
 def _kernels():
-    """The extension to compile; none, and the reason, where Cython or SciPy's declarations are missing."""
+    """The extensions to compile; none, and the reason, where Cython or SciPy's declarations are missing."""
     try:
         from Cython.Build import cythonize
 
-        (kernels,) = cythonize([KERNELS])
+        kernels = cythonize(KERNELS)
     except Exception as error:
-        _warn(f"{type(error).__name__}: {error}")
+        _warn("all", f"{type(error).__name__}: {error}")
         return []
-    kernels.optional = True  # cythonize makes a new extension, without the old one's settings of setuptools
-    return [kernels]
+    for extension in kernels:
+        extension.optional = True  # cythonize makes new extensions, without the old ones' settings of setuptools
+    return kernels
 
 
 setup(ext_modules=_kernels(), cmdclass={"build_ext": BuildExtOrSayWhy})

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from cs231n import im2col
 from cs231n.fast_layers import (
     conv_backward_fast,
     conv_forward_fast,
@@ -19,16 +18,17 @@ from cs231n.fast_layers import (
 from cs231n.kernels import kernels_for, load_kernels
 from cs231n.windows import count_windows
 
-COMPILED, NUMPY, PYTORCH = NAMES = ("compiled", "NumPy", "PyTorch")
+DIRECT, IM2COL, NUMPY, PYTORCH = NAMES = ("direct", "im2col", "NumPy", "PyTorch")
+MODULES = {DIRECT: "cs231n.direct_cython", IM2COL: "cs231n.im2col_cython", NUMPY: "cs231n.im2col"}
 
 
 def use_kernels(name):
-    """Let the fast layers use the compiled kernels or NumPy's; RuntimeError where there are none."""
-    with redirect_stdout(None):
-        if (kernels_for(np.float32) is im2col) != (name == NUMPY):
-            load_kernels(compiled=name == COMPILED)
-    if name == COMPILED and kernels_for(np.float32) is im2col:
-        raise RuntimeError("the kernels are not compiled: python setup.py build_ext --inplace")
+    """Let the fast layers use these kernels; RuntimeError where they were not built."""
+    if kernels_for(np.float32).__name__ != MODULES[name]:
+        with redirect_stdout(None):
+            load_kernels(name)
+    if kernels_for(np.float32).__name__ != MODULES[name]:
+        raise RuntimeError(f"the {name} kernels are not compiled: python setup.py build_ext --inplace")
 
 
 class Ours:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.sides import COMPILED, NAMES, NUMPY, PYTORCH, use_kernels
+from benchmarks.sides import DIRECT, NAMES, NUMPY, PYTORCH, use_kernels
 from benchmarks.timing import compare
 from cs231n.classifiers.cnn import ThreeLayerConvNet
 from cs231n.classifiers.fc_net import FullyConnectedNet
@@ -35,7 +35,7 @@ def adam_step():
         ours()
         optimizer.step()
     np.testing.assert_allclose(w, parameter.detach().numpy(), rtol=1e-5, atol=1e-6)
-    return optimizer.step, {COMPILED: ours}
+    return optimizer.step, {DIRECT: ours}
 
 
 def fully_connected_step(normalization):
@@ -48,7 +48,7 @@ def fully_connected_step(normalization):
         if i < model.num_layers:
             layers += [nn.BatchNorm1d(100)] if normalization else []
             layers.append(nn.ReLU())
-    return _training_step(model, nn.Sequential(nn.Flatten(), *layers), all_kernels=[COMPILED])
+    return _training_step(model, nn.Sequential(nn.Flatten(), *layers), all_kernels=[DIRECT])
 
 
 def convolutional_step():
@@ -58,7 +58,7 @@ def convolutional_step():
     convolution = _with_parameters(nn.Conv2d(3, 32, 7, padding=3), model.params["W1"], model.params["b1"])
     block = convolution, nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()
     net = nn.Sequential(*block, _linear(model, 2), nn.ReLU(), _linear(model, 3))
-    return _training_step(model, net, all_kernels=[COMPILED, NUMPY])
+    return _training_step(model, net, all_kernels=[DIRECT, NUMPY])
 
 
 def _training_step(model, net, all_kernels):
@@ -116,6 +116,6 @@ def print_table():
         theirs, ours = make()
         seconds = dict(zip([PYTORCH, *ours], compare(theirs, *ours.values()), strict=True))
         cells = [f"{1e3 * seconds[side]:.2f}" if side in seconds else "" for side in NAMES]
-        ratios = [seconds[side] / seconds[PYTORCH] if side in seconds else None for side in (COMPILED, NUMPY)]
+        ratios = [seconds[side] / seconds[PYTORCH] if side in seconds else None for side in (DIRECT, NUMPY)]
         cells += [f"{ratio:.2f}" if ratio else "" for ratio in ratios]
         print(f"| {name} | {' | '.join(cells)} |", flush=True)

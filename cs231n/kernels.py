@@ -1,6 +1,10 @@
-"""Which kernels the fast layers use: the compiled ones where these were built, NumPy's otherwise.
+"""Which kernels the fast layers use: the fastest of those that were built.
 
-Both modules have the same functions: `im2col_cython`, for float32 and float64, and `im2col`, in NumPy.
+Three modules have the same functions, `conv_forward`, `conv_backward`, `max_pool_forward` and `max_pool_backward`:
+
+- "direct": `direct_cython`, compiled, convolution without columns; float32 and float64
+- "im2col": `im2col_cython`, compiled, convolution as a matrix product of columns; float32 and float64
+- "NumPy": `im2col`, the same in NumPy; every dtype
 """
 
 import importlib
@@ -10,18 +14,22 @@ import numpy as np
 
 from cs231n import im2col
 
-COMPILED = "cs231n.im2col_cython"
+COMPILED = {"direct": "cs231n.direct_cython", "im2col": "cs231n.im2col_cython"}  # the fastest first
+CHOICES = (*COMPILED, "NumPy")
 COMPILED_DTYPES = (np.float32, np.float64)
-NOT_COMPILED = """\
-The fast layers use NumPy and take two to three times as long as compiled. The compiled kernels are missing:
+MISSING = """\
+The fast layers use {instead}. The compiled {name} kernels are missing:
     {error}
 To compile them: python setup.py build_ext --inplace
 Then cs231n.kernels.load_kernels() picks them up; no restart is needed."""
-REBUILT = (
-    f"{COMPILED} was built anew after this process had loaded it: restart Python (in a notebook, the kernel)"
-)
+INSTEAD = {
+    "im2col": "compiled im2col, which takes up to twice as long",
+    "NumPy": "NumPy and take three to six times as long as compiled",
+}
+REBUILT = "{} was built anew after this process had loaded it: restart Python (in a notebook, the kernel)"
 
-_in_use = {"kernels": None, "built": None}  # the module, and when the compiled one that was loaded was built
+_in_use = {"kernels": None}  # the module
+_built = {}  # when every compiled module that was loaded was built
 
 
 def kernels_for(dtype):
@@ -31,29 +39,38 @@ def kernels_for(dtype):
     return _in_use["kernels"] if dtype in COMPILED_DTYPES else im2col
 
 
-def load_kernels(compiled=True):
-    """Look for the compiled kernels (again) and say which ones are used from now on.
+def load_kernels(name="direct"):
+    """Look for these kernels (again), or else for slower ones, and say which are used from now on.
 
     A running notebook picks up with this what `python setup.py build_ext --inplace` has made. Kernels
     that were loaded already and then built anew cannot be exchanged, as Python does not unload compiled
-    code: RuntimeError asks for a restart. With compiled=False NumPy is used all the same.
+    code: RuntimeError asks for a restart.
+
+    - name: "direct", "im2col" or "NumPy"
     """
-    if not compiled:
-        _use(im2col, "The fast layers use NumPy, as asked.")
-        return
+    if name not in CHOICES:
+        raise ValueError(f"name must be one of {', '.join(map(repr, CHOICES))}; got {name!r}")
+    missing = None
+    for choice in CHOICES[CHOICES.index(name) :]:
+        kernels, error = (im2col, None) if choice == "NumPy" else _load_compiled(COMPILED[choice])
+        missing = missing or error
+        if kernels is not None:
+            break
+    _in_use["kernels"] = kernels
+    if missing:
+        print(MISSING.format(instead=INSTEAD[choice], name=name, error=missing))
+    else:
+        print(f"The fast layers use {'NumPy, as asked' if choice == 'NumPy' else f'compiled kernels: {choice}'}.")
+
+
+def _load_compiled(module):
+    """The compiled module and None; where it cannot be loaded, None and the reason."""
     importlib.invalidate_caches()  # the file may be newer than what the importer remembers of its folder
     try:
-        kernels = importlib.import_module(COMPILED)
+        kernels = importlib.import_module(module)
     except Exception as error:  # not built, or built for another Python or SciPy
-        _use(im2col, NOT_COMPILED.format(error=f"{type(error).__name__}: {error}"))
-        return
+        return None, f"{type(error).__name__}: {error}"
     built = os.stat(kernels.__file__).st_mtime_ns if os.path.exists(kernels.__file__) else None
-    _in_use["built"] = _in_use["built"] or built
-    if built not in (None, _in_use["built"]):
-        raise RuntimeError(REBUILT)
-    _use(kernels, "The fast layers use the compiled kernels.")
-
-
-def _use(kernels, message):
-    _in_use["kernels"] = kernels
-    print(message)
+    if built not in (None, _built.setdefault(module, built)):
+        raise RuntimeError(REBUILT.format(module))
+    return kernels, None

@@ -4,6 +4,10 @@ The threads are Python's own. They gain where the work releases the interpreter'
 products and the compiled kernels do. There are as many as the BLAS has been given, so that one setting
 serves both: OMP_NUM_THREADS in the environment, or `threadpoolctl.threadpool_limits` in a program.
 
+Where there are as many threads as processors, each stays on a processor of its own, and the calling thread
+waits. Left to themselves, threads that sleep between tasks of a millisecond are often woken on the
+processor of the one that wakes them: they then work one after the other, while another processor has nothing to do.
+
 Threads of the BLAS itself would do for matrix products, but these spin for a while after their last task,
 and then take the processor from whatever comes next in ours.
 """
@@ -46,12 +50,13 @@ def map_slices(function, length):
     slices = [slice(length * i // count, length * (i + 1) // count) for i in range(count)]
     try:
         with _blas().limit(limits=1):
-            others = [_pool(os.getpid()).submit(function, part) for part in slices[1:]]
+            workers = _workers(os.getpid(), count)
+            results = [worker.submit(function, part) for worker, part in zip(workers, slices, strict=True)]
             try:
-                first = function(slices[0])
-            finally:  # what the others write into must outlive them
-                wait(others)
-            return [first, *(other.result() for other in others)]
+                wait(results)
+            finally:  # after Ctrl-C too: what they write into must outlive them
+                wait(results)
+            return [result.result() for result in results]
     finally:
         _sharing.release()
 
@@ -67,6 +72,14 @@ def _blas():
 
 
 @cache
-def _pool(process):
-    """The waiting threads of a process: those of its parent are not there after a fork."""
-    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix=f"cs231n-{process}")
+def _workers(process, count):
+    """As many waiting threads of a process, each a pool of one; its parent's are not there after a fork."""
+    processors = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    own = [{processor} for processor in processors] if len(processors) == count else [None] * count
+    name = f"cs231n-{process}"
+    return [ThreadPoolExecutor(1, name, initializer=_stay_on, initargs=(place,)) for place in own]
+
+
+def _stay_on(processors):
+    if processors:
+        os.sched_setaffinity(0, processors)  # of this thread alone, on Linux

@@ -1,0 +1,124 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+"""Convolution without columns, compiled: the functions of `cs231n.im2col`, for float32 and float64.
+
+Here the sizes of arguments are checked; the work is done in C, see `vectors/vectors.h` and what it includes: a
+direct convolution for any geometry, and Winograd's for 3x3 filters at stride 1, which is faster where there are
+many channels. Both run without the interpreter's lock, so that threads can share a minibatch.
+
+Winograd's adds and subtracts neighbouring pixels before it multiplies: a NaN or an infinity spreads over the
+four outputs of its patch, and rounding errors are relative to the patch's largest pixel.
+"""
+
+from cython cimport floating
+
+import numpy as np
+
+from cs231n.im2col_cython import max_pool_backward, max_pool_forward  # noqa: F401  of the same speed here
+from cs231n.validation import check_shape
+from cs231n.windows import count_windows
+
+cdef extern from "vectors/vectors.h" nogil:
+    ctypedef struct Geometry:
+        Py_ssize_t images, channels, height, width, filters, window_height, window_width
+        Py_ssize_t stride, pad, rows, columns
+    ctypedef struct Convolution:
+        int (*forward)(const Geometry*, const void*, const void*, const void*, void*) noexcept nogil
+        int (*backward_input)(const Geometry*, const void*, const void*, void*) noexcept nogil
+        int (*backward_weights)(const Geometry*, const void*, const void*, void*, void*) noexcept nogil
+    const Convolution CONVOLUTIONS[3][2][2]
+    const char* const SET_NAMES[3]
+    int count_sets()
+
+WINOGRAD_CHANNELS = 16  # and filters, from which on Winograd's convolution is the faster one
+
+cdef int _set = count_sets() - 1  # of vector instructions: the widest
+
+
+def vector_sets():
+    """The names of the vector instructions that this processor has, the widest last, which is used."""
+    return [SET_NAMES[i].decode() for i in range(count_sets())]
+
+
+def use_vectors(name):
+    """Use these vector instructions from now on: to measure and to test, since the widest are the fastest."""
+    global _set
+    if name not in vector_sets():
+        raise ValueError(f"name must be one of {', '.join(vector_sets())}; got {name!r}")
+    _set = vector_sets().index(name)
+
+
+def conv_forward(x, w, b, stride, pad, out):
+    """Write the convolution of x (N, C, H, W) with w (F, C, HH, WW), plus b (F,), into out (N, F, H', W')."""
+    cdef Geometry geometry = _geometry(x, w, stride, pad, out)
+    check_shape("b", b, w.shape[:1], "one bias per filter of w")
+    _conv_forward(geometry, x, w, b, out)
+
+
+def _conv_forward(
+    Geometry geometry,
+    const floating[:, :, :, ::1] x,
+    const floating[:, :, :, ::1] w,
+    const floating[::1] b,
+    floating[:, :, :, ::1] out,
+):
+    cdef const Convolution* convolution = _choose(&geometry, floating is double)
+    cdef int enough
+    with nogil:
+        enough = convolution.forward(&geometry, &x[0, 0, 0, 0], &w[0, 0, 0, 0], &b[0], &out[0, 0, 0, 0])
+    _check_memory(enough)
+
+
+def conv_backward(dout, x, w, stride, pad, dx):
+    """Write the gradient of x into dx, unless that is None; return dw (F, C, HH, WW) and db (F,)."""
+    cdef Geometry geometry = _geometry(x, w, stride, pad, dout)
+    if dx is not None:
+        check_shape("dx", dx, x.shape, "that of x")
+    dw, db = np.empty_like(w), np.empty(len(w), w.dtype)
+    _conv_backward(geometry, dout, x, w, dx, dw, db)
+    return dw, db
+
+
+def _conv_backward(
+    Geometry geometry,
+    const floating[:, :, :, ::1] dout,
+    const floating[:, :, :, ::1] x,
+    const floating[:, :, :, ::1] w,
+    floating[:, :, :, ::1] dx,
+    floating[:, :, :, ::1] dw,
+    floating[::1] db,
+):
+    cdef const Convolution* convolution = _choose(&geometry, floating is double)
+    cdef bint need_dx = dx is not None
+    cdef int enough = 1
+    with nogil:
+        if need_dx:
+            enough = convolution.backward_input(&geometry, &dout[0, 0, 0, 0], &w[0, 0, 0, 0], &dx[0, 0, 0, 0])
+        if enough:
+            enough = convolution.backward_weights(
+                &geometry, &dout[0, 0, 0, 0], &x[0, 0, 0, 0], &dw[0, 0, 0, 0], &db[0]
+            )
+    _check_memory(enough)
+
+
+cdef Geometry _geometry(x, w, stride, pad, out):
+    """The sizes of a convolution, once x, w and the output or its gradient are known to fit together."""
+    cdef Geometry g
+    F, C, HH, WW = w.shape
+    check_shape("x", x, (len(x), C, *x.shape[2:]), "with the channels of w")
+    rows, columns = count_windows(x.shape, HH, WW, stride, pad)
+    check_shape("out", out, (len(x), F, rows, columns), "that of the output")
+    g.images, g.channels, g.height, g.width = x.shape
+    g.filters, g.window_height, g.window_width = F, HH, WW
+    g.stride, g.pad, g.rows, g.columns = stride, pad, rows, columns
+    return g
+
+
+cdef const Convolution* _choose(const Geometry* g, bint double_precision) noexcept:
+    cdef bint is_3x3 = g.window_height == g.window_width == 3 and g.stride == 1
+    cdef bint winograd = is_3x3 and min(g.channels, g.filters) >= WINOGRAD_CHANNELS
+    return &CONVOLUTIONS[_set][winograd][double_precision]
+
+
+cdef _check_memory(int enough):
+    if not enough:
+        raise MemoryError("too little memory for the workspace of a convolution")
