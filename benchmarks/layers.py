@@ -63,34 +63,33 @@ def _times(*sizes):
     return "x".join(map(str, sizes))
 
 
-HEADER = """\
-| {case} | forward, ms: compiled | NumPy | PyTorch | backward, ms: compiled | NumPy | PyTorch \
-| both: compiled / PyTorch | NumPy / PyTorch | GFLOP/s: compiled | PyTorch \
-| peak MB: compiled | NumPy | PyTorch |
-|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"""
-
-
 def print_table(title, heading, cases, dtype):
     """Time and measure every case in one dtype; the last line has the geometric means of the ratios."""
-    print(f"\n### {title}, {dtype.__name__}\n\n{HEADER.format(case=heading)}")
-    ratios = [_print_row(case, dtype) for case in cases]
-    compiled, numpy = (geometric_mean(column) for column in zip(*ratios, strict=True))
-    print(f"| geometric mean | | | | | | | **{compiled:.2f}** | {numpy:.2f} | | | | | |", flush=True)
+    print(f"\n### {title}, {dtype.__name__}\n")
+    names, ours = sides.NAMES, sides.NAMES[:-1]
+    groups = {"forward, ms": names, "backward, ms": names, "both / PyTorch's": ours}
+    groups |= {"GFLOP/s": (ours[0], names[-1]), "peak MB": names}
+    columns = [f"{group}: {name}" for group, group_names in groups.items() for name in group_names]
+    print(f"| {heading} | {' | '.join(columns)} |\n|{'---|' * (1 + len(columns))}")
+    means = map(geometric_mean, zip(*(_print_row(case, dtype) for case in cases), strict=True))
+    cells = [""] * 2 * len(names) + [f"**{mean:.2f}**" for mean in means] + [""] * (2 + len(names))
+    print(f"| geometric mean | {' | '.join(cells)} |", flush=True)
 
 
 def _print_row(case, dtype):
-    """One case: times and memory of the three sides. Returns ours / PyTorch's for compiled and NumPy."""
-    three = [case.side(name, dtype) for name in sides.NAMES]
-    sides.assert_agree(three)
-    forward = compare(*(side.forward for side in three))
-    backward = compare(*(side.backward for side in three))
-    compiled, numpy, torchs = (a + b for a, b in zip(forward, backward, strict=True))
+    """One case: times and memory of all sides. Returns the times of ours / PyTorch's."""
+    all_sides = [case.side(name, dtype) for name in sides.NAMES]
+    sides.assert_agree(all_sides)
+    forward = compare(*(side.forward for side in all_sides))
+    backward = compare(*(side.backward for side in all_sides))
+    *ours, torchs = (a + b for a, b in zip(forward, backward, strict=True))
+    ratios = [seconds / torchs for seconds in ours]
     cells = [f"{1e3 * seconds:.2f}" for seconds in (*forward, *backward)]
-    cells += [f"{compiled / torchs:.2f}", f"{numpy / torchs:.2f}"]
-    cells += [_gigaflops(3 * case.forward_flops / seconds) for seconds in (compiled, torchs)]
+    cells += [f"{ratio:.2f}" for ratio in ratios]
+    cells += [_gigaflops(3 * case.forward_flops / seconds) for seconds in (ours[0], torchs)]
     cells += [f"{case.megabytes(name, dtype):.0f}" for name in sides.NAMES]
     print(f"| {case.text} | {' | '.join(cells)} |", flush=True)
-    return compiled / torchs, numpy / torchs
+    return ratios
 
 
 def _gigaflops(rate):

@@ -1,4 +1,4 @@
-"""What is compared: our layers on compiled kernels, the same on NumPy's, and PyTorch's.
+"""What is compared: our layers on each kind of kernels, and PyTorch's.
 
 A side has a `forward` and a `backward` that do the same work on the same inputs and return arrays.
 """

@@ -1,7 +1,7 @@
 """Convolution and max pooling, fast: the same signatures and results as the naive layers.
 
-Here arguments are checked and results allocated; threads then share the images of the minibatch, and the
-kernels, compiled or in NumPy, do the work: see `cs231n.kernels`.
+Here arguments are checked and results allocated; threads then share the images of the minibatch (of a single
+image, the filters or the channels), and the kernels, compiled or in NumPy, do the work: see `cs231n.kernels`.
 """
 
 import numpy as np
@@ -18,7 +18,8 @@ __all__ = [
     "max_pool_forward_fast",
 ]
 
-WORTH_SHARING = 2**18  # multiplications or comparisons from which on waking a thread pays
+WORTH_SHARING = 2**23  # multiplications from which on waking threads, some 50 microseconds, pays
+COMPARISON = 32  # multiplications in whose time a pooling compares two numbers
 
 
 def conv_forward_fast(x, w, b, conv_param):
@@ -33,10 +34,17 @@ def conv_forward_fast(x, w, b, conv_param):
     out = np.empty((len(x), len(w), out_height, out_width), x.dtype)
     kernels = kernels_for(x.dtype)
 
-    def forward(part):
+    def of_images(part):
         kernels.conv_forward(x[part], w, b, stride, pad, out[part])
 
-    _share_images(forward, len(x), work=out.size * w[0].size)
+    def of_filters(part):
+        kernels.conv_forward(x, w[part], b[part], stride, pad, out[:, part])
+
+    work = out.size * w[0].size
+    if len(x) == 1:
+        _share(of_filters, len(w), work)
+    else:
+        _share(of_images, len(x), work)
     return out, (x, w, stride, pad, out.shape)
 
 
@@ -48,10 +56,18 @@ def conv_backward_fast(dout, cache, need_dx=True):
     dx = np.empty_like(x) if need_dx else None
     kernels = kernels_for(x.dtype)
 
-    def backward(part):
+    def of_images(part):
         return kernels.conv_backward(dout[part], x[part], w, stride, pad, dx[part] if need_dx else None)
 
-    dws, dbs = zip(*_share_images(backward, len(x), work=dout.size * w[0].size), strict=True)
+    def of_channels(part):
+        w_part, dx_part = np.ascontiguousarray(w[:, part]), dx[:, part] if need_dx else None
+        return kernels.conv_backward(dout, x[:, part], w_part, stride, pad, dx_part)
+
+    work = 2 * dout.size * w[0].size
+    if len(x) == 1:
+        dws, dbs = zip(*_share(of_channels, x.shape[1], work), strict=True)
+        return dx, np.concatenate(dws, axis=1), dbs[0]
+    dws, dbs = zip(*_share(of_images, len(x), work), strict=True)
     return dx, sum(dws), sum(dbs)
 
 
@@ -71,7 +87,7 @@ def max_pool_forward_fast(x, pool_param):
     def forward(part):
         kernels.max_pool_forward(x[part], pool_height, pool_width, stride, out[part], argmax[part])
 
-    _share_images(forward, len(x), work=out.size * pool_height * pool_width)
+    _share(forward, len(x), COMPARISON * out.size * pool_height * pool_width)
     return out, (x.shape, x.dtype, argmax)
 
 
@@ -86,12 +102,12 @@ def max_pool_backward_fast(dout, cache):
     def backward(part):
         kernels.max_pool_backward(dout[part], argmax[part], dx[part])
 
-    _share_images(backward, len(dx), work=dx.size)
+    _share(backward, len(dx), COMPARISON * dx.size)
     return dx
 
 
-def _share_images(function, count, work):
-    """The results of function(slice) for slices of `count` images, on threads if there is much work."""
+def _share(function, count, work):
+    """The results of function(slice) for slices of `count` images or filters, on threads if there is much work."""
     if work < WORTH_SHARING:
         return [function(slice(0, count))]
     return map_slices(function, count)

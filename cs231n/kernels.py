@@ -1,6 +1,6 @@
 """Which kernels the fast layers use: the fastest of those that were built.
 
-Three modules have the same functions, `conv_forward`, `conv_backward`, `max_pool_forward` and `max_pool_backward`:
+Three modules have the same functions (`conv_forward`, `conv_backward`, `max_pool_forward`, `max_pool_backward`):
 
 - "direct": `direct_cython`, compiled, convolution without columns; float32 and float64
 - "im2col": `im2col_cython`, compiled, convolution as a matrix product of columns; float32 and float64
@@ -22,6 +22,7 @@ The fast layers use {instead}. The compiled {name} kernels are missing:
     {error}
 To compile them: python setup.py build_ext --inplace
 Then cs231n.kernels.load_kernels() picks them up; no restart is needed."""
+USED = {"direct": "the direct kernels, compiled", "im2col": "im2col, compiled", "NumPy": "NumPy, as asked"}
 INSTEAD = {
     "im2col": "compiled im2col, which takes up to twice as long",
     "NumPy": "NumPy and take three to six times as long as compiled",
@@ -60,7 +61,7 @@ def load_kernels(name="direct"):
     if missing:
         print(MISSING.format(instead=INSTEAD[choice], name=name, error=missing))
     else:
-        print(f"The fast layers use {'NumPy, as asked' if choice == 'NumPy' else f'compiled kernels: {choice}'}.")
+        print(f"The fast layers use {USED[choice]}.")
 
 
 def _load_compiled(module):

@@ -12,9 +12,9 @@
 typedef REAL VECTOR __attribute__((vector_size(BYTES), aligned(sizeof(REAL)), may_alias));
 #define AT(pointer) (*(VECTOR *)(pointer))
 
-static inline __attribute__((always_inline)) TARGET void OF(tile_of)(
-    int rows, int vectors, ptrdiff_t depth, const Place *at, const REAL *a, const ptrdiff_t *a_row, const REAL *b,
-    const ptrdiff_t *b_vector, const REAL *start, REAL *c, ptrdiff_t c_row, const ptrdiff_t *c_vector)
+static inline __attribute__((always_inline)) TARGET void OF(tile_of)(int rows, int vectors, Index depth,
+    const Place *at, const REAL *a, const Index *a_row, const REAL *b, const Index *b_vector,
+    const REAL *start, REAL *c, Index c_row, const Index *c_vector)
 {
     VECTOR sum[MAX_ROWS][MAX_VECTORS];
     const REAL *a_of[MAX_ROWS], *b_of[MAX_VECTORS];
@@ -34,40 +34,41 @@ static inline __attribute__((always_inline)) TARGET void OF(tile_of)(
         for (int v = 0; v < vectors; v++) AT(c + r * c_row + c_vector[v]) = sum[r][v];
 }
 
-#define WITH_ROWS(ROWS) \
-    case ROWS: \
+#define WITH_ROWS(ROWS)                                                                                      \
+    case ROWS:                                                                                               \
         if (vectors == 1) OF(tile_of)(ROWS, 1, depth, at, a, a_row, b, b_vector, start, c, c_row, c_vector); \
-        else if (vectors == 2) OF(tile_of)(ROWS, 2, depth, at, a, a_row, b, b_vector, start, c, c_row, c_vector); \
-        else OF(tile_of)(ROWS, 3, depth, at, a, a_row, b, b_vector, start, c, c_row, c_vector); \
+        else if (vectors == 2)                                                                               \
+            OF(tile_of)(ROWS, 2, depth, at, a, a_row, b, b_vector, start, c, c_row, c_vector);               \
+        else OF(tile_of)(ROWS, 3, depth, at, a, a_row, b, b_vector, start, c, c_row, c_vector);              \
         break;
 
-static TARGET void OF(tile)(
-    int rows, int vectors, ptrdiff_t depth, const Place *at, const REAL *a, const ptrdiff_t *a_row, const REAL *b,
-    const ptrdiff_t *b_vector, const REAL *start, REAL *c, ptrdiff_t c_row, const ptrdiff_t *c_vector)
+static TARGET void OF(tile)(int rows, int vectors, Index depth, const Place *at, const REAL *a,
+    const Index *a_row, const REAL *b, const Index *b_vector, const REAL *start, REAL *c, Index c_row,
+    const Index *c_vector)
 {
     switch (rows) {
-        WITH_ROWS(1) WITH_ROWS(2) WITH_ROWS(3) WITH_ROWS(4)
+        WITH_ROWS(1)
+        WITH_ROWS(2) WITH_ROWS(3) WITH_ROWS(4)
 #if MAX_ROWS == 8
-        WITH_ROWS(5) WITH_ROWS(6) WITH_ROWS(7) WITH_ROWS(8)
+            WITH_ROWS(5) WITH_ROWS(6) WITH_ROWS(7) WITH_ROWS(8)
 #endif
     }
 }
 #undef WITH_ROWS
 
 /* A whole product whose b and c have ordinary rows, of any length: tile by tile. c has room for whole vectors. */
-static TARGET void OF(product)(
-    ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t depth, const Place *at, const REAL *a, const ptrdiff_t *a_row,
-    const REAL *b, const REAL *start, REAL *c, ptrdiff_t c_row)
+static TARGET void OF(product)(Index rows, Index columns, Index depth, const Place *at, const REAL *a,
+    const Index *a_row, const REAL *b, const REAL *start, REAL *c, Index c_row)
 {
-    static const ptrdiff_t side_by_side[MAX_VECTORS] = {0, LANES, 2 * LANES};
-    ptrdiff_t vectors = divide_up(columns, LANES), tiles = divide_up(vectors, MAX_VECTORS);
-    ptrdiff_t blocks = divide_up(rows, MAX_ROWS);
-    for (ptrdiff_t t = 0; t < tiles; t++) {
-        ptrdiff_t v = vectors * t / tiles, next_v = vectors * (t + 1) / tiles;
-        for (ptrdiff_t n = 0; n < blocks; n++) {
-            ptrdiff_t r = rows * n / blocks, next_r = rows * (n + 1) / blocks;
-            OF(tile)(next_r - r, next_v - v, depth, at, a, a_row + r, b + v * LANES, side_by_side, start ? start + r : NULL,
-                     c + r * c_row + v * LANES, c_row, side_by_side);
+    static const Index side_by_side[MAX_VECTORS] = {0, LANES, 2 * LANES};
+    Index vectors = divide_up(columns, LANES), tiles = divide_up(vectors, MAX_VECTORS);
+    Index blocks = divide_up(rows, MAX_ROWS);
+    for (Index t = 0; t < tiles; t++) {
+        Index v = vectors * t / tiles, next_v = vectors * (t + 1) / tiles;
+        for (Index n = 0; n < blocks; n++) {
+            Index r = rows * n / blocks, next_r = rows * (n + 1) / blocks;
+            OF(tile)(next_r - r, next_v - v, depth, at, a, a_row + r, b + v * LANES, side_by_side,
+                start ? start + r : NULL, c + r * c_row + v * LANES, c_row, side_by_side);
         }
     }
 }

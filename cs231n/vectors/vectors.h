@@ -16,15 +16,19 @@
 #endif
 
 enum {
-    MAX_VECTORS = 3,         /* a tile of a matrix product is at most so many vectors wide, and MAX_ROWS high */
-    BAND_BYTES = 1 << 18,    /* of an image that is copied at a time: stays in the second-level cache */
+    MAX_VECTORS = 3,      /* a tile of a matrix product is at most so many vectors wide, and MAX_ROWS high */
+    BAND_BYTES = 1 << 18, /* of an image that is copied at a time: stays in the second-level cache */
     WINOGRAD_BYTES = 1 << 19 /* of transformed patches, likewise */
 };
 
+typedef ptrdiff_t Index; /* of an element of an array, or a number of them */
+#define NEW(type, count) malloc((count) * sizeof(type))
+#define ZEROS(type, count) calloc(count, sizeof(type))
+
 typedef struct {
-    ptrdiff_t images, channels, height, width;      /* N, C, H, W of x */
-    ptrdiff_t filters, window_height, window_width; /* F, HH, WW of w */
-    ptrdiff_t stride, pad, rows, columns;           /* the last are H' and W' of the output */
+    Index images, channels, height, width;      /* N, C, H, W of x */
+    Index filters, window_height, window_width; /* F, HH, WW of w */
+    Index stride, pad, rows, columns;           /* the last are H' and W' of the output */
 } Geometry;
 
 /* Both return 0 where memory is short, and 1 otherwise. Pointers are to REAL; dx may not be NULL. */
@@ -38,15 +42,13 @@ typedef struct {
     BackwardWeights *backward_weights;
 } Convolution;
 
-static ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
-static ptrdiff_t larger(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }
-static ptrdiff_t divide_up(ptrdiff_t a, ptrdiff_t b) { return (a + b - 1) / b; }
+static Index smaller(Index a, Index b) { return a < b ? a : b; }
+static Index larger(Index a, Index b) { return a > b ? a : b; }
+static Index divide_up(Index a, Index b) { return (a + b - 1) / b; }
 
 /* The most rows that fit into `limit` bytes, but at least one; as equal parts of all rows as can be. */
-static ptrdiff_t rows_at_a_time(ptrdiff_t rows, ptrdiff_t bytes_per_row, ptrdiff_t limit)
-{
-    return divide_up(rows, divide_up(rows, larger(1, limit / bytes_per_row)));
-}
+static Index rows_at_a_time(Index rows, Index bytes_per_row, Index limit)
+{ return divide_up(rows, divide_up(rows, larger(1, limit / bytes_per_row))); }
 
 #include "layout.h"
 
@@ -54,7 +56,7 @@ static ptrdiff_t rows_at_a_time(ptrdiff_t rows, ptrdiff_t bytes_per_row, ptrdiff
 #define JOIN(a, b, c) JOIN_(a, b, c)
 #define OF(name) JOIN(name, REAL, SET) /* the name of a function or type for this pair */
 #define VECTOR OF(vector)
-#define LANES ((ptrdiff_t)(BYTES / sizeof(REAL)))
+#define LANES ((Index)(BYTES / sizeof(REAL)))
 
 #ifdef __x86_64__
 #define SET avx512
@@ -81,11 +83,21 @@ static ptrdiff_t rows_at_a_time(ptrdiff_t rows, ptrdiff_t bytes_per_row, ptrdiff
 
 /* The sets, the widest last: their names, their code (direct or Winograd's; float or double), and how many of them
    this processor has. */
-#define CODE(SET) \
-    {{{direct_forward_float_##SET, direct_backward_input_float_##SET, direct_backward_weights_float_##SET}, \
-      {direct_forward_double_##SET, direct_backward_input_double_##SET, direct_backward_weights_double_##SET}}, \
-     {{winograd_forward_float_##SET, winograd_backward_input_float_##SET, winograd_backward_weights_float_##SET}, \
-      {winograd_forward_double_##SET, winograd_backward_input_double_##SET, winograd_backward_weights_double_##SET}}}
+#define CODE(SET)                                                                                            \
+    {                                                                                                        \
+        {{direct_forward_float_##SET, direct_backward_input_float_##SET,                                     \
+             direct_backward_weights_float_##SET},                                                           \
+            {direct_forward_double_##SET, direct_backward_input_double_##SET,                                \
+                direct_backward_weights_double_##SET}},                                                      \
+        {                                                                                                    \
+            {winograd_forward_float_##SET, winograd_backward_input_float_##SET,                              \
+                winograd_backward_weights_float_##SET},                                                      \
+            {                                                                                                \
+                winograd_forward_double_##SET, winograd_backward_input_double_##SET,                         \
+                    winograd_backward_weights_double_##SET                                                   \
+            }                                                                                                \
+        }                                                                                                    \
+    }
 
 #ifdef __x86_64__
 static const char *const SET_NAMES[] = {"SSE2", "AVX2", "AVX-512"};

@@ -20,8 +20,8 @@
 /* The patches at hand, and how far apart their transforms are: a little more than they take, since distances of a
    power of two would put all 16 into the same places of the cache. */
 typedef struct {
-    ptrdiff_t group, band, columns; /* images, rows of patches of each, patches in a row */
-    ptrdiff_t row, u_next, v_next, m_next;
+    Index group, band, columns; /* images, rows of patches of each, patches in a row */
+    Index row, u_next, v_next, m_next;
     Copy copy; /* of one channel */
 } OF(Patches);
 
@@ -29,8 +29,8 @@ typedef struct {
 static OF(Patches) OF(patches_of)(const Geometry *g)
 {
     OF(Patches) t = {.columns = divide_up(g->columns, 2)};
-    ptrdiff_t rows = divide_up(g->rows, 2), bytes = 16 * (g->channels + g->filters) * sizeof(REAL);
-    ptrdiff_t most = larger(MAX_VECTORS * LANES, WINOGRAD_BYTES / bytes);
+    Index rows = divide_up(g->rows, 2), bytes = 16 * (g->channels + g->filters) * sizeof(REAL);
+    Index most = larger(MAX_VECTORS * LANES, WINOGRAD_BYTES / bytes);
     t.band = rows_at_a_time(rows, t.columns, most);
     t.group = t.band < rows ? 1 : smaller(g->images, larger(1, most / (rows * t.columns)));
     t.row = divide_up(t.group * t.band * t.columns, LANES) * LANES + LANES;
@@ -39,9 +39,9 @@ static OF(Patches) OF(patches_of)(const Geometry *g)
 }
 
 /* u = G w G' for `count` filters of one channel, one after the other. */
-static TARGET void OF(transform_filters)(const REAL *w, ptrdiff_t count, REAL *u, ptrdiff_t next)
+static TARGET void OF(transform_filters)(const REAL *w, Index count, REAL *u, Index next)
 {
-    for (ptrdiff_t n = 0; n < count; n++, w += 9, u++) {
+    for (Index n = 0; n < count; n++, w += 9, u++) {
         REAL h[4][3];
         for (int q = 0; q < 3; q++) {
             REAL ends = (w[q] + w[6 + q]) / 2, middle = w[3 + q] / 2;
@@ -55,17 +55,21 @@ static TARGET void OF(transform_filters)(const REAL *w, ptrdiff_t count, REAL *u
 }
 
 /* v = B' d B for the patches of one channel. Pixel (r, s) of patch (i, j) is at (i + r / 2, j + s / 2) of plane (r % 2, s % 2). */
-static TARGET void OF(transform_patches)(const REAL *planes, const Copy *copy, ptrdiff_t rows, ptrdiff_t columns, REAL *v, ptrdiff_t next)
+static TARGET void OF(transform_patches)(
+    const REAL *planes, const Copy *copy, Index rows, Index columns, REAL *v, Index next)
 {
-    for (ptrdiff_t i = 0; i < rows; i++)
-        for (ptrdiff_t j = 0; j < columns; j += LANES) {
+    for (Index i = 0; i < rows; i++)
+        for (Index j = 0; j < columns; j += LANES) {
             VECTOR h[4][4];
             for (int s = 0; s < 4; s++) {
-                const REAL *even = planes + s % 2 * plane_size(copy) + i * copy->columns + j + s / 2, *odd = even + 2 * plane_size(copy);
-                VECTOR d0 = AT(even), d1 = AT(odd), d2 = AT(even + copy->columns), d3 = AT(odd + copy->columns);
+                const REAL *even = planes + s % 2 * plane_size(copy) + i * copy->columns + j + s / 2,
+                           *odd = even + 2 * plane_size(copy);
+                VECTOR d0 = AT(even), d1 = AT(odd), d2 = AT(even + copy->columns),
+                       d3 = AT(odd + copy->columns);
                 h[0][s] = d0 - d2, h[1][s] = d1 + d2, h[2][s] = d2 - d1, h[3][s] = d1 - d3;
             }
-            REAL *to = v + i * columns + j; /* beyond the row's end are lanes that the next row, or nobody, overwrites */
+            REAL *to = v + i * columns +
+                       j; /* beyond the row's end are lanes that the next row, or nobody, overwrites */
             for (int r = 0; r < 4; r++, to += 4 * next) {
                 AT(to) = h[r][0] - h[r][2], AT(to + next) = h[r][1] + h[r][2];
                 AT(to + 2 * next) = h[r][2] - h[r][1], AT(to + 3 * next) = h[r][1] - h[r][3];
@@ -74,34 +78,36 @@ static TARGET void OF(transform_patches)(const REAL *planes, const Copy *copy, p
 }
 
 /* v of all channels, for `group` images from x on and `rows` rows of patches, from row `top` of the output on. */
-static TARGET void OF(transform_images)(
-    const Geometry *g, const OF(Patches) *t, const REAL *x, ptrdiff_t group, ptrdiff_t top, ptrdiff_t rows, REAL *planes, REAL *v)
+static TARGET void OF(transform_images)(const Geometry *g, const OF(Patches) * t, const REAL *x, Index group,
+    Index top, Index rows, REAL *planes, REAL *v)
 {
-    for (ptrdiff_t n = 0; n < group; n++)
-        for (ptrdiff_t c = 0; c < g->channels; c++, x += g->height * g->width) {
+    for (Index n = 0; n < group; n++)
+        for (Index c = 0; c < g->channels; c++, x += g->height * g->width) {
             OF(copy)(x, &t->copy, top, rows + 1, planes);
-            OF(transform_patches)(planes, &t->copy, rows, t->columns, v + c * t->row + n * rows * t->columns, t->v_next);
+            OF(transform_patches)(
+                planes, &t->copy, rows, t->columns, v + c * t->row + n * rows * t->columns, t->v_next);
         }
 }
 
 /* Outputs A' m A + b of the patches of one filter; of the last ones only what is within height and width. */
 static TARGET void OF(outputs_of_patches)(
-    const REAL *m, ptrdiff_t next, ptrdiff_t columns, REAL b, REAL *out, ptrdiff_t height, ptrdiff_t width)
+    const REAL *m, Index next, Index columns, REAL b, REAL *out, Index height, Index width)
 {
-    for (ptrdiff_t i = 0; 2 * i < height; i++)
-        for (ptrdiff_t j = 0; j < columns; j += LANES) {
+    for (Index i = 0; 2 * i < height; i++)
+        for (Index j = 0; j < columns; j += LANES) {
             VECTOR h[2][4];
             for (int s = 0; s < 4; s++) {
                 const REAL *at = m + i * columns + j + s * next;
                 VECTOR m1 = AT(at + 4 * next), m2 = AT(at + 8 * next);
                 h[0][s] = AT(at) + m1 + m2, h[1][s] = m1 - m2 - AT(at + 12 * next);
             }
-            ptrdiff_t count = smaller(2 * LANES, width - 2 * j);
+            Index count = smaller(2 * LANES, width - 2 * j);
             for (int r = 0; r < 2 && 2 * i + r < height; r++) {
                 REAL even[BYTES / sizeof(REAL)], odd[BYTES / sizeof(REAL)], both[2 * BYTES / sizeof(REAL)];
                 AT(even) = h[r][0] + h[r][1] + h[r][2] + b;
                 AT(odd) = h[r][1] - h[r][2] - h[r][3] + b;
-                for (int lane = 0; lane < LANES; lane++) both[2 * lane] = even[lane], both[2 * lane + 1] = odd[lane];
+                for (int lane = 0; lane < LANES; lane++)
+                    both[2 * lane] = even[lane], both[2 * lane + 1] = odd[lane];
                 REAL *to = out + (2 * i + r) * width + 2 * j;
                 if (count == 2 * LANES) AT(to) = AT(both), AT(to + LANES) = AT(both + LANES);
                 else memcpy(to, both, count * sizeof(REAL));
@@ -109,30 +115,36 @@ static TARGET void OF(outputs_of_patches)(
         }
 }
 
-static TARGET int OF(winograd_forward)(const Geometry *g, const void *x, const void *w, const void *b, void *out)
+static TARGET int OF(winograd_forward)(
+    const Geometry *g, const void *x, const void *w, const void *b, void *out)
 {
     OF(Patches) t = OF(patches_of)(g);
-    t.u_next = g->filters * g->channels + LANES, t.v_next = g->channels * t.row + LANES, t.m_next = g->filters * t.row + LANES;
-    REAL *planes = malloc((copy_size(&t.copy) + LANES) * sizeof(REAL)), *zeros = calloc(g->filters, sizeof(REAL));
-    REAL *u = malloc(16 * t.u_next * sizeof(REAL)), *v = calloc(16 * t.v_next, sizeof(REAL)), *m = malloc(16 * t.m_next * sizeof(REAL));
-    ptrdiff_t *u_row = malloc(g->filters * sizeof *u_row);
-    Place *at = malloc(g->channels * sizeof *at);
+    t.u_next = g->filters * g->channels + LANES, t.v_next = g->channels * t.row + LANES,
+    t.m_next = g->filters * t.row + LANES;
+    REAL *planes = NEW(REAL, copy_size(&t.copy) + LANES), *zeros = ZEROS(REAL, g->filters);
+    REAL *u = NEW(REAL, 16 * t.u_next), *v = ZEROS(REAL, 16 * t.v_next), *m = NEW(REAL, 16 * t.m_next);
+    Index *u_row = NEW(Index, g->filters);
+    Place *at = NEW(Place, g->channels);
     int enough = planes && zeros && u && v && m && u_row && at;
     if (enough) {
-        for (ptrdiff_t c = 0; c < g->channels; c++) at[c] = (Place){c, c * t.row};
-        for (ptrdiff_t f = 0; f < g->filters; f++) u_row[f] = f * g->channels;
+        for (Index c = 0; c < g->channels; c++) at[c] = (Place){c, c * t.row};
+        for (Index f = 0; f < g->filters; f++) u_row[f] = f * g->channels;
         OF(transform_filters)(w, g->filters * g->channels, u, t.u_next);
-        for (ptrdiff_t n = 0; n < g->images; n += t.group)
-            for (ptrdiff_t top = 0; top < g->rows; top += 2 * t.band) {
-                ptrdiff_t group = smaller(t.group, g->images - n), rows = smaller(t.band, divide_up(g->rows - top, 2));
-                ptrdiff_t patches = rows * t.columns;
-                OF(transform_images)(g, &t, (const REAL *)x + n * g->channels * g->height * g->width, group, top, rows, planes, v);
+        for (Index n = 0; n < g->images; n += t.group)
+            for (Index top = 0; top < g->rows; top += 2 * t.band) {
+                Index group = smaller(t.group, g->images - n),
+                      rows = smaller(t.band, divide_up(g->rows - top, 2));
+                Index patches = rows * t.columns;
+                OF(transform_images)(g, &t, (const REAL *)x + n * g->channels * g->height * g->width, group,
+                    top, rows, planes, v);
                 for (int k = 0; k < 16; k++)
-                    OF(product)(g->filters, group * patches, g->channels, at, u + k * t.u_next, u_row, v + k * t.v_next, zeros, m + k * t.m_next, t.row);
-                for (ptrdiff_t k = 0; k < group * g->filters; k++) {
-                    ptrdiff_t image = k / g->filters, f = k % g->filters;
+                    OF(product)(g->filters, group * patches, g->channels, at, u + k * t.u_next, u_row,
+                        v + k * t.v_next, zeros, m + k * t.m_next, t.row);
+                for (Index k = 0; k < group * g->filters; k++) {
+                    Index image = k / g->filters, f = k % g->filters;
                     REAL *to = (REAL *)out + (((n + image) * g->filters + f) * g->rows + top) * g->columns;
-                    OF(outputs_of_patches)(m + f * t.row + image * patches, t.m_next, t.columns, ((const REAL *)b)[f], to, smaller(2 * rows, g->rows - top), g->columns);
+                    OF(outputs_of_patches)(m + f * t.row + image * patches, t.m_next, t.columns,
+                        ((const REAL *)b)[f], to, smaller(2 * rows, g->rows - top), g->columns);
                 }
             }
     }
@@ -143,13 +155,15 @@ static TARGET int OF(winograd_forward)(const Geometry *g, const void *x, const v
 /* The convolution of dout with the filters turned round, their channels and filters exchanged. */
 static TARGET int OF(winograd_backward_input)(const Geometry *g, const void *dout, const void *w, void *dx)
 {
-    Geometry turned = {g->images, g->filters, g->rows, g->columns, g->channels, 3, 3, 1, 2 - g->pad, g->height, g->width};
-    REAL *w_turned = malloc(9 * g->channels * g->filters * sizeof(REAL)), *zeros = calloc(g->channels, sizeof(REAL));
+    Geometry turned = {
+        g->images, g->filters, g->rows, g->columns, g->channels, 3, 3, 1, 2 - g->pad, g->height, g->width};
+    REAL *w_turned = NEW(REAL, 9 * g->channels * g->filters), *zeros = ZEROS(REAL, g->channels);
     int enough = w_turned && zeros;
     if (enough) {
-        for (ptrdiff_t c = 0, k = 0; c < g->channels; c++)
-            for (ptrdiff_t f = 0; f < g->filters; f++)
-                for (ptrdiff_t tap = 8; tap >= 0; tap--) w_turned[k++] = ((const REAL *)w)[(f * g->channels + c) * 9 + tap];
+        for (Index c = 0, k = 0; c < g->channels; c++)
+            for (Index f = 0; f < g->filters; f++)
+                for (Index tap = 8; tap >= 0; tap--)
+                    w_turned[k++] = ((const REAL *)w)[(f * g->channels + c) * 9 + tap];
         enough = OF(winograd_forward)(&turned, dout, w_turned, zeros, dx);
     }
     free(w_turned), free(zeros);
@@ -157,11 +171,12 @@ static TARGET int OF(winograd_backward_input)(const Geometry *g, const void *dou
 }
 
 /* z = A d A' for the 2x2 patches d of the upstream gradient; lanes are filters. Both have the filters of a pixel side by side. */
-static TARGET void OF(transform_upstream)(const REAL *dout, ptrdiff_t filters, ptrdiff_t rows, ptrdiff_t columns, REAL *z, ptrdiff_t next)
+static TARGET void OF(transform_upstream)(
+    const REAL *dout, Index filters, Index rows, Index columns, REAL *z, Index next)
 {
-    for (ptrdiff_t i = 0; i < rows; i++, dout += 2 * columns * filters)
-        for (ptrdiff_t j = 0; j < columns; j++, dout += 2 * filters)
-            for (ptrdiff_t f = 0; f < filters; f += LANES, z += LANES) {
+    for (Index i = 0; i < rows; i++, dout += 2 * columns * filters)
+        for (Index j = 0; j < columns; j++, dout += 2 * filters)
+            for (Index f = 0; f < filters; f += LANES, z += LANES) {
                 VECTOR h[4][2];
                 for (int q = 0; q < 2; q++) {
                     VECTOR d0 = AT(dout + q * filters + f), d1 = AT(dout + (2 * columns + q) * filters + f);
@@ -176,15 +191,17 @@ static TARGET void OF(transform_upstream)(const REAL *dout, ptrdiff_t filters, p
 }
 
 /* dw = G' du G, laid out (C, 9, filters). */
-static TARGET void OF(gradient_of_filters)(const REAL *du, ptrdiff_t next, ptrdiff_t channels, ptrdiff_t filters, REAL *dw)
+static TARGET void OF(gradient_of_filters)(
+    const REAL *du, Index next, Index channels, Index filters, REAL *dw)
 {
-    for (ptrdiff_t c = 0; c < channels; c++, dw += 8 * filters)
-        for (ptrdiff_t f = 0; f < filters; f += LANES, du += LANES, dw += LANES) {
+    for (Index c = 0; c < channels; c++, dw += 8 * filters)
+        for (Index f = 0; f < filters; f += LANES, du += LANES, dw += LANES) {
             VECTOR h[3][4];
             for (int s = 0; s < 4; s++) {
                 const REAL *at = du + s * next;
                 VECTOR u1 = AT(at + 4 * next), u2 = AT(at + 8 * next);
-                h[0][s] = AT(at) + (u1 + u2) / 2, h[1][s] = (u1 - u2) / 2, h[2][s] = (u1 + u2) / 2 + AT(at + 12 * next);
+                h[0][s] = AT(at) + (u1 + u2) / 2, h[1][s] = (u1 - u2) / 2,
+                h[2][s] = (u1 + u2) / 2 + AT(at + 12 * next);
             }
             for (int p = 0; p < 3; p++) {
                 VECTOR sum = (h[p][1] + h[p][2]) / 2, difference = (h[p][1] - h[p][2]) / 2;
@@ -194,37 +211,47 @@ static TARGET void OF(gradient_of_filters)(const REAL *du, ptrdiff_t next, ptrdi
         }
 }
 
-static TARGET int OF(winograd_backward_weights)(const Geometry *g, const void *dout, const void *x, void *dw, void *db)
+static TARGET int OF(winograd_backward_weights)(
+    const Geometry *g, const void *dout, const void *x, void *dw, void *db)
 {
     OF(Patches) t = OF(patches_of)(g);
-    ptrdiff_t filters = divide_up(g->filters, LANES) * LANES, most = t.group * t.band * t.columns, plane = g->rows * g->columns;
-    t.u_next = g->channels * filters + LANES, t.v_next = g->channels * t.row + LANES, t.m_next = most * filters + LANES;
-    REAL *planes = malloc((copy_size(&t.copy) + LANES) * sizeof(REAL)), *transposed = calloc(4 * t.band * t.columns * filters, sizeof(REAL));
-    REAL *du = calloc(16 * t.u_next, sizeof(REAL)), *v = malloc(16 * t.v_next * sizeof(REAL)), *z = malloc(16 * t.m_next * sizeof(REAL));
-    REAL *dw_transposed = malloc(9 * g->channels * filters * sizeof(REAL));
-    ptrdiff_t *v_row = malloc(g->channels * sizeof *v_row);
-    Place *at = malloc(most * sizeof *at);
+    Index filters = divide_up(g->filters, LANES) * LANES, most = t.group * t.band * t.columns,
+          plane = g->rows * g->columns;
+    t.u_next = g->channels * filters + LANES, t.v_next = g->channels * t.row + LANES,
+    t.m_next = most * filters + LANES;
+    REAL *planes = NEW(REAL, copy_size(&t.copy) + LANES),
+         *transposed = ZEROS(REAL, 4 * t.band * t.columns * filters);
+    REAL *du = ZEROS(REAL, 16 * t.u_next), *v = NEW(REAL, 16 * t.v_next), *z = NEW(REAL, 16 * t.m_next);
+    REAL *dw_transposed = NEW(REAL, 9 * g->channels * filters);
+    Index *v_row = NEW(Index, g->channels);
+    Place *at = NEW(Place, most);
     int enough = planes && transposed && du && v && z && dw_transposed && v_row && at;
     if (enough) {
-        for (ptrdiff_t k = 0; k < most; k++) at[k] = (Place){k, k * filters};
-        for (ptrdiff_t c = 0; c < g->channels; c++) v_row[c] = c * t.row;
+        for (Index k = 0; k < most; k++) at[k] = (Place){k, k * filters};
+        for (Index c = 0; c < g->channels; c++) v_row[c] = c * t.row;
         memset(db, 0, g->filters * sizeof(REAL));
-        for (ptrdiff_t n = 0; n < g->images; n += t.group)
-            for (ptrdiff_t top = 0; top < g->rows; top += 2 * t.band) {
-                ptrdiff_t group = smaller(t.group, g->images - n), rows = smaller(t.band, divide_up(g->rows - top, 2));
-                ptrdiff_t patches = rows * t.columns, height = smaller(2 * rows, g->rows - top);
-                OF(transform_images)(g, &t, (const REAL *)x + n * g->channels * g->height * g->width, group, top, rows, planes, v);
-                for (ptrdiff_t image = 0; image < group; image++) {
+        for (Index n = 0; n < g->images; n += t.group)
+            for (Index top = 0; top < g->rows; top += 2 * t.band) {
+                Index group = smaller(t.group, g->images - n),
+                      rows = smaller(t.band, divide_up(g->rows - top, 2));
+                Index patches = rows * t.columns, height = smaller(2 * rows, g->rows - top);
+                OF(transform_images)(g, &t, (const REAL *)x + n * g->channels * g->height * g->width, group,
+                    top, rows, planes, v);
+                for (Index image = 0; image < group; image++) {
                     const REAL *d = (const REAL *)dout + (n + image) * g->filters * plane + top * g->columns;
-                    for (ptrdiff_t y = 0; y < height; y++)
-                        OF(transpose)(d + y * g->columns, g->filters, g->columns, plane, transposed + y * 2 * t.columns * filters, filters);
+                    for (Index y = 0; y < height; y++)
+                        OF(transpose)(d + y * g->columns, g->filters, g->columns, plane,
+                            transposed + y * 2 * t.columns * filters, filters);
                     if (height < 2 * rows) /* no output in the second row of the last patches */
-                        memset(transposed + height * 2 * t.columns * filters, 0, 2 * t.columns * filters * sizeof(REAL));
+                        memset(transposed + height * 2 * t.columns * filters, 0,
+                            2 * t.columns * filters * sizeof(REAL));
                     OF(add_sums)(d, g->filters, height * g->columns, plane, db);
-                    OF(transform_upstream)(transposed, filters, rows, t.columns, z + image * patches * filters, t.m_next);
+                    OF(transform_upstream)(
+                        transposed, filters, rows, t.columns, z + image * patches * filters, t.m_next);
                 }
                 for (int k = 0; k < 16; k++)
-                    OF(product)(g->channels, filters, group * patches, at, v + k * t.v_next, v_row, z + k * t.m_next, NULL, du + k * t.u_next, filters);
+                    OF(product)(g->channels, filters, group * patches, at, v + k * t.v_next, v_row,
+                        z + k * t.m_next, NULL, du + k * t.u_next, filters);
             }
         OF(gradient_of_filters)(du, t.u_next, g->channels, filters, dw_transposed);
         OF(transpose)(dw_transposed, 9 * g->channels, g->filters, filters, dw, 9 * g->channels);
