@@ -11,7 +11,12 @@ from setuptools.command.build_ext import build_ext
 
 OPTIONS = [] if sys.platform == "win32" else ["-O3"]
 KERNELS = [
-    Extension(f"cs231n.{name}", [f"cs231n/{name}.pyx"], depends=glob("cs231n/vectors/*.h"), extra_compile_args=OPTIONS)
+    Extension(
+        f"cs231n.{name}",
+        [f"cs231n/{name}.pyx"],
+        depends=glob("cs231n/vectors/*.h"),
+        extra_compile_args=OPTIONS,
+    )
     for name in ("im2col_cython", "direct_cython")
 ]
 
@@ -47,7 +52,9 @@ def _kernels():
         _warn("all", f"{type(error).__name__}: {error}")
         return []
     for extension in kernels:
-        extension.optional = True  # cythonize makes new extensions, without the old ones' settings of setuptools
+        extension.optional = (
+            True  # cythonize makes new extensions, without the old ones' settings of setuptools
+        )
     return kernels
 
 

@@ -4,6 +4,8 @@ Here arguments are checked and results allocated; threads then share the images 
 image, the filters or the channels), and the kernels, compiled or in NumPy, do the work: see `cs231n.kernels`.
 """
 
+from functools import reduce
+
 import numpy as np
 
 from cs231n.kernels import kernels_for
@@ -68,7 +70,7 @@ def conv_backward_fast(dout, cache, need_dx=True):
         dws, dbs = zip(*_share(of_channels, x.shape[1], work), strict=True)
         return dx, np.concatenate(dws, axis=1), dbs[0]
     dws, dbs = zip(*_share(of_images, len(x), work), strict=True)
-    return dx, sum(dws), sum(dbs)
+    return dx, reduce(np.add, dws), reduce(np.add, dbs)
 
 
 def max_pool_forward_fast(x, pool_param):
@@ -107,7 +109,7 @@ def max_pool_backward_fast(dout, cache):
 
 
 def _share(function, count, work):
-    """The results of function(slice) for slices of `count` images or filters, on threads if there is much work."""
+    """The results of function(slice) for slices of `count` images or filters; on threads for much work."""
     if work < WORTH_SHARING:
         return [function(slice(0, count))]
     return map_slices(function, count)

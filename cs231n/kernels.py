@@ -1,6 +1,7 @@
 """Which kernels the fast layers use: the fastest of those that were built.
 
-Three modules have the same functions (`conv_forward`, `conv_backward`, `max_pool_forward`, `max_pool_backward`):
+Three modules have the same functions: `conv_forward`, `conv_backward`, `max_pool_forward` and
+`max_pool_backward`.
 
 - "direct": `direct_cython`, compiled, convolution without columns; float32 and float64
 - "im2col": `im2col_cython`, compiled, convolution as a matrix product of columns; float32 and float64

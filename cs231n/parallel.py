@@ -5,8 +5,8 @@ products and the compiled kernels do. There are as many as the BLAS has been giv
 serves both: OMP_NUM_THREADS in the environment, or `threadpoolctl.threadpool_limits` in a program.
 
 Where there are as many threads as processors, each stays on a processor of its own, and the calling thread
-waits. Left to themselves, threads that sleep between tasks of a millisecond are often woken on the processor of
-the one that wakes them: they then work one after the other, while another processor has nothing to do.
+waits. Left to themselves, threads that sleep between tasks of a millisecond are often woken on the processor
+of the one that wakes them: they then work one after the other, while another processor has nothing to do.
 
 Threads of the BLAS itself would do for matrix products, but these spin for a while after their last task,
 and then take the processor from whatever comes next in ours.

@@ -22,7 +22,8 @@ TEMPLATES = Path(__file__).resolve().parent / "templates"
 HOME = Path("/autograder")
 COPIED = (
     "cs231n/**/*.py",
-    "cs231n/**/*.pyx",
+    "cs231n/*.pyx",
+    "cs231n/vectors/*.h",
     "submission/*.py",
     "grading/**/*.py",
     "pyproject.toml",

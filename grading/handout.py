@@ -23,7 +23,9 @@ TEMPLATES = Path(__file__).resolve().parent / "templates"
 # What learners are given. Each of these has to match something.
 COPIED = (
     "cs231n/**/*.py",
-    "cs231n/**/*.pyx",
+    "cs231n/im2col_cython.pyx",
+    "cs231n/direct_cython.pyx",
+    "cs231n/vectors/*.h",
     "submission/*.py",
     "submission/*.css",
     "submission/*.typ",

@@ -19,6 +19,7 @@ import numpy as np
 import cs231n
 from cs231n import layers
 from cs231n.classifiers import regularization
+from cs231n.kernels import COMPILED
 from grading.blanking import hand_out
 from grading.checks import CHECKS
 from grading.compare import FaultError
@@ -273,5 +274,6 @@ def _write_tree(tree, files):
         target = tree / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(text.encode(declared_encoding(text.encode())))
-    for compiled in Path(cs231n.__file__).parent.glob("im2col_cython*.so"):
-        copy(compiled, tree / "cs231n")
+    for name in COMPILED.values():
+        for compiled in Path(cs231n.__file__).parent.glob(f"{name.removeprefix('cs231n.')}.*.so"):
+            copy(compiled, tree / "cs231n")

@@ -1,9 +1,9 @@
 /* Direct convolution: a matrix product whose matrix of columns is never written.
 
-   With im2col, out (F, H' W') = w (F, C HH WW) columns (C HH WW, H' W'), and every pixel is written HH WW times into the
-   columns. But their element for tap (c, p, q) of window (i, j) is a pixel of the padded image, and its place there is an
-   offset of the tap plus an offset of the window: all that a tile asks for. So each image is copied once, with its
-   padding, and its products read that copy. */
+   With im2col, out (F, H' W') = w (F, C HH WW) columns (C HH WW, H' W'), and every pixel is written HH WW
+   times into the columns. But their element for tap (c, p, q) of window (i, j) is a pixel of the padded
+   image, and its place there is an offset of the tap plus an offset of the window: all that a tile asks
+   for. So each image is copied once, with its padding, and its products read that copy. */
 
 static TARGET void OF(copy_row)(const REAL *from, Index step, Index count, REAL *to)
 {
@@ -42,7 +42,8 @@ static TARGET void OF(copy)(const REAL *image, const Copy *copy, Index skip, Ind
             }
 }
 
-/* Store a tile's vector, which began at output (i, j); in the copy its lanes go on into the next rows, after `pitch`. */
+/* Store a tile's vector, which began at output (i, j); in the copy its lanes go on into the next rows,
+   after `pitch`. */
 static TARGET void OF(store)(
     const REAL *tile, Index filters, Index i, Index j, Index pitch, REAL *out, const Outputs *o)
 {
@@ -54,8 +55,8 @@ static TARGET void OF(store)(
     }
 }
 
-/* Some rows of outputs. Their vectors begin anew in each row; or they go on through the whole plane, with what is between the
-   rows, where that takes fewer of them, as with narrow images. */
+/* Some rows of outputs. Their vectors begin anew in each row; or they go on through the whole plane, with
+   what is between the rows, where that takes fewer of them, as with narrow images. */
 static TARGET void OF(convolve)(const REAL *w, const Index *w_row, Index depth, const Place *at,
     const REAL *planes, Index pitch, const REAL *start, REAL *out, const Outputs *o)
 {
@@ -155,7 +156,8 @@ static TARGET int OF(direct_backward_input)(const Geometry *g, const void *dout,
     return enough;
 }
 
-/* b (columns, rows) is the transpose of a (rows, columns), both of them with such distances from row to row. */
+/* b (columns, rows) is the transpose of a (rows, columns), both of them with such distances from row to
+   row. */
 static TARGET void OF(transpose)(const REAL *a, Index rows, Index columns, Index a_row, REAL *b, Index b_row)
 {
     enum { BLOCK = 16 };
@@ -181,12 +183,13 @@ static TARGET void OF(add_sums)(const REAL *dout, Index filters, Index pixels, I
     }
 }
 
-/* dw^T (taps, F) = columns (taps, pixels) dout^T (pixels, F), over the pixels of all images: the same tiles, whose vectors
-   are now filters. Small images are taken several at a time, for products of some depth. */
+/* dw^T (taps, F) = columns (taps, pixels) dout^T (pixels, F), over the pixels of all images: the same
+   tiles, whose vectors are now filters. Small images are taken several at a time, for products of some
+   depth. */
 static TARGET int OF(direct_backward_weights)(
     const Geometry *g, const void *dout, const void *x, void *dw, void *db)
 {
-    const Index depth = 128; /* pixels whose gradients, for one tile's filters, fit into the first-level cache */
+    const Index depth = 128; /* pixels whose gradients, for one tile, fit into the first-level cache */
     Index taps = g->channels * g->window_height * g->window_width, band = input_band(g, sizeof(REAL)),
           plane = g->rows * g->columns;
     Index group = band < g->rows ? 1 : smaller(g->images, larger(1, 2 * depth / plane));

@@ -1,8 +1,9 @@
 /* Where things are in memory. No numbers are touched here. */
 
-/* A padded copy of some rows of an image, as planes: plane [c, a, b] has at its row i and column j the pixel of channel c
-   at (first_row + a + step i, first_column + b + step j), or zero beside the image. With step 1 that is the padded
-   image. With another, what one tap of a filter meets in neighbouring windows lies side by side all the same. */
+/* A padded copy of some rows of an image, as planes: plane [c, a, b] has at its row i and column j the
+   pixel of channel c at (first_row + a + step i, first_column + b + step j), or zero beside the image. With
+   step 1 that is the padded image. With another, what one tap of a filter meets in neighbouring windows
+   lies side by side all the same. */
 typedef struct {
     Index channels, height, width; /* of the image */
     Index step, phases_down, phases_across, first_row, first_column;
@@ -46,16 +47,18 @@ typedef struct {
     Index a, b;
 } Place;
 
-/* Outputs of a convolution that lie in a row at every step-th place: all of them, or one phase of the input's gradient. */
+/* Outputs of a convolution that lie in a row at every step-th place: all of them, or one phase of the
+   input's gradient. */
 typedef struct {
     Index filters, rows, columns;
     Index plane, row, step; /* from one plane, row, column to the next */
 } Outputs;
 
-/* With stride s, the input's gradient has s x s phases: pixels (s i + y, s j + x) for one y and x. Each is a convolution of
-   dout, with those of the taps that reach such pixels, turned round:
+/* With stride s, the input's gradient has s x s phases: pixels (s i + y, s j + x) for one y and x. Each is
+   a convolution of dout, with those of the taps that reach such pixels, turned round:
 
-       dx[c, s i + y, s j + x] = sum over f, p, q of w[f, c, p, q] dout[f, i + (y + pad - p) / s, j + (x + pad - q) / s]
+       dx[c, s i + y, s j + x] =
+           sum over f, p, q of w[f, c, p, q] dout[f, i + (y + pad - p) / s, j + (x + pad - q) / s]
 
    for the p and q that make these whole numbers. The copy is of dout. */
 static Copy copy_of_upstream(const Geometry *g, Index band)

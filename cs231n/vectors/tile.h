@@ -1,13 +1,14 @@
 /* A tile of a matrix product, c = start + a b, held in registers: this is where the time goes.
 
-   In every step k some vectors of b's row k are loaded and multiplied by one number after the other of a's column
-   k; nothing is stored before the last step. `rows` and `vectors` are constants where tile_of is inlined, so the
-   compiler unrolls their loops and keeps `sum` in registers: 24 of AVX-512's 32, 12 of AVX2's 16. With
-   fewer, each sum would wait for its last addition, which takes four cycles while two can begin in each.
+   In every step k some vectors of b's row k are loaded and multiplied by one number after the other of a's
+   column k; nothing is stored before the last step. `rows` and `vectors` are constants where tile_of is
+   inlined, so the compiler unrolls their loops and keeps `sum` in registers: 24 of AVX-512's 32, 12 of
+   AVX2's 16. With fewer, each sum would wait for its last addition, which takes four cycles while two can
+   begin in each.
 
-   Neither matrix need exist: a[r, k] is at a[a_row[r] + at[k].a], b[k, lane of vector v] at b[at[k].b + b_vector[v] + lane].
-   c[r, lane of vector v] is at c[r c_row + c_vector[v] + lane]; start has a number for each row, or is NULL where
-   the product is added to c. */
+   Neither matrix need exist: a[r, k] is at a[a_row[r] + at[k].a], b[k, lane of vector v] at b[at[k].b +
+   b_vector[v] + lane]. c[r, lane of vector v] is at c[r c_row + c_vector[v] + lane]; start has a number for
+   each row, or is NULL where the product is added to c. */
 
 typedef REAL VECTOR __attribute__((vector_size(BYTES), aligned(sizeof(REAL)), may_alias));
 #define AT(pointer) (*(VECTOR *)(pointer))
@@ -56,7 +57,8 @@ static TARGET void OF(tile)(int rows, int vectors, Index depth, const Place *at,
 }
 #undef WITH_ROWS
 
-/* A whole product whose b and c have ordinary rows, of any length: tile by tile. c has room for whole vectors. */
+/* A whole product whose b and c have ordinary rows, of any length: tile by tile. c has room for whole
+   vectors. */
 static TARGET void OF(product)(Index rows, Index columns, Index depth, const Place *at, const REAL *a,
     const Index *a_row, const REAL *b, const REAL *start, REAL *c, Index c_row)
 {

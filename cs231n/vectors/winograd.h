@@ -1,7 +1,8 @@
-/* Winograd's convolution with 3x3 filters at stride 1: 16 multiplications for four outputs instead of 36 (Lavin and Gray
-   2015, https://arxiv.org/abs/1509.09308, F(2x2, 3x3)).
+/* Winograd's convolution with 3x3 filters at stride 1: 16 multiplications for four outputs instead of 36
+   (Lavin and Gray 2015, https://arxiv.org/abs/1509.09308, F(2x2, 3x3)).
 
-   The four outputs at rows 2 i, 2 i + 1 and columns 2 j, 2 j + 1 see a 4x4 patch d of the padded image. They are
+   The four outputs at rows 2 i, 2 i + 1 and columns 2 j, 2 j + 1 see a 4x4 patch d of the padded image.
+   They are
 
        A' ((G w G') * (B' d B)) A        with * element by element,
 
@@ -10,15 +11,18 @@
             (0 -1  1  0)        (1/2 -1/2  1/2)
             (0  1  0 -1)        ( 0    0    1 )
 
-   which one row of the identity shows: (d0 - d2) w0 + (d1 + d2)(w0 + w1 + w2)/2 + (d2 - d1)(w0 - w1 + w2)/2 = d0 w0 + d1 w1 + d2 w2.
+   as one dimension shows, where the first of two outputs is
+
+       (d0 - d2) w0 + (d1 + d2)(w0 + w1 + w2)/2 + (d2 - d1)(w0 - w1 + w2)/2 = d0 w0 + d1 w1 + d2 w2.
+
    Channels are summed before A, so that each of the 16 places x of a patch has a matrix product of its own:
    m[x] (F, patches) = u[x] (F, C) v[x] (C, patches), u and v being the transformed filters and patches.
 
-   The gradient of x is the convolution of dout with the filters turned round, and that of w follows by the chain rule:
-   z = A dout A', du[x] = z[x] v[x]', dw = G' du G. */
+   The gradient of x is the convolution of dout with the filters turned round, and that of w follows by the
+   chain rule: z = A dout A', du[x] = z[x] v[x]', dw = G' du G. */
 
-/* The patches at hand, and how far apart their transforms are: a little more than they take, since distances of a
-   power of two would put all 16 into the same places of the cache. */
+/* The patches at hand, and how far apart their transforms are: a little more than they take, since
+   distances of a power of two would put all 16 into the same places of the cache. */
 typedef struct {
     Index group, band, columns; /* images, rows of patches of each, patches in a row */
     Index row, u_next, v_next, m_next;
@@ -54,7 +58,8 @@ static TARGET void OF(transform_filters)(const REAL *w, Index count, REAL *u, In
     }
 }
 
-/* v = B' d B for the patches of one channel. Pixel (r, s) of patch (i, j) is at (i + r / 2, j + s / 2) of plane (r % 2, s % 2). */
+/* v = B' d B for the patches of one channel. Pixel (r, s) of patch (i, j) is at (i + r / 2, j + s / 2) of
+   plane (r % 2, s % 2). */
 static TARGET void OF(transform_patches)(
     const REAL *planes, const Copy *copy, Index rows, Index columns, REAL *v, Index next)
 {
@@ -77,7 +82,8 @@ static TARGET void OF(transform_patches)(
         }
 }
 
-/* v of all channels, for `group` images from x on and `rows` rows of patches, from row `top` of the output on. */
+/* v of all channels, for `group` images from x on and `rows` rows of patches, from row `top` of the output
+   on. */
 static TARGET void OF(transform_images)(const Geometry *g, const OF(Patches) * t, const REAL *x, Index group,
     Index top, Index rows, REAL *planes, REAL *v)
 {
@@ -170,7 +176,8 @@ static TARGET int OF(winograd_backward_input)(const Geometry *g, const void *dou
     return enough;
 }
 
-/* z = A d A' for the 2x2 patches d of the upstream gradient; lanes are filters. Both have the filters of a pixel side by side. */
+/* z = A d A' for the 2x2 patches d of the upstream gradient; lanes are filters. Both have the filters of a
+   pixel side by side. */
 static TARGET void OF(transform_upstream)(
     const REAL *dout, Index filters, Index rows, Index columns, REAL *z, Index next)
 {
