@@ -1,0 +1,269 @@
+"""How the time of a convolution grows with its sizes and with threads, ours and PyTorch's.
+
+    python -m benchmarks.growth           # measure (4 minutes) into growth.csv, then what --draw does
+    python -m benchmarks.growth --draw    # draw growth.png and write the table in README.md from growth.csv
+
+growth.csv grows case by case; --draw takes what an interrupted run has left in it.
+"""
+
+import argparse
+import csv
+import os
+import platform
+import statistics
+import time
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib as mpl
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from threadpoolctl import threadpool_limits
+from tqdm import tqdm
+
+from benchmarks.sides import DIRECT, PYTORCH, assert_agree, convolution
+from benchmarks.timing import PAUSE, matrix_product_rate
+from cs231n.parallel import num_threads
+from cs231n.vis_utils import COLORS, DASHES, STYLE
+
+FOLDER = Path(__file__).parent
+BASE = {"batch": 32, "channels": 32, "side": 32}  # images; channels, and as many filters; pixels
+SIZES = {  # what one of them becomes while the others stay
+    "batch": tuple(2**i for i in range(10)),
+    "channels": (3, 8, 16, 32, 64, 128, 256),
+    "side": (8, 16, 32, 64, 128),
+}
+AXES = {"batch": "images in the batch", "channels": "channels = filters", "side": "image side, pixels"}
+THREADS = (1, 2)
+
+BLOCK_SECONDS = 0.08
+ROUNDS, FEWEST_ROUNDS = 9, 3
+CASE_SECONDS = 8  # after which a case gets no more than the fewest rounds
+
+COLUMNS = "batch", "channels", "side", "threads", "ours, ms", "PyTorch, ms"
+BEGIN = "<!-- The table from here on is written by `python -m benchmarks.growth`. -->"
+END = "<!-- Here it ends. -->"
+
+
+class Row(NamedTuple):
+    """Milliseconds of one forward and backward pass."""
+
+    batch: int
+    channels: int
+    side: int
+    threads: int
+    ours: float
+    pytorch: float
+
+    @property
+    def work(self):
+        """Proportional to the multiplications."""
+        return self.batch * self.channels**2 * self.side**2
+
+    @property
+    def ratio(self):
+        return self.ours / self.pytorch
+
+
+def cases():
+    """Every (batch, channels, side), once: the base case, then those that differ from it in one size."""
+    others = [tuple((BASE | {name: size}).values()) for name, sizes in SIZES.items() for size in sizes]
+    return list(dict.fromkeys([tuple(BASE.values()), *others]))
+
+
+def measure(case, threads):
+    """Time a 3x3 convolution of stride 1 and pad 1 in float32: a Row for each number of threads."""
+    batch, channels, side = case
+    shapes = (batch, channels, side, side), (channels, 3, 3)
+    both = [convolution(name, *shapes, 1, 1, np.float32) for name in (DIRECT, PYTORCH)]
+    assert_agree(both)
+    medians = _alternate([(count, partial(_pass, each)) for count in threads for each in both])
+    pairs = zip(threads, medians[::2], medians[1::2], strict=True)
+    return [Row(*case, count, 1e3 * ours, 1e3 * theirs) for count, ours, theirs in pairs]
+
+
+def _pass(side):
+    side.forward()
+    side.backward()
+
+
+def _alternate(runs):
+    """Median seconds per call of every (threads, function), in alternating blocks with a pause before each.
+
+    This is `benchmarks.timing.compare` with fewer rounds of what takes long.
+    """
+    calls = [max(1, round(BLOCK_SECONDS / _block(*run, 1))) for run in runs]
+    end = time.perf_counter() + CASE_SECONDS
+    rounds = []
+    while len(rounds) < FEWEST_ROUNDS or (len(rounds) < ROUNDS and time.perf_counter() < end):
+        rounds.append([_block(*run, count) for run, count in zip(runs, calls, strict=True)])
+    return [statistics.median(times) for times in zip(*rounds, strict=True)]
+
+
+def _block(threads, function, calls):
+    """Seconds per call, after a pause and one call that does not count."""
+    time.sleep(PAUSE)
+    with threads_for_all(threads):
+        function()
+        start = time.perf_counter()
+        for _ in range(calls):
+            function()
+        return (time.perf_counter() - start) / calls
+
+
+@contextmanager
+def threads_for_all(count):
+    """Let our layers, which go by the BLAS, and PyTorch use so many threads within the `with` block."""
+    before = torch.get_num_threads()
+    with threadpool_limits(count, user_api="blas"):
+        if num_threads() != count:
+            raise RuntimeError(f"the BLAS of this NumPy does not take the number of threads, {count}")
+        torch.set_num_threads(count)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+
+def describe_machine(threads):
+    """What is measured on what, in one line."""
+    with threads_for_all(threads):
+        rate = f"{matrix_product_rate(np.float32) / 1e9:.0f} GFLOP/s in float32"
+    processor = f"{_processor()} ({torch.backends.cpu.get_cpu_capability()}), {os.cpu_count()} cores"
+    versions = f"Python {platform.python_version()}, NumPy {np.__version__}, PyTorch {torch.__version__}"
+    return f"{processor}; {versions}; a large matrix product, {_threads_text(threads)}: {rate}"
+
+
+def _processor():
+    """Its name; Linux has it in a file, where `platform` does not look."""
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def record(path, threads):
+    """Measure every case and write its rows into a CSV file at once, below a line about the machine."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        file.write(f"# {describe_machine(max(threads))}\n")
+        writer.writerow(COLUMNS)
+        for case in tqdm(cases(), "growth", unit="case"):
+            writer.writerows([*row[:4], *(f"{ms:.4f}" for ms in row[4:])] for row in measure(case, threads))
+            file.flush()
+
+
+def read(path):
+    """The line about the machine, and the rows, of a CSV file."""
+    with path.open(encoding="utf-8", newline="") as file:
+        machine = file.readline().removeprefix("# ").strip()
+        _, *lines = csv.reader(file)
+    return machine, [Row(*map(int, line[:4]), *map(float, line[4:])) for line in lines]
+
+
+def growing(rows, name):
+    """{threads: rows} in which only the size `name` differs from the base case, the smallest first."""
+    fixed = {other: size for other, size in BASE.items() if other != name}
+    chosen = [row for row in rows if all(getattr(row, other) == size for other, size in fixed.items())]
+    chosen.sort(key=lambda row: getattr(row, name))
+    counts = sorted({row.threads for row in chosen})
+    return {count: [row for row in chosen if row.threads == count] for count in counts}
+
+
+def draw(rows):
+    """The figure: above the times, below their ratios; a column of panels for each size."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(10, 6.4), dpi=100)
+        axes = figure.subplots(2, len(SIZES), sharex="col", sharey="row", height_ratios=(3, 2))
+        for (times, ratios), name in zip(axes.T, SIZES, strict=True):
+            _draw_times(times, name, growing(rows, name))
+            _draw_ratios(ratios, name, growing(rows, name))
+        axes[0, 0].set_ylabel("forward + backward, ms")
+        axes[1, 0].set_ylabel("ours / PyTorch's\n(below 1 ours are faster)")
+        handles, labels = axes[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+    return figure
+
+
+def _draw_times(axes, name, lines):
+    """Draw {threads: rows}, ours and PyTorch's, and the last if its time went with the work."""
+    for (count, rows), style in zip(lines.items(), _styles(len(lines)), strict=True):
+        sizes = [getattr(row, name) for row in rows]
+        for label, color, side in (("ours", COLORS[0], "ours"), ("PyTorch", COLORS[1], "pytorch")):
+            times = [getattr(row, side) for row in rows]
+            axes.loglog(sizes, times, color=color, label=f"{label}, {_threads_text(count)}", **style)
+    largest = rows[-1]
+    even = [largest.ours * row.work / largest.work for row in rows]
+    style = {"color": "#888888", "linewidth": 1, "linestyle": ":", "zorder": 1}
+    axes.loglog(sizes, even, label="in proportion to the work", **style)
+    axes.yaxis.set_major_formatter("{x:g}")
+
+
+def _draw_ratios(axes, name, lines):
+    """Draw {threads: rows}, with a line where ours take as long as PyTorch's."""
+    axes.axhline(1, color=COLORS[1], linewidth=1, linestyle="-", zorder=1.6)  # above the grid
+    for rows, style in zip(lines.values(), _styles(len(lines)), strict=True):
+        sizes = [getattr(row, name) for row in rows]
+        axes.loglog(sizes, [row.ratio for row in rows], color=COLORS[0], **style)
+    axes.set_yscale("log", base=2)
+    low, high = axes.get_ylim()
+    axes.set_ylim(min(low, 0.4), max(high, 2.5))  # 1 is seen from both sides
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.set_xlabel(AXES[name])
+    axes.set_xticks(SIZES[name], SIZES[name], fontsize="small")
+    axes.minorticks_off()
+
+
+def _styles(count):
+    """Dashes and markers for so many numbers of threads; the most threads have a solid line."""
+    for dashes in reversed(DASHES[:count]):
+        face = {} if dashes == "-" else {"markerfacecolor": "white"}
+        yield {"linestyle": dashes, "marker": "o", "markersize": 4, **face}
+
+
+def table(rows):
+    """The rows as a table in Markdown, a part for each size."""
+    counts = sorted({row.threads for row in rows})
+    columns = [f"{_threads_text(count)}, ms: ours | PyTorch | ours / PyTorch" for count in counts]
+    lines = [f"| size | {' | '.join(columns)} |", "|---" * (1 + 3 * len(counts)) + "|"]
+    for name in SIZES:
+        for group in zip(*growing(rows, name).values(), strict=True):
+            cells = [f"{number:.2f}" for row in group for number in (row.ours, row.pytorch, row.ratio)]
+            lines.append(f"| {name} {getattr(group[0], name)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _threads_text(count):
+    return f"{count} thread{'s' if count > 1 else ''}"
+
+
+def with_table(text, machine, rows):
+    """The text of README.md with its table, and the line about the machine, exchanged."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"README.md must have the lines {BEGIN} and {END}")
+    return f"{before}{begin}\n\n{machine}.\n\n{table(rows)}\n\n{end}{after}"
+
+
+def main(arguments=None, folder=FOLDER):
+    """Measure unless only the drawing is asked for; growth.csv, growth.png and README.md are in `folder`."""
+    about = __doc__.partition("\n")[0]
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=about)
+    parser.add_argument("--threads", type=int, nargs="+", default=THREADS, help="default: 1 2")
+    parser.add_argument("--draw", action="store_true", help="only draw again what growth.csv has")
+    options = parser.parse_args(arguments)
+    if not options.draw:
+        record(folder / "growth.csv", options.threads)
+    machine, rows = read(folder / "growth.csv")
+    draw(rows).savefig(folder / "growth.png")
+    readme = folder / "README.md"
+    readme.write_text(with_table(readme.read_text(encoding="utf-8"), machine, rows), encoding="utf-8")
+    print(f"{machine}\n\n{table(rows)}")
+
+
+if __name__ == "__main__":
+    main()
