@@ -13,7 +13,8 @@ from cython cimport floating
 
 import numpy as np
 
-from cs231n.im2col_cython import max_pool_backward, max_pool_forward  # noqa: F401  of the same speed here
+from cs231n import im2col_cython
+from cs231n.im2col_cython import max_pool_backward  # noqa: F401  of the same speed here
 from cs231n.validation import check_shape
 from cs231n.windows import count_windows
 
@@ -25,11 +26,17 @@ cdef extern from "vectors/vectors.h" nogil:
         int (*forward)(const Geometry*, const void*, const void*, const void*, void*) noexcept nogil
         int (*backward_input)(const Geometry*, const void*, const void*, void*) noexcept nogil
         int (*backward_weights)(const Geometry*, const void*, const void*, void*, void*) noexcept nogil
+    ctypedef int MaxPool(const Geometry*, const void*, void*, Py_ssize_t*) noexcept
     const Convolution CONVOLUTIONS[3][2][2]
+    MaxPool* MAX_POOLS[3][2]
     const char* const SET_NAMES[3]
     int count_sets()
 
-WINOGRAD_CHANNELS = 16  # and filters, from which on Winograd's convolution is the faster one
+# From which on Winograd's convolution is the faster one: channels or filters, the fewer of them, squared,
+# times the columns of the output. It takes fewer multiplications, but has its transforms, of 4x4 patches.
+WINOGRAD_FROM = 18_000
+
+LARGE_WINDOW = 64  # pixels from which on the largest so far is seldom exceeded: a branch that can be foreseen
 
 cdef int _set = count_sets() - 1  # of vector instructions: the widest
 
@@ -100,6 +107,37 @@ def _conv_backward(
     _check_memory(enough)
 
 
+def max_pool_forward(x, HH, WW, stride, out, argmax):
+    """Write the largest value of every window into out and its place in the plane H W into argmax.
+
+    - x: (N, C, H, W); out, argmax: (N, C, H', W'), the latter of dtype np.intp
+    """
+    cdef Geometry g
+    N, C, H, W = x.shape
+    if HH * WW >= LARGE_WINDOW or H * W > 2**31:  # of float32, offsets in the plane have 32 bits
+        return im2col_cython.max_pool_forward(x, HH, WW, stride, out, argmax)
+    rows, columns = count_windows(x.shape, HH, WW, stride, 0)
+    for name, array in (("out", out), ("argmax", argmax)):
+        check_shape(name, array, (N, C, rows, columns), "one value per window")
+    g.images, g.channels, g.height, g.width = N * C, 1, H, W
+    g.filters, g.window_height, g.window_width = 1, HH, WW
+    g.stride, g.pad, g.rows, g.columns = stride, 0, rows, columns
+    _max_pool_forward(g, x, out, argmax)
+
+
+def _max_pool_forward(
+    Geometry geometry,
+    const floating[:, :, :, ::1] x,
+    floating[:, :, :, ::1] out,
+    Py_ssize_t[:, :, :, ::1] argmax,
+):
+    cdef MaxPool* max_pool = MAX_POOLS[_set][floating is double]
+    cdef int enough
+    with nogil:
+        enough = max_pool(&geometry, &x[0, 0, 0, 0], &out[0, 0, 0, 0], &argmax[0, 0, 0, 0])
+    _check_memory(enough)
+
+
 cdef Geometry _geometry(x, w, stride, pad, out):
     """The sizes of a convolution, once x, w and the output or its gradient are known to fit together."""
     cdef Geometry g
@@ -115,7 +153,7 @@ cdef Geometry _geometry(x, w, stride, pad, out):
 
 cdef const Convolution* _choose(const Geometry* g, bint double_precision) noexcept:
     cdef bint is_3x3 = g.window_height == g.window_width == 3 and g.stride == 1
-    cdef bint winograd = is_3x3 and min(g.channels, g.filters) >= WINOGRAD_CHANNELS
+    cdef bint winograd = is_3x3 and min(g.channels, g.filters) ** 2 * min(g.columns, 32) >= WINOGRAD_FROM
     return &CONVOLUTIONS[_set][winograd][double_precision]
 
 

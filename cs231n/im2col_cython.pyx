@@ -183,7 +183,6 @@ def _max_pool_forward(
     Py_ssize_t[:, :, :, ::1] argmax,
 ):
     cdef Py_ssize_t n, c, i, j, p, q, W = x.shape[3], place, best_place
-    cdef bint larger
     cdef floating best, value
     cdef const floating* plane
     with nogil:
@@ -198,10 +197,9 @@ def _max_pool_forward(
                             place = (i * windows.stride + p) * W + j * windows.stride
                             for q in range(windows.width):
                                 value = plane[place]
-                                # a NaN beats all, and the first of them stays; no branch, none could be foreseen
-                                larger = (1 - (value <= best)) & (best == best)
-                                best = value if larger else best
-                                best_place = place if larger else best_place
+                                # a NaN beats all, and the first of them stays
+                                if value > best or (value != value and best == best):
+                                    best, best_place = value, place
                                 place += 1
                         out[n, c, i, j] = best
                         argmax[n, c, i, j] = best_place

@@ -23,7 +23,7 @@ The fast layers use {instead}. The compiled {name} kernels are missing:
     {error}
 To compile them: python setup.py build_ext --inplace
 Then cs231n.kernels.load_kernels() picks them up; no restart is needed."""
-USED = {"direct": "the direct kernels, compiled", "im2col": "im2col, compiled", "NumPy": "NumPy, as asked"}
+USED = {"direct": "the compiled kernels", "im2col": "compiled im2col, as asked", "NumPy": "NumPy, as asked"}
 INSTEAD = {
     "im2col": "compiled im2col, which takes up to twice as long",
     "NumPy": "NumPy and take three to six times as long as compiled",

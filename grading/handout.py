@@ -23,8 +23,7 @@ TEMPLATES = Path(__file__).resolve().parent / "templates"
 # What learners are given. Each of these has to match something.
 COPIED = (
     "cs231n/**/*.py",
-    "cs231n/im2col_cython.pyx",
-    "cs231n/direct_cython.pyx",
+    "cs231n/**/*.pyx",
     "cs231n/vectors/*.h",
     "submission/*.py",
     "submission/*.css",
@@ -50,6 +49,9 @@ COPIED = (
     "tests/test_cnn.py",
     "tests/test_pytorch_training.py",
 )
+
+# Exercises that are written out in C: Adam.
+LEFT_OUT = ("cs231n/optim_cython.pyx", "cs231n/vectors/optim.h", "cs231n/vectors/adam.h")
 
 # Tests, and what only they use, that write an exercise out in NumPy to compare with; the others test the same
 # against PyTorch, numeric gradients and values on paper. And of the trainer what needs several processes.
@@ -144,6 +146,8 @@ def read_all(root):
             raise ValueError(f"COPIED must name files of {root}; nothing there matches {pattern}")
         for path in found:
             texts[path.relative_to(root).as_posix()] = path.read_bytes().decode("utf-8")
+    for path in LEFT_OUT:
+        del texts[path]
     return texts
 
 

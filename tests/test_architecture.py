@@ -30,7 +30,7 @@ ALLOWED = {
     "fast_layers": {"kernels", "parallel", "windows", "validation"},
     "layer_utils": {"fast_layers", "layers", "validation"},
     "classifiers": {"classifiers", "layer_utils", "fast_layers", "layers", "validation"},
-    "optim": {"parallel", "validation"},
+    "optim": {"optim_cython", "parallel", "validation"},
     "checkpoint": {"files", "validation"},
     "solver": {"optim", "checkpoint", "validation"},
     "gradient_check": {"validation"},

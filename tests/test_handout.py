@@ -16,6 +16,7 @@ from conftest import MESSAGES, missing_exercise
 import run_notebooks
 from grading import handout
 from grading.handout import (
+    LEFT_OUT,
     collect,
     learners_makefile,
     learners_pyproject,
@@ -71,8 +72,8 @@ class TestContents:
         )
 
     def test_every_module_of_the_package_and_nothing_compiled_or_downloaded(self, files):
-        ours = {path.relative_to(ROOT).as_posix() for path in (ROOT / "cs231n").rglob("*.py*")}
-        ours = {path for path in ours if path.endswith((".py", ".pyx"))}
+        ours = {path.relative_to(ROOT).as_posix() for path in (ROOT / "cs231n").rglob("*.*")}
+        ours = {path for path in ours if path.endswith((".py", ".pyx", ".h"))} - set(LEFT_OUT)
         assert {path for path in files if path.startswith("cs231n/")} == ours
 
     def test_what_is_no_exercise_is_as_it_was(self, files):
@@ -297,10 +298,9 @@ class TestBeforeAnythingIsWritten:
         assert ruff.returncode == 0, ruff.stdout
 
     def test_every_module_can_be_imported(self, made, files):
-        modules = [path.removesuffix(".py").replace("/", ".") for path in files if path.startswith("cs231n/")]
-        modules = [
-            name.removesuffix(".__init__") for name in modules if not name.endswith((".pyx", ".__main__"))
-        ]
+        paths = [path for path in files if path.startswith("cs231n/") and path.endswith(".py")]
+        modules = [path.removesuffix(".py").replace("/", ".").removesuffix(".__init__") for path in paths]
+        modules = [name for name in modules if not name.endswith(".__main__")]
         code = (
             "import importlib, sys\nfor name in sys.argv[1:]: print(importlib.import_module(name).__file__)"
         )

@@ -1,16 +1,16 @@
-/* Compiles everything for both types of numbers and the present SET, then forgets the SET. */
+/* Compiles TEMPLATES for both types of numbers and the present SET, then forgets the SET. */
 
 #define REAL float
-#include "tile.h"
-#include "direct.h"
-#include "winograd.h"
+#define WHOLE int32_t /* as wide */
+#include TEMPLATES
 #undef REAL
+#undef WHOLE
 
 #define REAL double
-#include "tile.h"
-#include "direct.h"
-#include "winograd.h"
+#define WHOLE int64_t
+#include TEMPLATES
 #undef REAL
+#undef WHOLE
 
 #undef SET
 #undef BYTES

@@ -11,7 +11,9 @@ static TARGET void OF(copy_row)(const REAL *from, Index step, Index count, REAL 
     if (step == 1 && count >= LANES) {
         for (; j < count - LANES; j += LANES) AT(to + j) = AT(from + j);
         AT(to + count - LANES) = AT(from + count - LANES); /* overlaps the one before */
-    } else if (step == 2) /* known to the compiler, which makes vectors of it */
+    } else if (step == 1)
+        memcpy(to, from, count * sizeof(REAL));
+    else if (step == 2) /* known to the compiler, which makes vectors of it */
         for (; j < count; j++) to[j] = from[2 * j];
     else
         for (; j < count; j++) to[j] = from[j * step];

@@ -1,13 +1,12 @@
-/* Convolution without columns, for every type of numbers and every set of vector instructions.
+/* Convolution without columns, and max pooling, for every type of numbers and every set of vector instructions.
 
-   The files included below are written in terms of REAL, a type of numbers, and VECTOR, as many of them as one
-   instruction handles. They are compiled once for each pair of a type and a set: AVX-512 (64 bytes), AVX2 (32), and
-   what every processor of its kind has (16 bytes: SSE2, NEON). Which set is used is decided when the program
-   runs: the compiled module works on any processor, and fast on a new one.
+   The files of layers.h are compiled once for each pair of them, see sets.h. They are written in terms of REAL, a
+   type of numbers, and VECTOR, as many of them as one instruction handles.
 
    Needs GCC or Clang, for their vector types; the layout of arrays is that of the Python side, C-contiguous. */
 
 #include <stddef.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,10 +30,11 @@ typedef struct {
     Index stride, pad, rows, columns;           /* the last are H' and W' of the output */
 } Geometry;
 
-/* Both return 0 where memory is short, and 1 otherwise. Pointers are to REAL; dx may not be NULL. */
+/* All return 0 where memory is short, and 1 otherwise. Pointers are to REAL; dx may not be NULL. */
 typedef int Forward(const Geometry *, const void *x, const void *w, const void *b, void *out);
 typedef int BackwardInput(const Geometry *, const void *dout, const void *w, void *dx);
 typedef int BackwardWeights(const Geometry *, const void *dout, const void *x, void *dw, void *db);
+typedef int MaxPool(const Geometry *, const void *x, void *out, Index *argmax);
 
 typedef struct {
     Forward *forward;
@@ -52,38 +52,13 @@ static Index rows_at_a_time(Index rows, Index bytes_per_row, Index limit)
 
 #include "layout.h"
 
-#define JOIN_(a, b, c) a##_##b##_##c
-#define JOIN(a, b, c) JOIN_(a, b, c)
-#define OF(name) JOIN(name, REAL, SET) /* the name of a function or type for this pair */
 #define VECTOR OF(vector)
 #define LANES ((Index)(BYTES / sizeof(REAL)))
+#define TEMPLATES "layers.h"
+#include "sets.h"
 
-#ifdef __x86_64__
-#define SET avx512
-#define BYTES 64
-#define MAX_ROWS 8
-#define TARGET __attribute__((target("avx512f")))
-#include "both_types.h"
-#define SET avx2
-#define BYTES 32
-#define MAX_ROWS 4
-#define TARGET __attribute__((target("avx2,fma")))
-#include "both_types.h"
-#endif
-
-#define SET common
-#define BYTES 16
-#ifdef __aarch64__
-#define MAX_ROWS 8
-#else
-#define MAX_ROWS 4
-#endif
-#define TARGET
-#include "both_types.h"
-
-/* The sets, the widest last: their names, their code (direct or Winograd's; float or double), and how many of them
-   this processor has. */
-#define CODE(SET)                                                                                            \
+/* Direct or Winograd's convolution, for float or double. */
+#define CONVOLUTIONS_OF(SET)                                                                                 \
     {                                                                                                        \
         {{direct_forward_float_##SET, direct_backward_input_float_##SET,                                     \
              direct_backward_weights_float_##SET},                                                           \
@@ -98,18 +73,6 @@ static Index rows_at_a_time(Index rows, Index bytes_per_row, Index limit)
             }                                                                                                \
         }                                                                                                    \
     }
-
-#ifdef __x86_64__
-static const char *const SET_NAMES[] = {"SSE2", "AVX2", "AVX-512"};
-static const Convolution CONVOLUTIONS[][2][2] = {CODE(common), CODE(avx2), CODE(avx512)};
-static int count_sets(void)
-{
-    __builtin_cpu_init();
-    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return 1;
-    return __builtin_cpu_supports("avx512f") ? 3 : 2;
-}
-#else
-static const char *const SET_NAMES[] = {"16-byte vectors"};
-static const Convolution CONVOLUTIONS[][2][2] = {CODE(common)};
-static int count_sets(void) { return 1; }
-#endif
+#define MAX_POOLS_OF(SET) {max_pool_float_##SET, max_pool_double_##SET}
+static const Convolution CONVOLUTIONS[][2][2] = FOR_ALL_SETS(CONVOLUTIONS_OF);
+static MaxPool *const MAX_POOLS[][2] = FOR_ALL_SETS(MAX_POOLS_OF);
