@@ -1,9 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
 """Convolution without columns, compiled: the functions of `cs231n.im2col`, for float32 and float64.
 
-Here the sizes of arguments are checked; the work is done in C, see `vectors/vectors.h` and what it includes: a
-direct convolution for any geometry, and Winograd's for 3x3 filters at stride 1, which is faster where there are
-many channels. Both run without the interpreter's lock, so that threads can share a minibatch.
+Here the sizes of arguments are checked; the work is done in C, see `vectors/vectors.h` and what it includes:
+a direct convolution for any geometry, and Winograd's for 3x3 filters at stride 1, which is faster where there
+are many channels. Both run without the interpreter's lock, so that threads can share a minibatch.
 
 Winograd's adds and subtracts neighbouring pixels before it multiplies: a NaN or an infinity spreads over the
 four outputs of its patch, and rounding errors are relative to the patch's largest pixel.

@@ -1,9 +1,8 @@
 /* A step of Adam in one pass over memory. The compiler makes vectors of it: without errno, a root is a single
-   instruction. What is left of beta is subtracted in double precision, as 1 - 0.999 would lose its last digits
-   in float. */
+   instruction. 1 - beta is computed in double precision, as 1 - 0.999 would lose its last digits in float. */
 
-static TARGET void OF(adam)(void *w_array, const void *dw_array, void *m_array, void *v_array, ptrdiff_t count,
-    double beta1, double beta2, double epsilon, double step_size)
+static TARGET void OF(adam)(void *w_array, const void *dw_array, void *m_array, void *v_array,
+    ptrdiff_t count, double beta1, double beta2, double epsilon, double step_size)
 {
     REAL *w = w_array, *m = m_array, *v = v_array;
     const REAL *dw = dw_array;

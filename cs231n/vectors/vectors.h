@@ -1,9 +1,9 @@
-/* Convolution without columns, and max pooling, for every type of numbers and every set of vector instructions.
+/* Convolution without columns, and max pooling, for every type of numbers and set of vector instructions.
 
-   The files of layers.h are compiled once for each pair of them, see sets.h. They are written in terms of REAL, a
-   type of numbers, and VECTOR, as many of them as one instruction handles.
+   The files of layers.h are compiled once for each pair of them, see sets.h. They are written in terms of
+   REAL, a type of numbers, and VECTOR, as many of them as one instruction handles.
 
-   Needs GCC or Clang, for their vector types; the layout of arrays is that of the Python side, C-contiguous. */
+   Needs GCC or Clang, for their vector types. Arrays are C-contiguous. */
 
 #include <stddef.h>
 #include <stdint.h>
@@ -58,21 +58,12 @@ static Index rows_at_a_time(Index rows, Index bytes_per_row, Index limit)
 #include "sets.h"
 
 /* Direct or Winograd's convolution, for float or double. */
-#define CONVOLUTIONS_OF(SET)                                                                                 \
-    {                                                                                                        \
-        {{direct_forward_float_##SET, direct_backward_input_float_##SET,                                     \
-             direct_backward_weights_float_##SET},                                                           \
-            {direct_forward_double_##SET, direct_backward_input_double_##SET,                                \
-                direct_backward_weights_double_##SET}},                                                      \
-        {                                                                                                    \
-            {winograd_forward_float_##SET, winograd_backward_input_float_##SET,                              \
-                winograd_backward_weights_float_##SET},                                                      \
-            {                                                                                                \
-                winograd_forward_double_##SET, winograd_backward_input_double_##SET,                         \
-                    winograd_backward_weights_double_##SET                                                   \
-            }                                                                                                \
-        }                                                                                                    \
-    }
+#define PASSES(kind, type, SET) \
+    {kind##_forward_##type##_##SET, kind##_backward_input_##type##_##SET, \
+        kind##_backward_weights_##type##_##SET}
+#define CONVOLUTIONS_OF(SET) \
+    {{PASSES(direct, float, SET), PASSES(direct, double, SET)}, \
+        {PASSES(winograd, float, SET), PASSES(winograd, double, SET)}}
 #define MAX_POOLS_OF(SET) {max_pool_float_##SET, max_pool_double_##SET}
 static const Convolution CONVOLUTIONS[][2][2] = FOR_ALL_SETS(CONVOLUTIONS_OF);
 static MaxPool *const MAX_POOLS[][2] = FOR_ALL_SETS(MAX_POOLS_OF);
