@@ -24,8 +24,8 @@ MODULES = {DIRECT: "cs231n.direct_cython", IM2COL: "cs231n.im2col_cython", NUMPY
 
 def use_kernels(name):
     """Let the fast layers use these kernels; RuntimeError where they were not built."""
-    if kernels_for(np.float32).__name__ != MODULES[name]:
-        with redirect_stdout(None):
+    with redirect_stdout(None):
+        if kernels_for(np.float32).__name__ != MODULES[name]:
             load_kernels(name)
     if kernels_for(np.float32).__name__ != MODULES[name]:
         raise RuntimeError(f"the {name} kernels are not compiled: python setup.py build_ext --inplace")

@@ -20,8 +20,8 @@ __all__ = [
     "max_pool_forward_fast",
 ]
 
-WORTH_SHARING = 2**23  # multiplications from which on waking threads, some 50 microseconds, pays
-COMPARISON = 32  # multiplications in whose time a pooling compares two numbers
+WORTH_SHARING = 2**25  # multiplications from which on it pays to wake threads and wait for them, some 0.1 ms
+COMPARISON = 64  # multiplications in whose time a pooling compares two numbers
 
 
 def conv_forward_fast(x, w, b, conv_param):
