@@ -43,6 +43,15 @@ class Pooling(NamedTuple):
     def param(self):
         return {"pool_height": self.height, "pool_width": self.width, "stride": self.stride}
 
+    @property
+    def out(self):
+        """The shape of the output."""
+        rows, columns = (
+            1 + (size - window) // self.stride
+            for size, window in zip(self.x[2:], (self.height, self.width), strict=True)
+        )
+        return *self.x[:2], rows, columns
+
 
 CONVOLUTIONS = {
     "pad_0": Convolution((2, 3, 4, 5), (2, 3, 3, 2), 1, 0),
@@ -83,29 +92,29 @@ SINGLE_POOLS = {
     "one_pixel": Pooling((1, 1, 1, 1), 1, 1, 3),
 }
 
-small = st.integers(1, 3)
+small, fairly_small = st.integers(1, 3), st.integers(1, 4)
 
 
 @st.composite
-def convolutions(draw):
+def convolutions(draw, filters=small, windows=fairly_small, strides=small, most_columns=3):
     """Any convolution whose windows end with the image."""
-    N, C, F, stride = (draw(small) for _ in range(4))
+    N, C, F, stride = (draw(sizes) for sizes in (small, small, filters, strides))
     pad = draw(st.integers(0, 3))
     sides = []
-    for _ in range(2):
-        window = draw(st.integers(1, 4))
+    for most in (3, most_columns):
+        window = draw(windows)
         fewest = max(0, -(-(1 + 2 * pad - window) // stride))  # below it nothing is left of the image
-        steps = fewest + draw(st.integers(0, 3))
+        steps = fewest + draw(st.integers(0, most))
         sides.append((window + stride * steps - 2 * pad, window))
     (H, HH), (W, WW) = sides
     return Convolution((N, C, H, W), (F, C, HH, WW), stride, pad)
 
 
 @st.composite
-def poolings(draw):
+def poolings(draw, most_columns=3):
     """Any pooling whose windows end with the image: in tiles, overlapping or with gaps."""
     N, C, stride, HH, WW = (draw(small) for _ in range(5))
-    H, W = (window + stride * draw(st.integers(0, 3)) for window in (HH, WW))
+    H, W = (window + stride * draw(st.integers(0, most)) for window, most in ((HH, 3), (WW, most_columns)))
     return Pooling((N, C, H, W), HH, WW, stride)
 
 

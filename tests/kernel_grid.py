@@ -5,10 +5,15 @@ python kernel_grid.py MODULE FENCE
 Every array has memory of its own, with FENCE bytes before and behind it that are looked after. They hold
 255, which is NaN in a float and -1 in an index: what is read from there spoils the result. A sanitizer
 watches the memory itself and needs FENCE 0.
+
+Every geometry is computed in every way that the module has: with any number of rows at a time, with each set
+of vector instructions, with Winograd's convolution and without.
 """
 
+import ctypes
 import importlib
 import sys
+from contextlib import suppress
 from itertools import product
 from math import prod
 
@@ -25,6 +30,20 @@ OUTPUTS = ((1, 1), (1, 2), (2, 5), (5, 3), (7, 8))  # H', W'; (1, 1): a window a
 STRIDES = (1, 2, 3)
 PADS = (0, 1, 2, 3)
 SIZES = ((1, 1, 1), (2, 3, 4), (3, 2, 1))  # N, C, F
+LARGER = (  # the same again: with more images, rows or filters than are taken at a time
+    ((3, 3), (3, 3), 1, 1, (30, 2, 3)),
+    ((3, 3), (21, 13), 1, 1, (2, 3, 5)),
+    ((3, 3), (2, 50), 1, 1, (1, 2, 17)),
+    ((3, 3), (17, 2), 1, 1, (2, 17, 20)),
+    ((3, 3), (5, 6), 1, 0, (4, 18, 19)),
+    ((3, 3), (4, 5), 1, 1, (2, 7, 15)),
+    ((1, 1), (9, 16), 1, 0, (2, 5, 33)),
+    ((2, 5), (7, 33), 2, 2, (3, 2, 9)),
+    ((2, 2), (5, 35), 2, 0, (2, 3, 3)),
+    ((2, 3), (6, 41), 1, 0, (2, 2, 7)),
+    ((5, 5), (9, 16), 3, 3, (2, 3, 8)),
+    ((2, 2), (5, 17), 3, 1, (2, 2, 3)),
+)
 
 
 def room(shape, dtype):
@@ -54,6 +73,40 @@ def check_fences(*arrays):
         assert (memory[:FENCE] == 255).all() and (memory[len(memory) - FENCE :] == 255).all()
 
 
+def is_direct(kernels):
+    return hasattr(kernels, "use_vectors")
+
+
+def every_number_of_rows(kernels, bytes_per_row, rows):
+    """im2col: go on once for some numbers of rows whose columns are made at a time."""
+    for rows_at_a_time in {1, 2, rows}:
+        kernels.COLUMN_BYTES = rows_at_a_time * bytes_per_row
+        yield
+
+
+def every_path(kernels, bytes_per_row):
+    """Direct: go on once for each set of vectors and, where it can be told, for some rows at a time."""
+    limits = constants(kernels, "band_bytes", "winograd_bytes")
+    usual = [limit.value for limit in limits]
+    for name in kernels.vector_sets():
+        kernels.use_vectors(name)
+        yield
+        for rows_at_a_time in (1, 3) if limits else ():
+            for limit in limits:
+                limit.value = rows_at_a_time * bytes_per_row
+            yield
+        for limit, value in zip(limits, usual, strict=True):
+            limit.value = value
+
+
+def constants(kernels, *names):
+    """Constants of the C code, where it was compiled for tests, which makes variables of them."""
+    with suppress(ValueError):
+        library = ctypes.CDLL(kernels.__file__)
+        return [ctypes.c_long.in_dll(library, name) for name in names]
+    return []
+
+
 def check_convolution(kernels, x, w, b, stride, pad, outputs):
     HH, WW = w.shape[2:]
     expected_out = np.empty((len(x), len(w), *outputs), x.dtype)
@@ -61,9 +114,8 @@ def check_convolution(kernels, x, w, b, stride, pad, outputs):
     dout = place(np.random.standard_normal(expected_out.shape).astype(x.dtype))
     expected_dx = np.empty_like(x)
     expected_dw, expected_db = reference.conv_backward(dout, x, w, stride, pad, expected_dx)
-    bytes_per_row = w[0].size * outputs[1] * x.itemsize
-    for rows_at_a_time in {1, 2, outputs[0]}:
-        kernels.COLUMN_BYTES = rows_at_a_time * bytes_per_row
+
+    def check_results():
         out, dx = room(expected_out.shape, x.dtype), room(x.shape, x.dtype)
         kernels.conv_forward(x, w, b, stride, pad, out)
         check(out, expected_out, "out")
@@ -74,6 +126,14 @@ def check_convolution(kernels, x, w, b, stride, pad, outputs):
             check(db, expected_db, "db")
         check_fences(out, dx)
 
+    if is_direct(kernels):
+        winograd = (1, sys.maxsize) if w.shape[2:] == (3, 3) and stride == 1 else (1,)
+        for kernels.WINOGRAD_FROM in winograd:
+            for _ in every_path(kernels, x[0, :, 0].nbytes):
+                check_results()
+        return
+    for _ in every_number_of_rows(kernels, w[0].size * outputs[1] * x.itemsize, outputs[0]):
+        check_results()
     cols = reference.im2col(x, HH, WW, stride, pad)
     check(kernels.im2col(x, HH, WW, stride, pad), cols, "im2col")
     dcols = place(np.random.standard_normal(cols.shape).astype(x.dtype))
@@ -85,18 +145,18 @@ def check_pooling(kernels, x, HH, WW, stride, outputs):
     shape = (*x.shape[:2], *outputs)
     expected, expected_argmax = np.empty(shape, x.dtype), np.empty(shape, np.intp)
     reference.max_pool_forward(x, HH, WW, stride, expected, expected_argmax)
-    out, argmax = room(shape, x.dtype), room(shape, np.intp)
-    kernels.max_pool_forward(x, HH, WW, stride, out, argmax)
-    check(out, expected, "out")
-    check(argmax, expected_argmax, "argmax")
-
     dout = place(np.random.standard_normal(shape).astype(x.dtype))
     expected_dx = np.empty_like(x)
-    reference.max_pool_backward(dout, argmax, expected_dx)
-    dx = room(x.shape, x.dtype)
-    kernels.max_pool_backward(dout, place(argmax), dx)
-    check(dx, expected_dx, "dx")
-    check_fences(out, argmax, dx)
+    reference.max_pool_backward(dout, expected_argmax, expected_dx)
+    for _ in every_path(kernels, x[0, :, 0].nbytes) if is_direct(kernels) else range(1):
+        out, argmax = room(shape, x.dtype), room(shape, np.intp)
+        kernels.max_pool_forward(x, HH, WW, stride, out, argmax)
+        check(out, expected, "out")
+        check(argmax, expected_argmax, "argmax")
+        dx = room(x.shape, x.dtype)
+        kernels.max_pool_backward(dout, place(argmax), dx)
+        check(dx, expected_dx, "dx")
+        check_fences(out, argmax, dx)
 
 
 def check_geometry(kernels, dtype, window, outputs, stride, pad, N, C, F):
@@ -119,7 +179,8 @@ def main():
     escaped = []  # what a function raised that cannot raise, being `noexcept`
     sys.unraisablehook = lambda unraisable: escaped.append(repr(unraisable.exc_value))
     count = 0
-    for dtype, window, outputs, stride, pad, size in product(DTYPES, WINDOWS, OUTPUTS, STRIDES, PADS, SIZES):
+    geometries = (*product(WINDOWS, OUTPUTS, STRIDES, PADS, SIZES), *LARGER)
+    for dtype, (window, outputs, stride, pad, size) in product(DTYPES, geometries):
         try:
             count += check_geometry(kernels, dtype, window, outputs, stride, pad, *size)
             assert not escaped, escaped

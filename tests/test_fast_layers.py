@@ -1,11 +1,7 @@
-"""The fast layers and what is below them: kernels, compiled and in NumPy, and work shared among threads."""
+"""The fast layers and the kernels below them, compiled and in NumPy."""
 
 import importlib
 import inspect
-import subprocess
-import sys
-import threading
-import time
 import tracemalloc
 
 import numpy as np
@@ -56,11 +52,19 @@ from cs231n.layers import (
 
 pytestmark = pytest.mark.q4
 
-compiled = importlib.import_module(kernels.COMPILED)  # not built is a failure here, and no reason to skip
-BACKENDS = {"compiled": compiled, "numpy": im2col}
+# Not built is a failure here, and no reason to skip
+COMPILED = {name: importlib.import_module(module) for name, module in kernels.COMPILED.items()}
+BACKENDS = {**COMPILED, "NumPy": im2col}
+LAYERS = ("conv_forward", "conv_backward", "max_pool_forward", "max_pool_backward")
+OF_COLUMNS = ("im2col", "NumPy")
 NARROW_CHECKS = [c for c in LAYER_CHECKS if c is not check_upstream_gradient_has_the_shape_of_the_output]
 
 every_backend = pytest.mark.parametrize("module", BACKENDS.values(), ids=BACKENDS)
+every_compiled = pytest.mark.parametrize("module", COMPILED.values(), ids=COMPILED)
+every_one_of_columns = pytest.mark.parametrize(
+    "module", [BACKENDS[name] for name in OF_COLUMNS], ids=OF_COLUMNS
+)
+with_columns = pytest.mark.parametrize("backend", OF_COLUMNS, indirect=True)
 
 
 @pytest.fixture(scope="module", params=BACKENDS)
@@ -69,7 +73,7 @@ def backend(request):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kernels, "_in_use", dict(kernels._in_use))
         patch.setattr(fast_layers, "WORTH_SHARING", 0)  # threads for small arrays too
-        kernels.load_kernels(compiled=request.param == "compiled")
+        kernels.load_kernels(request.param)
         assert kernels.kernels_for(np.dtype(np.float32)) is BACKENDS[request.param]
         yield BACKENDS[request.param]
 
@@ -182,7 +186,7 @@ def test_dtypes_that_were_not_compiled_are_left_to_numpy(backend, dtype):
             np.testing.assert_allclose(result.astype(np.float64), value, rtol=tol, atol=tol)
 
 
-@pytest.mark.parametrize("name", ["conv_forward", "conv_backward", "max_pool_forward", "max_pool_backward"])
+@pytest.mark.parametrize("name", LAYERS)
 def test_signature_is_that_of_the_naive_layer(name):
     fast, naive = getattr(fast_layers, f"{name}_fast"), getattr(naive_layers, f"{name}_naive")
     assert inspect.signature(fast) == inspect.signature(naive)
@@ -220,6 +224,7 @@ def test_upstream_gradient_that_does_not_fit_is_refused(backend, shape):
 ALL_CONVOLUTIONS = list((CONVOLUTIONS | SINGLE_WINDOWS).values())
 
 
+@with_columns
 @pytest.mark.parametrize("column_bytes", [1, 300, 600, 1500])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_results_do_not_depend_on_the_size_of_a_chunk(backend, monkeypatch, dtype, column_bytes):
@@ -229,6 +234,7 @@ def test_results_do_not_depend_on_the_size_of_a_chunk(backend, monkeypatch, dtyp
         assert_agrees_with_naive(conv_layer(geometry), draw_all(geometry.shapes, dtype), dtype)
 
 
+@with_columns
 def test_a_minibatch_never_has_all_of_its_columns_at_once(backend):
     geometry = Convolution((64, 16, 32, 32), (16, 16, 3, 3), 1, 1)
     x, w, b = draw_all(geometry.shapes, np.float32)
@@ -245,7 +251,8 @@ def test_a_minibatch_never_has_all_of_its_columns_at_once(backend):
     assert backward_peak < out.nbytes + dx.nbytes + 4 * backend.COLUMN_BYTES < all_columns
 
 
-def test_compiled_kernels_never_have_all_columns_of_a_large_image_at_once():
+def test_compiled_im2col_never_has_all_columns_of_a_large_image_at_once():
+    compiled = COMPILED["im2col"]
     x, w, b = draw_all([(1, 16, 128, 128), (4, 16, 3, 3), (4,)], np.float32)
     out, dx = np.empty((1, 4, 128, 128), np.float32), np.empty_like(x)
     tracemalloc.start()
@@ -273,7 +280,7 @@ def test_numpy_takes_as_many_images_at_a_time_as_column_bytes_allow(monkeypatch,
 # The kernels themselves
 
 
-@every_backend
+@every_one_of_columns
 def test_im2col_on_paper(module):
     x = np.array([[[[1.0, 2, 3], [4, 5, 6]]], [[[7.0, 8, 9], [10, 11, 12]]]])  # two images, one channel
     cols = module.im2col(x, 2, 2, 1, 0)
@@ -283,7 +290,7 @@ def test_im2col_on_paper(module):
     np.testing.assert_array_equal(module.col2im(cols, x.shape, 2, 2, 1, 0), image_sums)
 
 
-@every_backend
+@every_one_of_columns
 def test_im2col_with_channels_stride_and_pad_on_paper(module):
     x = np.array([[[[1.0, 2, 3]], [[4, 5, 6]]]])  # one row of pixels, two channels
     # Windows of 1 x 3, two apart, stand on the first and the last row of the padded image: all zeros.
@@ -298,7 +305,7 @@ def test_im2col_with_channels_stride_and_pad_on_paper(module):
 @given(convolutions(), seeds)
 def test_im2col_and_col2im_are_the_same_compiled_and_in_numpy(dtype, geometry, seed):
     window = *geometry.w[2:], geometry.stride, geometry.pad
-    x = draw(geometry.x, dtype, seed)
+    compiled, x = COMPILED["im2col"], draw(geometry.x, dtype, seed)
     cols = compiled.im2col(x, *window)
     assert cols.dtype == dtype
     np.testing.assert_array_equal(cols, im2col.im2col(x, *window))
@@ -306,7 +313,7 @@ def test_im2col_and_col2im_are_the_same_compiled_and_in_numpy(dtype, geometry, s
     assert_same(compiled.col2im(cols, x.shape, *window), im2col.col2im(cols, x.shape, *window), dtype)
 
 
-@every_backend
+@every_one_of_columns
 @given(convolutions(), seeds)
 def test_col2im_is_the_adjoint_of_im2col(module, geometry, seed):
     window = *geometry.w[2:], geometry.stride, geometry.pad
@@ -317,7 +324,7 @@ def test_col2im_is_the_adjoint_of_im2col(module, geometry, seed):
     np.testing.assert_allclose(np.vdot(cols, y), np.vdot(x, adjoint), rtol=1e-10, atol=1e-10)
 
 
-@every_backend
+@every_one_of_columns
 def test_im2col_takes_any_memory_layout(module):
     x = draw((2, 3, 4, 5))
     cols = module.im2col(x, 2, 3, 1, 1)
@@ -354,27 +361,34 @@ def test_max_pool_kernels_on_paper(module):
     np.testing.assert_array_equal(dx, [[[[0, 3, 0], [0, 0, 0]], [[3, 0, 0], [0, 0, 4]]]])
 
 
+def parameters(function):
+    return list(inspect.signature(function).parameters)
+
+
 def public_functions(module):
     return {
-        name: list(inspect.signature(function).parameters)
+        name: parameters(function)
         for name, function in vars(module).items()
         if not name.startswith("_") and getattr(function, "__module__", None) == module.__name__
     }
 
 
-def test_both_modules_have_the_same_functions_with_the_same_parameters():
-    assert public_functions(compiled) == public_functions(im2col)
-    assert len(public_functions(compiled)) == 6
+def test_all_modules_have_the_same_functions_with_the_same_parameters():
+    in_numpy = public_functions(im2col)
+    assert in_numpy.keys() == {"im2col", "col2im", *LAYERS}
+    assert public_functions(COMPILED["im2col"]) == in_numpy
+    for name in LAYERS:
+        assert parameters(getattr(COMPILED["direct"], name)) == in_numpy[name]
 
 
-@every_backend
+@every_one_of_columns
 @pytest.mark.parametrize("cols", [(12, 7), (11, 8), (12, 8, 1), (8, 12), (96,)])
 def test_col2im_refuses_columns_that_do_not_fit(module, cols):
     with pytest.raises(ValueError, match=r"cols must have shape \(12, 8\) \(that of im2col's result\)"):
         module.col2im(draw(cols), (2, 3, 3, 3), 2, 2, 1, 0)
 
 
-@every_backend
+@every_one_of_columns
 @pytest.mark.parametrize(
     "window, message",
     [
@@ -391,7 +405,7 @@ def test_im2col_and_col2im_refuse_windows_that_do_not_fit(module, window, messag
         module.col2im(draw((12, 8)), (2, 3, 3, 3), *window)
 
 
-@every_backend
+@every_one_of_columns
 @pytest.mark.parametrize(
     "window, message",
     [
@@ -412,6 +426,7 @@ def test_im2col_and_col2im_refuse_windows_that_are_none(module, window, message)
 X, W, B, OUT = (2, 3, 4, 5), (4, 3, 3, 2), (4,), (2, 4, 2, 4)
 
 
+@every_compiled
 @pytest.mark.parametrize(
     "x, w, b, out, message",
     [
@@ -429,43 +444,45 @@ X, W, B, OUT = (2, 3, 4, 5), (4, 3, 3, 2), (4,), (2, 4, 2, 4)
         ((2, 3, 4), W, B, OUT, "values to unpack"),
     ],
 )
-def test_compiled_convolution_refuses_sizes_that_do_not_fit(x, w, b, out, message):
+def test_compiled_convolution_refuses_sizes_that_do_not_fit(module, x, w, b, out, message):
     x, w, b, out = draw_all([x, w, b, out])
     before = out.copy()
     with pytest.raises(ValueError, match=message):
-        compiled.conv_forward(x, w, b, 1, 0, out)
+        module.conv_forward(x, w, b, 1, 0, out)
     np.testing.assert_array_equal(out, before)
     if b.shape == B:
         with pytest.raises(ValueError, match=message):
-            compiled.conv_backward(out, x, w, 1, 0, np.empty_like(x))
+            module.conv_backward(out, x, w, 1, 0, np.empty_like(x))
 
 
-def test_compiled_convolution_refuses_a_stride_or_dx_that_does_not_fit():
+@every_compiled
+def test_compiled_convolution_refuses_a_stride_or_dx_that_does_not_fit(module):
     x, w, b, out = draw_all([X, W, B, OUT])
     with pytest.raises(ValueError, match="stride must divide height"):
-        compiled.conv_forward(x, w, b, 2, 0, out)
+        module.conv_forward(x, w, b, 2, 0, out)
     with pytest.raises(ValueError, match="stride must divide height"):
-        compiled.conv_backward(out, x, w, 2, 0, None)
+        module.conv_backward(out, x, w, 2, 0, None)
     for shape in ((1, *X[1:]), X[:3], (*X[:3], 6)):
         with pytest.raises(ValueError, match=r"dx must have shape \(2, 3, 4, 5\) \(that of x\)"):
-            compiled.conv_backward(out, x, w, 1, 0, np.empty(shape))
+            module.conv_backward(out, x, w, 1, 0, np.empty(shape))
 
 
+@every_compiled
 @pytest.mark.parametrize("arrange", [np.asfortranarray, every_second])
-def test_compiled_kernels_refuse_arrays_that_are_not_contiguous(arrange):
+def test_compiled_kernels_refuse_arrays_that_are_not_contiguous(module, arrange):
     x, w, b, out = draw_all([X, W, B, OUT])
     not_contiguous = pytest.raises(ValueError, match="not C-contiguous")
     for i in (0, 3):
         arrays = [x, w, b, out]
         arrays[i] = arrange(arrays[i])
         with not_contiguous:
-            compiled.conv_forward(*arrays[:3], 1, 0, arrays[3])
+            module.conv_forward(*arrays[:3], 1, 0, arrays[3])
         with not_contiguous:
-            compiled.conv_backward(arrays[3], *arrays[:2], 1, 0, np.empty_like(x))
+            module.conv_backward(arrays[3], *arrays[:2], 1, 0, np.empty_like(x))
     with not_contiguous:
-        compiled.conv_forward(x, w, every_second(b), 1, 0, out)
+        module.conv_forward(x, w, every_second(b), 1, 0, out)
     with not_contiguous:
-        compiled.conv_backward(out, x, w, 1, 0, arrange(x))
+        module.conv_backward(out, x, w, 1, 0, arrange(x))
     maxima, argmax = draw((2, 3, 3, 4)), np.zeros((2, 3, 3, 4), np.intp)
     for arrays in (
         (arrange(x), maxima, argmax),
@@ -473,12 +490,13 @@ def test_compiled_kernels_refuse_arrays_that_are_not_contiguous(arrange):
         (x, maxima, arrange(argmax)),
     ):
         with not_contiguous:
-            compiled.max_pool_forward(arrays[0], 2, 2, 1, *arrays[1:])
+            module.max_pool_forward(arrays[0], 2, 2, 1, *arrays[1:])
         with not_contiguous:
-            compiled.max_pool_backward(*arrays[1:], arrays[0])
+            module.max_pool_backward(*arrays[1:], arrays[0])
 
 
-def test_compiled_kernels_refuse_other_dtypes():
+@every_compiled
+def test_compiled_kernels_refuse_other_dtypes(module):
     x, w, b, out = draw_all([X, W, B, OUT])
     narrow = np.float32
     for arrays in (
@@ -489,14 +507,15 @@ def test_compiled_kernels_refuse_other_dtypes():
         (*(array.astype(np.int64) for array in (x, w, b, out)),),
     ):
         with pytest.raises((TypeError, ValueError), match=r"dtype mismatch|No matching signature"):
-            compiled.conv_forward(*arrays[:3], 1, 0, arrays[3])
+            module.conv_forward(*arrays[:3], 1, 0, arrays[3])
     maxima, argmax = draw((2, 3, 3, 4)), np.zeros((2, 3, 3, 4), np.int32)
     with pytest.raises(ValueError, match="dtype mismatch"):
-        compiled.max_pool_forward(x, 2, 2, 1, maxima, argmax)
+        module.max_pool_forward(x, 2, 2, 1, maxima, argmax)
     with pytest.raises(ValueError, match="dtype mismatch"):
-        compiled.max_pool_backward(maxima, argmax, x)
+        module.max_pool_backward(maxima, argmax, x)
 
 
+@every_compiled
 @pytest.mark.parametrize(
     "x, window, out, argmax, message",
     [
@@ -509,11 +528,12 @@ def test_compiled_kernels_refuse_other_dtypes():
         ((2, 3, 4), (2, 2, 1), (2, 3, 3), (2, 3, 3), "values to unpack"),
     ],
 )
-def test_compiled_max_pool_refuses_sizes_that_do_not_fit(x, window, out, argmax, message):
+def test_compiled_max_pool_refuses_sizes_that_do_not_fit(module, x, window, out, argmax, message):
     with pytest.raises(ValueError, match=message):
-        compiled.max_pool_forward(draw(x), *window, np.empty(out), np.zeros(argmax, np.intp))
+        module.max_pool_forward(draw(x), *window, np.empty(out), np.zeros(argmax, np.intp))
 
 
+@every_compiled
 @pytest.mark.parametrize(
     "dout, argmax, message",
     [
@@ -524,31 +544,25 @@ def test_compiled_max_pool_refuses_sizes_that_do_not_fit(x, window, out, argmax,
         ((2, 3, 4), (2, 3, 4), r"wrong number of dimensions|No matching signature"),
     ],
 )
-def test_compiled_max_pool_gradient_refuses_sizes_that_do_not_fit(dout, argmax, message):
+def test_compiled_max_pool_gradient_refuses_sizes_that_do_not_fit(module, dout, argmax, message):
     with pytest.raises((TypeError, ValueError), match=message):
-        compiled.max_pool_backward(draw(dout), np.zeros(argmax, np.intp), np.empty((2, 3, 4, 4)))
+        module.max_pool_backward(draw(dout), np.zeros(argmax, np.intp), np.empty((2, 3, 4, 4)))
 
 
+@every_compiled
 @pytest.mark.parametrize("place", [-1, 20, 10**12])
-def test_compiled_max_pool_gradient_refuses_places_outside_of_the_plane(place):
+def test_compiled_max_pool_gradient_refuses_places_outside_of_the_plane(module, place):
     argmax = np.zeros((2, 3, 2, 2), np.intp)
     argmax[1, 2, 1, 0] = place
     with pytest.raises(ValueError, match="argmax must hold places from 0 to 19"):
-        compiled.max_pool_backward(draw(argmax.shape), argmax, np.empty((2, 3, 4, 5)))
+        module.max_pool_backward(draw(argmax.shape), argmax, np.empty((2, 3, 4, 5)))
     argmax[1, 2, 1, 0] = 19
     dx = np.empty((2, 3, 4, 5))
-    compiled.max_pool_backward(np.ones(argmax.shape), argmax, dx)
+    module.max_pool_backward(np.ones(argmax.shape), argmax, dx)
     assert dx[1, 2, 3, 4] == 1
 
 
 # Threads
-
-
-@pytest.fixture
-def two_threads():
-    with threadpool_limits(2):
-        assert parallel.num_threads() == 2
-        yield
 
 
 @pytest.mark.parametrize("N", [1, 2, 3, 7])
@@ -558,6 +572,7 @@ def test_results_do_not_depend_on_the_number_of_threads(backend, dtype, N):
     for layer in (
         conv_layer(geometry._replace(x=(N, 3, 9, 6))),
         conv_layer(Convolution((N, 3, 5, 4), (4, 3, 1, 1), 1, 0)),
+        conv_layer(Convolution((N, 17, 4, 3), (32, 17, 3, 3), 1, 1)),
         pool_layer(POOLINGS["overlapping"]._replace(x=(N, 3, 9, 7))),
     ):
         arrays, dout = layer.draw(dtype)
@@ -573,168 +588,41 @@ def test_results_do_not_depend_on_the_number_of_threads(backend, dtype, N):
             assert_agrees_with_naive(layer, arrays, dtype)
 
 
-@pytest.mark.parametrize("threads", [1, 2, 3, 4, 8])
-@pytest.mark.parametrize("length", [1, 2, 3, 4, 5, 7, 100])
-def test_slices_cover_every_example_once_and_in_order(monkeypatch, threads, length):
-    monkeypatch.setattr(parallel, "num_threads", lambda: threads)
-    parts = parallel.map_slices(lambda part: np.arange(length)[part], length)
-    np.testing.assert_array_equal(np.concatenate(parts), np.arange(length))
-    assert len(parts) == min(threads, length)
-    sizes = [len(part) for part in parts]
-    assert max(sizes) - min(sizes) <= 1
-
-
-def test_slices_are_worked_on_at_the_same_time_each_on_one_thread(two_threads):
-    together = threading.Barrier(2)
-
-    def work(part):
-        together.wait(timeout=20)  # as long as nobody else comes, this one does not get on
-        return threading.get_ident(), parallel.num_threads()
-
-    (first, blas_threads), (second, _) = parallel.map_slices(work, 2)
-    assert first == threading.get_ident() != second
-    assert blas_threads == 1
-    assert parallel.num_threads() == 2
-
-
-def test_a_single_slice_has_all_threads_of_the_blas(two_threads):
-    assert parallel.map_slices(lambda part: (part, parallel.num_threads()), 1) == [(slice(0, 1), 2)]
-
-
-@pytest.mark.parametrize("failing", [0, 1])
-def test_an_error_is_raised_once_every_slice_has_ended(two_threads, failing):
-    ended = []
-
-    def work(part):
-        if part.start == failing:
-            raise ArithmeticError(f"slice {failing}")
-        time.sleep(0.05)
-        ended.append(part.start)
-
-    with pytest.raises(ArithmeticError, match=f"slice {failing}"):
-        parallel.map_slices(work, 2)
-    assert ended == [1 - failing]
-    assert parallel.num_threads() == 2
-    assert parallel.map_slices(lambda part: part.start, 2) == [0, 1]  # and the threads are still there
-
-
-def test_an_error_is_raised_once_every_slice_of_many_has_ended(monkeypatch):
-    monkeypatch.setattr(parallel, "num_threads", lambda: 3)
-    ended = []
-
-    def work(part):
-        if part.start == 1:
-            raise ArithmeticError("slice 1")
-        time.sleep(0.1 * part.start)
-        ended.append(part.start)
-
-    with pytest.raises(ArithmeticError, match="slice 1"):
-        parallel.map_slices(work, 3)
-    assert ended == [0, 2]
-
-
-def test_slices_within_slices_are_worked_on_where_they_are(monkeypatch):
-    monkeypatch.setattr(parallel, "num_threads", lambda: 2)
-
-    def work(part):
-        here = threading.get_ident()
-        assert parallel.map_slices(lambda inner: (inner, threading.get_ident()), 5) == [(slice(0, 5), here)]
-        return part.start
-
-    for _ in range(3):
-        assert parallel.map_slices(work, 4) == [0, 2]
-
-
-def test_a_second_thread_does_not_wait_for_the_slices_of_the_first(monkeypatch):
-    monkeypatch.setattr(parallel, "num_threads", lambda: 2)
-    in_the_middle, done = threading.Barrier(3), threading.Event()
-
-    def work(part):
-        in_the_middle.wait(timeout=20)
-        assert done.wait(timeout=20)
-
-    first = threading.Thread(target=parallel.map_slices, args=(work, 2))
-    first.start()
-    in_the_middle.wait(timeout=20)
-    assert parallel.map_slices(lambda part: part, 6) == [slice(0, 6)]
-    done.set()
-    first.join()
-    assert parallel.map_slices(lambda part: part.start, 2) == [0, 1]  # and work is shared again
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="no fork here")
-def test_threads_are_there_again_after_a_fork():
-    program = (
-        "import os, signal\n"
-        "from cs231n import parallel\n"
-        "parallel.num_threads = lambda: 2\n"
-        "assert parallel.map_slices(lambda part: part.start, 2) == [0, 1]\n"
-        "child = os.fork()\n"
-        "if child == 0:\n"
-        "    signal.alarm(20)\n"
-        "    os._exit(0 if parallel.map_slices(lambda part: part.start, 2) == [0, 1] else 1)\n"
-        "assert os.waitpid(child, 0)[1] == 0\n"
-    )
-    done = subprocess.run([sys.executable, "-c", program], timeout=60, check=False)
-    assert done.returncode == 0
-
-
-@pytest.mark.parametrize("height, expected", [(34, []), (35, [2, 2])])
-def test_small_layers_stay_on_one_thread(monkeypatch, two_threads, height, expected):
-    shared = []
+@pytest.fixture
+def shared(monkeypatch):
+    """How many images, filters or channels were shared out, of what is worth 2**18 multiplications."""
+    counts = []
     monkeypatch.setattr(fast_layers, "WORTH_SHARING", 2**18)
     monkeypatch.setattr(
-        fast_layers,
-        "map_slices",
-        lambda work, count: shared.append(count) or parallel.map_slices(work, count),
+        fast_layers, "map_slices", lambda work, count: counts.append(count) or [work(slice(0, count))]
     )
-    # 2 * 4 outputs of 31 x 32, or of 32 x 32, each the sum of 2 * 4 * 4 products: just below, or just 2**18
-    x, w, b = draw((2, 2, height, 35)), draw((4, 2, 4, 4)), draw(4)
+    return counts
+
+
+@pytest.mark.parametrize(
+    "N, height, expected",
+    [
+        (3, 13, []),
+        (3, 14, [3]),  # backward, which takes twice as many multiplications
+        (3, 24, [3]),
+        (3, 25, [3, 3]),
+        (1, 34, []),
+        (1, 35, [2]),  # a single image: the channels of its gradient
+        (1, 66, [2]),
+        (1, 67, [4, 2]),  # and its filters
+    ],
+)
+def test_small_convolutions_stay_on_one_thread(shared, N, height, expected):
+    # N * 4 outputs of `height` - 3 rows and 32 columns, each the sum of 2 * 4 * 4 products
+    x, w, b = draw((N, 2, height, 35)), draw((4, 2, 4, 4)), draw(4)
     out, cache = conv_forward_fast(x, w, b, {"stride": 1, "pad": 0})
     conv_backward_fast(out, cache)
     assert shared == expected
 
 
-products = pytest.mark.parametrize(
-    "rows, inner, columns",
-    [
-        (1, 1, 1),
-        (3, 4, 5),
-        (100, 300, 200),  # 6e6 multiplications, below 2**23
-        (256, 128, 256),  # exactly 2**23
-        (3000, 60, 50),  # tall
-        (50, 60, 3001),  # wide
-        (4, 1100, 2000),
-        (2000, 1100, 4),
-    ],
-)
-
-
-@pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("dtype", DTYPES)
-@products
-def test_matmul_is_the_matrix_product(monkeypatch, dtype, rows, inner, columns, threads):
-    monkeypatch.setattr(parallel, "LARGE", 2**23)
-    a, b = draw((rows, inner), dtype), draw((inner, columns), dtype, 1)
-    at, bt = np.ascontiguousarray(a.T), np.ascontiguousarray(b.T)
-    expected = a.astype(np.float64) @ b.astype(np.float64)
-    tol = 1e-3 if dtype == np.float32 else 1e-10
-    with threadpool_limits(threads):
-        for left, right in ((a, b), (at.T, b), (a, bt.T), (at.T, bt.T)):
-            product = parallel.matmul(left, right)
-            assert product.dtype == dtype and product.shape == (rows, columns)
-            np.testing.assert_allclose(product, expected, rtol=tol, atol=tol)
-
-
-def test_large_products_only_are_shared(monkeypatch, two_threads):
-    shared = []
-    map_slices = parallel.map_slices
-    monkeypatch.setattr(parallel, "LARGE", 2**23)
-    monkeypatch.setattr(
-        parallel, "map_slices", lambda work, length: shared.append(length) or map_slices(work, length)
-    )
-    parallel.matmul(np.ones((256, 128)), np.ones((128, 255)))
-    assert shared == []
-    parallel.matmul(np.ones((128, 128)), np.ones((128, 512)))  # LARGE, and wide: the columns are shared
-    parallel.matmul(np.ones((1024, 128)), np.ones((128, 64)))  # tall: the rows
-    assert shared == [512, 1024]
+@pytest.mark.parametrize("height, expected", [(2046, []), (2048, [4, 4])])
+def test_small_poolings_stay_on_one_thread(shared, height, expected):
+    # 4 * 64 columns of `height` pixels, each compared once, in the time of 64 multiplications
+    out, cache = max_pool_forward_fast(draw((4, 1, height, 64)), POOL_2X2)
+    max_pool_backward_fast(out, cache)
+    assert shared == expected

@@ -1,6 +1,8 @@
 """The compiled kernels: what they touch in memory, how they are built, and how they are found or missed."""
 
 import os
+import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -20,9 +22,12 @@ pytestmark = pytest.mark.q4
 
 ROOT = Path(cs231n.__file__).parents[1]
 GRID = Path(__file__).with_name("kernel_grid.py")
+MODULES = [name.removeprefix("cs231n.") for name in COMPILED.values()]
+EXTENSIONS = sorted(path.stem for path in (ROOT / "cs231n").glob("*_cython.pyx"))
 REMEDY = "python setup.py build_ext --inplace"
 COMPILER = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cl").split()
 
+every_module = pytest.mark.parametrize("module", MODULES)
 not_on_windows = pytest.mark.skipif(
     sys.platform == "win32", reason="another compiler, and files in use cannot go"
 )
@@ -36,6 +41,37 @@ name, *options = sys.argv[1:]
 kernels = Extension(name, [f"{name}.pyx"], extra_compile_args=options, extra_link_args=options)
 setup(ext_modules=cythonize([kernels]), script_args=["build_ext", "--inplace"])
 """
+SCARCE_MEMORY = """
+#include <malloc.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* After so many allocations one is refused or, with a shortage, gets so many bytes less than it asked for. */
+long granted = -1, shortage = 0;
+long held = 0, most_held = 0; /* bytes */
+
+static void *allocate(size_t size, int zeros)
+{
+    if (granted-- == 0) {
+        if (!shortage) return NULL;
+        size -= shortage;
+    }
+    void *pointer = zeros ? calloc(1, size) : malloc(size);
+    held += malloc_usable_size(pointer);
+    most_held = held > most_held ? held : most_held;
+    return pointer;
+}
+
+static void release(void *pointer)
+{
+    held -= malloc_usable_size(pointer);
+    free(pointer);
+}
+
+#define malloc(size) allocate(size, 0)
+#define calloc(count, size) allocate((count) * (size), 1)
+#define free(pointer) release(pointer)
+"""
 FIRST_USE = """
 import numpy as np
 from cs231n.fast_layers import conv_backward_fast, conv_forward_fast
@@ -45,13 +81,11 @@ from cs231n.layers import conv_forward_naive
 x, w, b = np.random.rand(2, 3, 4, 5), np.random.rand(2, 3, 3, 3), np.random.rand(2)
 conv_param = {"stride": 1, "pad": 1}
 
-def compute():
+def used():
     out, cache = conv_forward_fast(x, w, b, conv_param)
     conv_backward_fast(out, cache)
     np.testing.assert_allclose(out, conv_forward_naive(x, w, b, conv_param)[0], rtol=1e-12)
-    return kernels_for(x.dtype).__name__
-
-assert compute() == "cs231n.im2col"
+    return kernels_for(x.dtype).__name__.removeprefix("cs231n.")
 """
 
 
@@ -84,8 +118,8 @@ def assert_succeeded(process):
     assert process.returncode == 0, process.stdout + process.stderr
 
 
-def compiled_file(folder):
-    (path,) = folder.glob("im2col_cython*" + sysconfig.get_config_var("EXT_SUFFIX"))
+def compiled_file(folder, module):
+    (path,) = folder.glob(module + sysconfig.get_config_var("EXT_SUFFIX"))
     return path
 
 
@@ -98,28 +132,57 @@ def sanitizer():
     return path if path.is_absolute() and path.read_bytes()[:4] == b"\x7fELF" else None
 
 
-@pytest.fixture(scope="module")
-def builds(tmp_path_factory):
-    """Folders in which im2col_cython is compiled for itself: with bounds checks, and with the sanitizer."""
-    if shutil.which(COMPILER[0]) is None:
-        pytest.skip(f"there is no C compiler {COMPILER[0]} here")
-    source = (ROOT / "cs231n" / "im2col_cython.pyx").read_text(encoding="utf-8")
+def source_of(module):
+    return (ROOT / "cs231n" / f"{module}.pyx").read_text(encoding="utf-8")
+
+
+def checking(source):
+    """A module that checks its indices."""
     header, rest = source.split("\n", 1)
     # directives in the file prevail over those given to Cython, so they are changed there
     checking = header.replace("boundscheck=False", "boundscheck=True")
     checking = checking.replace("initializedcheck=False", "initializedcheck=True")
     assert checking.count("=True") == header.count("=True") + 2
-    wanted = {"checked": (f"{checking}\n{rest}", [] if sys.platform == "win32" else ["-O0"])}
+    return f"{checking}\n{rest}"
+
+
+def adjustable(header):
+    """The direct kernels with limits that can be set, and an allocator that can be told to fail."""
+    variables = []
+
+    def take_out(limit):
+        name, value = limit.groups()
+        variables.append(f"long {name.lower()} = {value};\n#define {name} {name.lower()}\n")
+        return ""
+
+    rest = re.sub(r"\b(BAND_BYTES|WINOGRAD_BYTES) = ([^,/\n]*[^,/\s]),?", take_out, header)
+    assert len(variables) == 2
+    return SCARCE_MEMORY + "".join(variables) + rest
+
+
+@pytest.fixture(scope="module")
+def builds(tmp_path_factory):
+    """Folders in which each module is compiled for itself: {"checked" or "sanitized": {module: folder}}."""
+    if shutil.which(COMPILER[0]) is None:
+        pytest.skip(f"there is no C compiler {COMPILER[0]} here")
+    wanted = {"checked": [] if sys.platform == "win32" else ["-O0"]}
     if sanitizer():
-        wanted["sanitized"] = (source, ["-O0", "-g1", "-fsanitize=address"])
+        undefined = ["-fsanitize=undefined", "-fno-sanitize-recover=undefined"]
+        wanted["sanitized"] = ["-O0", "-g1", "-fsanitize=address", *undefined]
 
     folders, compiling = {}, []
-    for name, (text, options) in wanted.items():
-        folders[name] = tmp_path_factory.mktemp(name)
-        (folders[name] / "im2col_cython.pyx").write_text(text, encoding="utf-8")
-        command = [sys.executable, "-c", BUILD, "im2col_cython", *options]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        compiling.append(subprocess.Popen(command, cwd=folders[name], env=environment(), **pipes))
+    for kind, options in wanted.items():
+        folders[kind] = {module: tmp_path_factory.mktemp(f"{kind}-{module}") for module in MODULES}
+        for module, folder in folders[kind].items():
+            source = source_of(module)
+            text = checking(source) if kind == "checked" else source
+            (folder / f"{module}.pyx").write_text(text, encoding="utf-8")
+            header = shutil.copytree(ROOT / "cs231n" / "vectors", folder / "vectors") / "vectors.h"
+            if kind == "sanitized":
+                header.write_text(adjustable(header.read_text(encoding="utf-8")), encoding="utf-8")
+            command = [sys.executable, "-c", BUILD, module, *options]
+            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+            compiling.append(subprocess.Popen(command, cwd=folder, env=environment(), **pipes))
     outputs = [process.communicate(timeout=200)[0] for process in compiling]
     for process, output in zip(compiling, outputs, strict=True):
         assert process.returncode == 0, output
@@ -129,7 +192,7 @@ def builds(tmp_path_factory):
 @pytest.fixture
 def run_checked(builds):
     """Run Python with the kernels that check every index; new memory holds 7f7f..., not zeros."""
-    paths = os.pathsep.join(map(str, (builds["checked"], ROOT)))
+    paths = os.pathsep.join(map(str, (*builds["checked"].values(), ROOT)))
     return lambda *arguments: run(ROOT, *arguments, PYTHONPATH=paths, MALLOC_PERTURB_="128")
 
 
@@ -141,7 +204,8 @@ def run_sanitized(builds):
     options = {
         "LD_PRELOAD": str(sanitizer()),
         "ASAN_OPTIONS": "detect_leaks=0:malloc_fill_byte=255:max_malloc_fill_size=1000000",
-        "PYTHONPATH": os.pathsep.join(map(str, (builds["sanitized"], ROOT))),
+        "UBSAN_OPTIONS": "print_stacktrace=1",
+        "PYTHONPATH": os.pathsep.join(map(str, (*builds["sanitized"].values(), ROOT))),
     }
     return lambda *arguments: run(ROOT, *arguments, **options)
 
@@ -152,17 +216,21 @@ def assert_grid_passed(process):
     assert int(process.stdout.removesuffix("geometries\n")) > 1000
 
 
-def test_every_index_of_every_kernel_is_within_bounds(run_checked):
-    assert_grid_passed(run_checked("-W", "error", GRID, "im2col_cython", 256))
+@every_module
+def test_every_index_of_every_kernel_is_within_bounds(run_checked, module):
+    assert_grid_passed(run_checked("-W", "error", GRID, module, 256))
 
 
-def test_no_kernel_touches_memory_beside_its_arrays(run_sanitized):
-    assert_grid_passed(run_sanitized("-W", "error", GRID, "im2col_cython", 0))
+@every_module
+def test_no_kernel_touches_memory_beside_its_arrays(run_sanitized, module):
+    assert_grid_passed(run_sanitized("-W", "error", GRID, module, 0))
 
 
-@pytest.mark.skipif(find_spec(COMPILED) is None, reason="the kernels were not built here")
-def test_the_kernels_that_were_built_here_pass_the_same_grid():
-    assert_grid_passed(run(ROOT, "-W", "error", GRID, COMPILED, 256, PYTHONPATH=str(ROOT)))
+@every_module
+def test_the_kernels_that_were_built_here_pass_the_same_grid(module):
+    if find_spec(f"cs231n.{module}") is None:
+        pytest.skip("the kernels were not built here")
+    assert_grid_passed(run(ROOT, "-W", "error", GRID, f"cs231n.{module}", 256, PYTHONPATH=str(ROOT)))
 
 
 COLUMNS_TOO_NARROW = """
@@ -181,6 +249,77 @@ place, size = map(int, sys.argv[1:])
 _max_pool_backward(np.ones((1, 1, 1, 1)), np.full((1, 1, 1, 1), place), np.ones((1, 1, 1, size)))
 """
 
+WITH_SCARCE_MEMORY = """
+import ctypes, sys
+import numpy as np
+import direct_cython as kernels
+
+library = ctypes.CDLL(kernels.__file__)
+granted, shortage, held, most_held = (
+    ctypes.c_long.in_dll(library, name) for name in ("granted", "shortage", "held", "most_held")
+)
+
+def convolution(N, C, F, size):
+    shapes = (N, C, size, size), (F, C, 3, 3), (F,), (N, F, size, size)
+    return [np.random.standard_normal(shape) for shape in shapes]
+
+def with_vectors(number):
+    if number >= len(kernels.vector_sets()):
+        sys.exit("no such vectors")
+    kernels.use_vectors(kernels.vector_sets()[number])
+"""
+WORKSPACE_TOO_SMALL = """
+vectors, kernels.WINOGRAD_FROM, place, size = map(int, sys.argv[1:])
+with_vectors(vectors)
+x, w, b, out = convolution(N=1, C=2, F=2, size=17)
+granted.value, shortage.value = place, size
+kernels.conv_forward(x, w, b, 1, 1, out)
+"""
+EVERY_ALLOCATION_REFUSED = """
+vectors, kernels.WINOGRAD_FROM = map(int, sys.argv[1:])
+with_vectors(vectors)
+x, w, b, dout = convolution(N=2, C=2, F=3, size=5)
+out, dx = np.zeros_like(dout), np.zeros_like(x)
+
+def forward():
+    kernels.conv_forward(x, w, b, 1, 1, out)
+    return [out.copy()]
+
+def backward():
+    return [*kernels.conv_backward(dout, x, w, 1, 1, dx), dx.copy()]
+
+def pool():
+    maxima, argmax = np.empty((2, 2, 3, 3)), np.empty((2, 2, 3, 3), np.intp)
+    kernels.max_pool_forward(x, 3, 3, 1, maxima, argmax)
+    return maxima, argmax
+
+def refused(function):
+    expected, refusals = function(), 0
+    while True:
+        granted.value = refusals
+        try:
+            results = function()
+        except MemoryError as error:
+            assert str(error).startswith("too little memory for the workspace of a ")
+            assert held.value == 0  # what was granted is given back
+            refusals += 1
+            continue
+        assert granted.value == held.value == 0
+        granted.value = -1
+        for result, value in zip(results, expected, strict=True):
+            assert (result == value).all()
+        return refusals
+
+print(refused(forward), refused(backward), refused(pool))
+"""
+WORKSPACE_OF_A_MINIBATCH = """
+kernels.WINOGRAD_FROM = int(sys.argv[1])
+x, w, b, out = convolution(N=64, C=8, F=8, size=32)
+kernels.conv_forward(x, w, b, 1, 1, out)
+kernels.conv_backward(out, x, w, 1, 1, np.empty_like(x))
+print(most_held.value / x.nbytes)
+"""
+
 
 def test_the_checked_build_does_report_an_index_out_of_bounds(run_checked):
     process = run_checked("-c", COLUMNS_TOO_NARROW)
@@ -196,6 +335,56 @@ def test_the_sanitizer_does_see_a_write_beside_an_array(run_sanitized, place, si
     assert "_max_pool_backward" in process.stderr
 
 
+every_algorithm = pytest.mark.parametrize("winograd_from", [10**9, 1], ids=["direct", "Winograd"])
+all_vectors = pytest.mark.parametrize("vectors", range(3))
+
+
+def skip_without(vectors, process):
+    if process.stderr.startswith("no such vectors"):
+        pytest.skip(f"this processor has fewer than {vectors + 1} sets of vectors")
+
+
+@all_vectors
+@pytest.mark.parametrize(
+    "winograd_from, place, what",
+    [
+        pytest.param(10**9, 0, "READ", id="direct"),  # the first allocation: the padded image
+        pytest.param(1, 4, "WRITE", id="Winograd"),  # the fifth: the products of all patches
+    ],
+)
+def test_the_sanitizer_does_see_vectors_beside_a_workspace(
+    run_sanitized, vectors, winograd_from, place, what
+):
+    """Code that is compiled for other processors than the common one is watched, too."""
+    width = 16 << vectors
+    arguments = (vectors, winograd_from, place, 3 * width)
+    process = run_sanitized("-c", WITH_SCARCE_MEMORY + WORKSPACE_TOO_SMALL, *arguments)
+    skip_without(vectors, process)
+    assert process.returncode != 0
+    assert "ERROR: AddressSanitizer: " in process.stderr
+    assert f"{what} of size {width} " in process.stderr
+    assert "tile_of_double" in process.stderr
+
+
+@all_vectors
+@every_algorithm
+def test_every_allocation_that_is_refused_is_a_memory_error(run_sanitized, vectors, winograd_from):
+    process = run_sanitized("-c", WITH_SCARCE_MEMORY + EVERY_ALLOCATION_REFUSED, vectors, winograd_from)
+    skip_without(vectors, process)
+    assert_succeeded(process)
+    forward, backward, pool = map(int, process.stdout.split())
+    assert 3 < forward < backward
+    assert pool > 3
+
+
+@every_algorithm
+def test_a_minibatch_needs_little_workspace_of_the_direct_kernels(run_sanitized, winograd_from):
+    process = run_sanitized("-c", WITH_SCARCE_MEMORY + WORKSPACE_OF_A_MINIBATCH, winograd_from)
+    assert_succeeded(process)
+    part_of_images = float(process.stdout)  # their columns would take nine times as much as they do
+    assert 0.01 < part_of_images < 0.5
+
+
 def copy_package(folder):
     """What setup.py needs, and what it compiles: a copy in which nothing was built."""
     (folder / "cs231n").mkdir(parents=True)
@@ -204,6 +393,7 @@ def copy_package(folder):
     for path in (ROOT / "cs231n").glob("*.py*"):
         if path.suffix in (".py", ".pyx"):
             shutil.copy(path, folder / "cs231n")
+    shutil.copytree(ROOT / "cs231n" / "vectors", folder / "cs231n" / "vectors")
     return folder
 
 
@@ -217,19 +407,21 @@ def without_compiler(tmp_path_factory):
     return folder, process
 
 
-def assert_banner(process, reason):
+def assert_banners(process, reasons):
     """The build went well, and said on stderr between lines of stars what is missing and what to do."""
     assert_succeeded(process)
-    _, banner, _ = process.stderr.split("*" * 78)
-    assert f"could not be built: {reason}" in banner
-    assert "two to three times as long" in banner
-    assert REMEDY in banner
+    banners = process.stderr.split("*" * 78)[1::2]
+    assert len(banners) == len(reasons)
+    for banner, reason in zip(sorted(banners), sorted(reasons), strict=True):
+        assert f"could not be built: {reason}" in banner
+        assert "times as long" in banner
+        assert REMEDY in banner
 
 
 @not_on_windows
 def test_without_a_compiler_the_build_succeeds_and_says_loudly_what_is_missing(without_compiler):
     folder, process = without_compiler
-    assert_banner(process, "CompileError: ")
+    assert_banners(process, [f"cs231n.{name}: CompileError: " for name in EXTENSIONS])
     assert "no-such-compiler" in process.stderr
     assert not list(folder.rglob("*.so"))
 
@@ -237,10 +429,10 @@ def test_without_a_compiler_the_build_succeeds_and_says_loudly_what_is_missing(w
 @not_on_windows
 def test_without_compiled_kernels_the_fast_layers_use_numpy_and_say_so_once(without_compiler):
     folder, _ = without_compiler
-    process = run_copy(folder, FIRST_USE + "compute()\n")
+    process = run_copy(folder, FIRST_USE + "assert used() == used() == 'im2col'\n")
     assert_succeeded(process)
     assert process.stdout.count("The fast layers use NumPy") == process.stdout.count(REMEDY) == 1
-    assert "ModuleNotFoundError: No module named 'cs231n.im2col_cython'" in process.stdout
+    assert "ModuleNotFoundError: No module named 'cs231n.direct_cython'" in process.stdout
 
 
 def test_without_cython_the_build_succeeds_and_says_loudly_what_is_missing(tmp_path):
@@ -248,34 +440,86 @@ def test_without_cython_the_build_succeeds_and_says_loudly_what_is_missing(tmp_p
     (tmp_path / "Cython").mkdir()
     (tmp_path / "Cython" / "__init__.py").write_text("raise ImportError('Cython is not here')")
     process = run(folder, "setup.py", "build_ext", "--inplace", PYTHONPATH=str(tmp_path))
-    assert_banner(process, "ImportError: Cython is not here")
+    assert_banners(process, ["all: ImportError: Cython is not here"])
     assert not list(folder.glob("cs231n/*.c"))
 
 
 @not_on_windows
-def test_nothing_in_the_build_ties_the_kernels_to_this_processor_or_to_openmp(without_compiler):
+def test_a_compiler_without_vector_types_builds_all_but_the_direct_kernels(tmp_path):
+    folder = copy_package(tmp_path / "copy")
+    header = folder / "cs231n" / "vectors" / "vectors.h"
+    header.write_text("#undef __GNUC__\n" + header.read_text(encoding="utf-8"), encoding="utf-8")
+    compiler = tmp_path / "compiler"  # this one, which does not take its time
+    compiler.write_text(f'#!/bin/sh\nexec {" ".join(COMPILER)} "$@" -O0\n')
+    compiler.chmod(0o755)
+    process = run(folder, "setup.py", "build_ext", "--inplace", CC=str(compiler))
+    assert_banners(process, ["cs231n.direct_cython: CompileError: "])
+    assert "the direct kernels are written with the vector types of GCC and Clang" in process.stderr
+    process = run_copy(folder, FIRST_USE + "assert used() == used() == 'im2col_cython'\n")
+    assert_succeeded(process)
+    assert process.stdout.count("The fast layers use compiled im2col, which takes up to twice as long") == 1
+    assert process.stdout.count(REMEDY) == 1
+    assert "ModuleNotFoundError: No module named 'cs231n.direct_cython'" in process.stdout
+
+
+@not_on_windows
+@pytest.mark.parametrize("name", EXTENSIONS)
+def test_nothing_in_the_build_ties_the_kernels_to_this_processor_or_to_openmp(without_compiler, name):
     _, process = without_compiler
-    (command,) = (line for line in process.stdout.splitlines() if "im2col_cython.c " in line)
+    (command,) = (line for line in process.stdout.splitlines() if f"{name}.c " in line)
     ours = command.split(" -o ")[1]  # before it stands what Python itself was built with
     for option in ("-march", "-mtune", "openmp", "fast-math"):
         assert option not in ours
 
 
-@pytest.mark.skipif(find_spec(COMPILED) is None, reason="the kernels were not built here")
 @pytest.mark.skipif(shutil.which("ldd") is None, reason="there is no ldd here")
-def test_the_compiled_kernels_need_no_library_of_openmp():
-    listed = subprocess.run(
-        ["ldd", find_spec(COMPILED).origin], capture_output=True, text=True, check=True
-    ).stdout
+@every_module
+def test_the_compiled_kernels_need_no_library_of_openmp(builds, module):
+    built = compiled_file(builds["checked"][module], module)
+    listed = subprocess.run(["ldd", built], capture_output=True, text=True, check=True).stdout
     assert "libc." in listed
     assert "omp" not in listed
 
 
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="there is one set of vectors here")
+@pytest.mark.skipif(shutil.which("objdump") is None, reason="there is no objdump here")
+def test_instructions_that_not_every_processor_has_are_in_the_code_that_is_named_after_them(builds):
+    built = compiled_file(builds["checked"]["direct_cython"], "direct_cython")
+    command = ["objdump", "--disassemble", "--no-show-raw-insn", built]
+    listing = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    instructions = {}
+    for code in re.split(r"(?m)^[0-9a-f]+ <", listing)[1:]:
+        name, body = code.split(">:", 1)
+        instructions[name] = body
+    avx = {name for name, body in instructions.items() if re.search(r":\tv\w+ ", body)}
+    avx512 = {name for name in avx if "%zmm" in instructions[name]}
+    assert len(avx512) > 10 and len(avx - avx512) > 10
+    assert all("_avx512" in name for name in avx512)
+    assert all("_avx2" in name or "_avx512" in name for name in avx)
+
+
+LATER = """
+import os, shutil
+
+def build(name):
+    shutil.copy(BUILT[name], PLACE[name])
+
+def build_anew(name):
+    times = os.stat(PLACE[name])
+    os.remove(PLACE[name])
+    build(name)
+    os.utime(PLACE[name], ns=(times.st_atime_ns, times.st_mtime_ns + 1000))
+
+assert used() == "im2col"
+"""
+
+
 def run_later(folder, builds, code):
-    """Run code after a first use that found nothing: BUILT has compiled kernels, TARGET is their place."""
-    built = compiled_file(builds["checked"])
-    names = f"BUILT, TARGET = {str(built)!r}, {str(folder / 'cs231n' / built.name)!r}\n"
-    process = run_copy(copy_package(folder), FIRST_USE + "import os, shutil\n" + names + code)
+    """Run code after a first use that found nothing: build(module) puts compiled kernels in their place."""
+    built = {module: str(compiled_file(path, module)) for module, path in builds["checked"].items()}
+    place = {module: str(folder / "cs231n" / Path(path).name) for module, path in built.items()}
+    names = f"BUILT = {built!r}\nPLACE = {place!r}\n"
+    process = run_copy(copy_package(folder), FIRST_USE + names + LATER + code)
     assert_succeeded(process)
     return process.stdout
 
@@ -285,47 +529,72 @@ def test_kernels_that_were_built_later_are_picked_up_without_a_restart(tmp_path,
         tmp_path / "copy",
         builds,
         """
-folder = os.path.dirname(TARGET)
+folder = os.path.dirname(PLACE["im2col_cython"])
 times = os.stat(folder)
-shutil.copy(BUILT, TARGET)
+build("im2col_cython")
 os.utime(folder, ns=(times.st_atime_ns, times.st_mtime_ns))  # a clock too coarse for the change to show
-assert compute() == "cs231n.im2col"
+assert used() == "im2col"
 load_kernels()
-assert compute() == "cs231n.im2col_cython"
-load_kernels(compiled=False)
-assert compute() == "cs231n.im2col"
+assert used() == "im2col_cython"
+build("direct_cython")
+os.utime(folder, ns=(times.st_atime_ns, times.st_mtime_ns))
+assert used() == "im2col_cython"
+for name, module in (("direct", "direct_cython"), ("NumPy", "im2col"), ("im2col", "im2col_cython")):
+    load_kernels(name)
+    assert used() == module
 load_kernels()
-assert compute() == "cs231n.im2col_cython"
+assert used() == "direct_cython"
 """,
     )
-    assert told.splitlines()[-3:] == [
+    first, second, *_ = told.split("The fast layers use ")[1:]
+    assert first.startswith("NumPy and take three to six times as long as compiled. The compiled direct")
+    assert second.startswith("compiled im2col, which takes up to twice as long. The compiled direct kernels")
+    for missing in (first, second):
+        assert "ModuleNotFoundError: No module named 'cs231n.direct_cython'" in missing
+        assert REMEDY in missing
+    assert told.splitlines()[-4:] == [
         "The fast layers use the compiled kernels.",
         "The fast layers use NumPy, as asked.",
+        "The fast layers use compiled im2col, as asked.",
         "The fast layers use the compiled kernels.",
     ]
 
 
-@not_on_windows
-def test_kernels_that_were_built_anew_ask_for_a_restart(tmp_path, builds):
+def test_kernels_that_were_asked_for_and_are_missing_are_named(tmp_path, builds):
     told = run_later(
         tmp_path / "copy",
         builds,
         """
-shutil.copy(BUILT, TARGET)
-load_kernels()
-times = os.stat(TARGET)
-os.remove(TARGET)
-shutil.copy(BUILT, TARGET)
-os.utime(TARGET, ns=(times.st_atime_ns, times.st_mtime_ns + 1000))
-for _ in range(2):
-    try:
-        load_kernels()
-    except RuntimeError as error:
-        print(error)
-assert compute() == "cs231n.im2col_cython"  # the old ones, which still work
+load_kernels("im2col")
+assert used() == "im2col"
 """,
     )
-    asked = "cs231n.im2col_cython was built anew after this process had loaded it: restart Python"
+    _, asked = told.split("The fast layers use ")[1:]
+    assert asked.startswith("NumPy and take three to six times as long as compiled. The compiled im2col kern")
+    assert "ModuleNotFoundError: No module named 'cs231n.im2col_cython'" in asked
+
+
+@not_on_windows
+@every_module
+def test_kernels_that_were_built_anew_ask_for_a_restart(tmp_path, builds, module):
+    told = run_later(
+        tmp_path / "copy",
+        builds,
+        f"""
+build("im2col_cython")
+build("direct_cython")
+load_kernels("im2col")
+load_kernels()
+build_anew({module!r})
+for _ in range(2):
+    try:
+        load_kernels({"direct" if module == "direct_cython" else "im2col"!r})
+    except RuntimeError as error:
+        print(error)
+assert used() == "direct_cython"  # the old ones, which still work
+""",
+    )
+    asked = f"cs231n.{module} was built anew after this process had loaded it: restart Python"
     assert told.count(asked) == 2
 
 
@@ -335,53 +604,86 @@ def test_kernels_whose_file_was_removed_stay_in_use(tmp_path, builds):
         tmp_path / "copy",
         builds,
         """
-shutil.copy(BUILT, TARGET)
+build("im2col_cython")
+build("direct_cython")
 load_kernels()
-os.remove(TARGET)
+os.remove(PLACE["direct_cython"])
 load_kernels()
-assert compute() == "cs231n.im2col_cython"
+assert used() == "direct_cython"
 """,
     )
 
 
-def test_a_file_that_cannot_be_loaded_leaves_numpy_in_use_until_it_is_replaced(tmp_path, builds):
+def test_a_file_that_cannot_be_loaded_leaves_the_next_kernels_in_use_until_it_is_replaced(tmp_path, builds):
     told = run_later(
         tmp_path / "copy",
         builds,
         """
-with open(TARGET, "wb") as file:
-    file.write(bytes(range(256)) * 40)
-load_kernels()
-assert compute() == "cs231n.im2col"
-os.remove(TARGET)
-shutil.copy(BUILT, TARGET)
-load_kernels()
-assert compute() == "cs231n.im2col_cython"
+for name, module in (("im2col_cython", "im2col"), ("direct_cython", "im2col_cython")):
+    with open(PLACE[name], "wb") as file:
+        file.write(bytes(range(256)) * 40)
+    load_kernels()
+    assert used() == module
+    os.remove(PLACE[name])
+    build(name)
+    load_kernels()
+    assert used() == name
 """,
     )
-    missing, unreadable, found = told.split("The fast layers use ")[1:]
+    missing, *unreadable, found = told.split("The fast layers use ")[1:]
     assert "ModuleNotFoundError" in missing
-    assert unreadable.startswith("NumPy") and "ImportError: " in unreadable and REMEDY in unreadable
+    beginnings = ("NumPy", "compiled im2col", "compiled im2col")
+    reasons = ("ModuleNotFoundError: ", "ModuleNotFoundError: ", "ImportError: ")
+    for told_then, beginning, reason in zip(unreadable, beginnings, reasons, strict=True):
+        assert told_then.startswith(beginning) and reason in told_then and REMEDY in told_then
+    assert found == "the compiled kernels.\n"
+
+
+def test_direct_kernels_are_used_once_what_they_need_was_built_too(tmp_path, builds):
+    told = run_later(
+        tmp_path / "copy",
+        builds,
+        """
+build("direct_cython")
+load_kernels()
+assert used() == "im2col"
+build("im2col_cython")
+load_kernels()
+assert used() == "direct_cython"
+""",
+    )
+    _, needed, found = told.split("The fast layers use ")[1:]
+    assert needed.startswith("NumPy") and "No module named 'cs231n.im2col_cython'" in needed
     assert found == "the compiled kernels.\n"
 
 
 @pytest.fixture
 def nothing_in_use(monkeypatch):
     """As in a process that has not used the fast layers yet."""
-    monkeypatch.setattr(kernels, "_in_use", {"kernels": None, "built": None})
+    monkeypatch.setattr(kernels, "_in_use", {"kernels": None})
 
 
 def test_the_first_use_says_which_kernels_are_used_and_the_second_is_silent(nothing_in_use, capsys):
     first = kernels_for(np.dtype(np.float32))
     told = capsys.readouterr().out
     assert told.startswith("The fast layers use ")
-    assert ("the compiled kernels" in told) == (first is not im2col)
+    assert ("NumPy" in told) == (first is im2col)
     assert kernels_for(np.dtype(np.float64)) is first
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.parametrize("name", ["", "numpy", "Direct", "cs231n.direct_cython", None, True])
+def test_unknown_kernels_are_refused_and_those_in_use_stay(nothing_in_use, capsys, name):
+    load_kernels("NumPy")
+    with pytest.raises(ValueError) as raised:
+        load_kernels(name)
+    assert str(raised.value) == f"name must be one of 'direct', 'im2col', 'NumPy'; got {name!r}"
+    assert kernels_for(np.dtype(np.float32)) is im2col
+    assert capsys.readouterr().out == "The fast layers use NumPy, as asked.\n"
+
+
 def test_numpy_is_used_where_it_is_asked_for(nothing_in_use, capsys):
-    load_kernels(compiled=False)
+    load_kernels("NumPy")
     assert capsys.readouterr().out == "The fast layers use NumPy, as asked.\n"
     assert {kernels_for(np.dtype(dtype)) for dtype in DTYPES} == {im2col}
     assert capsys.readouterr().out == ""

@@ -1,0 +1,374 @@
+"""The direct kernels: every algorithm of theirs, with every set of vector instructions that is here."""
+
+import subprocess
+import sys
+from functools import cache
+
+import numpy as np
+import pytest
+from conftest import DTYPES, Layer, draw, draw_all, every_layer_check, layers, seeds
+from geometry import Convolution, Pooling, convolutions, poolings
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cs231n import direct_cython, fast_layers, im2col, kernels
+from cs231n.fast_layers import conv_backward_fast, conv_forward_fast
+
+pytestmark = pytest.mark.q4
+
+SETS = direct_cython.vector_sets()
+NEVER = sys.maxsize  # no convolution is so large that Winograd's would be used from there on
+ROUNDING = {np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-13}  # relative to the largest value
+
+# An image is copied 2**18 bytes of its rows at a time: some geometries have rows for several times, the last
+# time fewer. Small images are taken several at a time for the gradient of w, until they have 256 outputs.
+CONVOLUTIONS = {
+    "narrow": Convolution((3, 2, 40, 3), (5, 2, 3, 2), 1, 1),
+    "one_column": Convolution((2, 3, 50, 1), (4, 3, 3, 1), 1, 0),
+    "one_row": Convolution((2, 3, 1, 50), (4, 3, 1, 3), 1, 0),
+    "one_vector": Convolution((2, 3, 6, 18), (16, 3, 3, 3), 1, 0),
+    "one_vector_and_one_pixel": Convolution((2, 3, 6, 19), (17, 3, 3, 3), 1, 0),
+    "one_vector_less_one_pixel": Convolution((2, 3, 6, 17), (15, 3, 3, 3), 1, 0),
+    "three_vectors": Convolution((2, 3, 5, 48), (8, 3, 3, 3), 1, 1),
+    "four_vectors_and_one_pixel": Convolution((2, 3, 5, 65), (9, 3, 3, 3), 1, 1),
+    "one_channel_and_filter": Convolution((3, 1, 9, 21), (1, 1, 3, 3), 1, 1),
+    "one_of_each": Convolution((1, 1, 1, 1), (1, 1, 1, 1), 1, 0),
+    "pointwise": Convolution((3, 20, 9, 17), (33, 20, 1, 1), 1, 0),
+    "pointwise_stride_2": Convolution((3, 20, 17, 33), (9, 20, 1, 1), 2, 0),
+    "pointwise_stride_3_pad_2": Convolution((2, 3, 9, 18), (4, 3, 1, 1), 3, 2),
+    "large_window_stride_2": Convolution((2, 2, 21, 41), (3, 2, 11, 7), 2, 1),
+    "stride_3": Convolution((2, 4, 25, 40), (5, 4, 4, 7), 3, 3),
+    "stride_beyond_the_window": Convolution((3, 3, 24, 57), (5, 3, 2, 2), 3, 1),
+    "stride_beyond_the_image": Convolution((2, 2, 1, 2), (3, 2, 5, 2), 4, 2),
+    "pad_beyond_the_window": Convolution((2, 3, 5, 9), (4, 3, 2, 3), 1, 5),
+    "pad_beyond_the_window_stride_2": Convolution((2, 3, 4, 20), (4, 3, 2, 4), 2, 7),
+    "several_images_at_a_time": Convolution((30, 2, 3, 3), (5, 2, 3, 3), 1, 1),
+    "two_images_at_a_time": Convolution((5, 3, 10, 10), (17, 3, 3, 3), 1, 1),
+    "some_rows_at_a_time": Convolution((2, 4, 83, 512), (3, 4, 3, 3), 1, 1),
+    "some_rows_at_a_time_stride_2": Convolution((1, 3, 161, 513), (4, 3, 3, 3), 2, 1),
+    "two_rows_of_many_channels": Convolution((2, 700, 7, 34), (3, 700, 3, 3), 1, 1),
+    "one_row_of_many_channels": Convolution((2, 2100, 3, 34), (2, 2100, 2, 3), 1, 1),
+    "two_rows_of_many_filters": Convolution((2, 3, 9, 34), (700, 3, 3, 3), 1, 1),
+    "some_rows_of_many_filters_stride_3": Convolution((1, 2, 23, 101), (650, 2, 2, 5), 3, 0),
+}
+# Winograd's takes 2**19 bytes of transformed patches at a time: images together, or rows of one of them.
+WINOGRAD = {
+    "pad_0": Convolution((2, 17, 5, 8), (19, 17, 3, 3), 1, 0),
+    "pad_1": Convolution((2, 16, 8, 7), (16, 16, 3, 3), 1, 1),
+    "pad_2": Convolution((2, 18, 3, 6), (17, 18, 3, 3), 1, 2),
+    "pad_3": Convolution((2, 16, 2, 3), (33, 16, 3, 3), 1, 3),
+    "pad_5": Convolution((2, 3, 2, 4), (5, 3, 3, 3), 1, 5),
+    "one_channel_and_filter": Convolution((2, 1, 6, 9), (1, 1, 3, 3), 1, 1),
+    "one_output": Convolution((3, 16, 3, 3), (16, 16, 3, 3), 1, 0),
+    "one_pixel": Convolution((3, 16, 1, 1), (16, 16, 3, 3), 1, 1),
+    "one_pixel_pad_3": Convolution((3, 5, 1, 1), (4, 5, 3, 3), 1, 3),
+    "one_row": Convolution((2, 16, 1, 97), (20, 16, 3, 3), 1, 1),
+    "one_column": Convolution((2, 16, 97, 1), (20, 16, 3, 3), 1, 1),
+    "several_images_at_a_time": Convolution((130, 16, 3, 3), (16, 16, 3, 3), 1, 1),
+    "some_rows_at_a_time": Convolution((2, 16, 45, 41), (16, 16, 3, 3), 1, 1),
+    "some_rows_of_many_channels": Convolution((2, 130, 13, 14), (140, 130, 3, 3), 1, 1),
+    "a_row_at_a_time": Convolution((1, 33, 5, 600), (32, 33, 3, 3), 1, 0),
+}
+POOLINGS = {
+    "narrow": Pooling((3, 2, 40, 4), 2, 2, 2),
+    "one_vector": Pooling((2, 3, 6, 32), 2, 2, 2),
+    "one_vector_and_one_window": Pooling((2, 3, 6, 34), 2, 2, 2),
+    "overlapping": Pooling((2, 2, 9, 41), 3, 3, 2),
+    "overlapping_at_every_pixel": Pooling((2, 2, 8, 37), 2, 3, 1),
+    "gaps": Pooling((2, 2, 8, 50), 2, 2, 3),
+    "pixels": Pooling((2, 2, 5, 40), 1, 1, 1),
+    "every_third_pixel": Pooling((2, 2, 7, 40), 1, 1, 3),
+    "wide": Pooling((2, 2, 10, 99), 1, 9, 9),
+    "tall": Pooling((2, 2, 45, 21), 9, 1, 4),
+    "large": Pooling((1, 2, 24, 35), 7, 9, 1),
+    "larger": Pooling((1, 2, 24, 35), 8, 8, 1),
+    "whole_image": Pooling((2, 2, 7, 6), 7, 6, 1),
+    "whole_larger_image": Pooling((2, 2, 20, 30), 20, 30, 1),
+    "some_rows_at_a_time": Pooling((2, 1, 400, 600), 2, 2, 2),
+    "some_rows_at_a_time_overlapping": Pooling((1, 2, 301, 303), 3, 3, 1),
+}
+
+
+@pytest.fixture(scope="module", params=SETS)
+def vectors(request):
+    """The direct kernels compute with these vectors."""
+    direct_cython.use_vectors(request.param)
+    yield request.param
+    direct_cython.use_vectors(SETS[-1])
+
+
+@pytest.fixture(scope="module")
+def algorithm(request):
+    """What computes 3x3 filters at stride 1, however many channels there are: "direct" or "Winograd"."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(direct_cython, "WINOGRAD_FROM", 1 if request.param == "Winograd" else NEVER)
+        yield request.param
+
+
+@pytest.fixture
+def in_use(monkeypatch):
+    """The fast layers use the direct kernels, on threads however small the arrays are."""
+    monkeypatch.setattr(kernels, "_in_use", {"kernels": direct_cython})
+    monkeypatch.setattr(fast_layers, "WORTH_SHARING", 0)
+
+
+def convolve(module, geometry, x, w, b, dout):
+    """out, dx, dw and db; what they are written into holds NaN before."""
+    out, dx = np.full(geometry.out, np.nan, x.dtype), np.full_like(x, np.nan)
+    module.conv_forward(x, w, b, geometry.stride, geometry.pad, out)
+    return out, dx, *module.conv_backward(dout, x, w, geometry.stride, geometry.pad, dx)
+
+
+def arrays_for(geometry, dtype, seed=0):
+    return draw_all((*geometry.shapes, geometry.out), dtype, seed)
+
+
+@cache
+def results_in_numpy(geometry, dtype):
+    """What NumPy computes in float64 from arrays of this dtype."""
+    arrays = (array.astype(np.float64) for array in arrays_for(geometry, dtype))
+    return convolve(im2col, geometry, *arrays)
+
+
+def assert_near(results, expected, dtype):
+    """No result is further from what is expected than so many roundings of the largest value."""
+    for name, result, value in zip(("out", "dx", "dw", "db"), results, expected, strict=True):
+        assert (result.shape, result.dtype) == (value.shape, dtype), name
+        largest = np.abs(value).max()
+        np.testing.assert_allclose(
+            result, value, rtol=0, atol=ROUNDING[np.dtype(dtype)] * largest, err_msg=name
+        )
+
+
+CASES = {
+    f"{algorithm}-{name.replace('_', '-')}": (algorithm, geometry)
+    for algorithm, geometries in (("direct", CONVOLUTIONS), ("direct", WINOGRAD), ("Winograd", WINOGRAD))
+    for name, geometry in geometries.items()
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("algorithm, geometry", CASES.values(), ids=CASES, indirect=["algorithm"])
+def test_convolution_agrees_with_numpy(vectors, algorithm, geometry, dtype):
+    results = convolve(direct_cython, geometry, *arrays_for(geometry, dtype))
+    assert_near(results, results_in_numpy(geometry, dtype), dtype)
+
+
+def run_program(code):
+    """What a new Python printed that ran this."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def assert_agrees_with_numpy(geometry, dtype, seed):
+    arrays = arrays_for(geometry, dtype, seed)
+    expected = convolve(im2col, geometry, *(array.astype(np.float64) for array in arrays))
+    assert_near(convolve(direct_cython, geometry, *arrays), expected, dtype)
+
+
+every_algorithm = pytest.mark.parametrize("algorithm", ["direct", "Winograd"], indirect=True)
+up_to_40 = st.integers(1, 40)
+of_3x3 = {"windows": st.just(3), "strides": st.just(1)}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("algorithm", ["direct"], indirect=True)
+@given(geometry=convolutions(filters=up_to_40, most_columns=70), seed=seeds)
+def test_any_convolution_agrees_with_numpy(vectors, algorithm, dtype, geometry, seed):
+    assert_agrees_with_numpy(geometry, dtype, seed)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@every_algorithm
+@given(geometry=convolutions(filters=up_to_40, most_columns=70, **of_3x3), seed=seeds)
+def test_any_convolution_with_3x3_filters_agrees_with_numpy(vectors, algorithm, dtype, geometry, seed):
+    assert_agrees_with_numpy(geometry, dtype, seed)
+
+
+def assert_pools_as_numpy_does(geometry, x):
+    """The largest values and their places are the very same, whatever was in their arrays before."""
+    window = geometry.height, geometry.width, geometry.stride
+    results = []
+    for module in (direct_cython, im2col):
+        out, argmax = np.full(geometry.out, 99, x.dtype), np.full(geometry.out, -1, np.intp)
+        module.max_pool_forward(x, *window, out, argmax)
+        results.append((out, argmax))
+    for result, expected in zip(*results, strict=True):
+        np.testing.assert_array_equal(result, expected)
+
+
+def special(shape, dtype, seed=0):
+    """Few values, so that many are equal, and among them NaN, infinities and both zeros."""
+    values = np.array([0.0, -0.0, 1, 2, 3, -1, np.inf, -np.inf, np.nan], dtype)
+    return np.random.default_rng(seed).choice(values, shape)
+
+
+@pytest.mark.parametrize("fill", [draw, special])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("geometry", POOLINGS.values(), ids=[name.replace("_", "-") for name in POOLINGS])
+def test_max_pool_agrees_with_numpy(vectors, geometry, dtype, fill):
+    assert_pools_as_numpy_does(geometry, fill(geometry.x, dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@given(geometry=poolings(most_columns=70), seed=seeds)
+def test_any_max_pool_agrees_with_numpy(vectors, dtype, geometry, seed):
+    assert_pools_as_numpy_does(geometry, special(geometry.x, dtype, seed))
+
+
+def conv_layer(geometry):
+    return Layer(conv_forward_fast, conv_backward_fast, geometry.shapes, geometry.param)
+
+
+@layers(
+    pad_0=conv_layer(Convolution((2, 2, 4, 5), (3, 2, 3, 3), 1, 0)),
+    pad_1=conv_layer(Convolution((2, 2, 3, 4), (3, 2, 3, 3), 1, 1)),
+    pad_2=conv_layer(Convolution((1, 2, 2, 3), (2, 2, 3, 3), 1, 2)),
+    pad_3=conv_layer(Convolution((2, 1, 1, 2), (1, 1, 3, 3), 1, 3)),
+)
+@every_layer_check
+@every_algorithm
+def test_layers_with_3x3_filters_keep_the_rules(in_use, algorithm, check, layer):
+    check(layer)
+
+
+# Which algorithm, which vectors
+
+
+def spoilt(channels, filters, columns, window=(3, 3), stride=1):
+    """Where an infinite pixel or gradient leads to NaN: only Winograd's subtracts it from itself."""
+    geometry = Convolution((1, channels, 7, columns), (filters, channels, *window), stride, 1)
+    x, w, b, dout = arrays_for(geometry, np.float64)
+    x[0, 0, 2, 2] = np.inf
+    out, *_ = convolve(direct_cython, geometry, x, w, b, dout)
+    x[0, 0, 2, 2], dout[0, 0, 2, 2] = 1, np.inf
+    _, dx, dw, _ = convolve(direct_cython, geometry, x, w, b, dout)
+    return {name for name, value in {"out": out, "dx": dx, "dw": dw}.items() if np.isnan(value).any()}
+
+
+@pytest.mark.parametrize(
+    "channels, filters, columns, size",
+    [(10, 10, 7, 700), (10, 13, 7, 700), (13, 10, 7, 700), (9, 9, 7, 567), (4, 4, 32, 512), (4, 4, 50, 512)],
+)
+def test_winograd_is_used_from_so_many_channels_filters_and_columns_on(
+    monkeypatch, channels, filters, columns, size
+):
+    """Size: channels or filters, the fewer of them, squared, times columns, of which 32 count at most."""
+    monkeypatch.setattr(direct_cython, "WINOGRAD_FROM", size)
+    assert spoilt(channels, filters, columns) == {"out", "dx", "dw"}
+    monkeypatch.setattr(direct_cython, "WINOGRAD_FROM", size + 1)
+    assert spoilt(channels, filters, columns) == set()
+
+
+@pytest.mark.parametrize("window, stride", [((3, 1), 1), ((1, 3), 1), ((5, 5), 1), ((3, 3), 2)])
+def test_winograd_is_used_for_3x3_filters_at_stride_1_only(monkeypatch, window, stride):
+    monkeypatch.setattr(direct_cython, "WINOGRAD_FROM", 1)
+    assert spoilt(3, 3, 7, window, stride) == set()
+    assert spoilt(3, 3, 7) == {"out", "dx", "dw"}
+
+
+@every_algorithm
+def test_a_nan_spoils_the_outputs_that_see_it_and_no_other(vectors, algorithm):
+    geometry = Convolution((3, 2, 6, 21), (3, 2, 3, 3), 1, 1)
+    x, w, b, _ = arrays_for(geometry, np.float64)
+    for place in np.ndindex(6, 21):
+        broken = x.copy()
+        broken[(1, 1, *place)] = np.nan
+        out, expected = np.empty(geometry.out), np.empty(geometry.out)
+        direct_cython.conv_forward(broken, w, b, 1, 1, out)
+        im2col.conv_forward(broken, w, b, 1, 1, expected)
+        np.testing.assert_array_equal(np.isnan(out), np.isnan(expected))
+
+
+@every_algorithm
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_arrays_may_begin_anywhere(vectors, algorithm, dtype):
+    geometry = Convolution((3, 2, 7, 21), (5, 2, 3, 3), 1, 1)
+    arrays = arrays_for(geometry, dtype)
+    expected = convolve(direct_cython, geometry, *arrays)
+    for shift in range(1, 16):
+        shifted = [shift_by(array, shift) for array in arrays]
+        out, dx = (shift_by(np.full(shape, np.nan, dtype), shift) for shape in (geometry.out, geometry.x))
+        direct_cython.conv_forward(*shifted[:3], 1, 1, out)
+        grads = direct_cython.conv_backward(shifted[3], *shifted[:2], 1, 1, dx)
+        for result, value in zip((out, dx, *grads), expected, strict=True):
+            np.testing.assert_array_equal(result, value)
+
+
+def shift_by(array, count):
+    """The same values so many places later in memory, which is aligned at the size of a number only."""
+    memory = np.empty(array.size + count, array.dtype)
+    memory[count:] = array.reshape(-1)
+    return memory[count:].reshape(array.shape)
+
+
+def test_unknown_vectors_are_refused():
+    for name in ("AVX-1024", "", "avx2", None, 0):
+        with pytest.raises(ValueError) as raised:
+            direct_cython.use_vectors(name)
+        assert str(raised.value) == f"name must be one of {', '.join(SETS)}; got {name!r}"
+
+
+SUMS = """
+import numpy as np
+from cs231n import direct_cython
+
+dout = np.random.default_rng(0).random((1, 64, 40, 40), np.float32)
+x, w = np.ones((1, 1, 40, 40), np.float32), np.ones((64, 1, 1, 1), np.float32)
+
+def sums():
+    return direct_cython.conv_backward(dout, x, w, 1, 0, None)[1]
+
+first = sums()
+for name in direct_cython.vector_sets():
+    direct_cython.use_vectors(name)
+    print(name, (sums() == first).all())
+"""
+
+
+def test_the_widest_vectors_are_used_unless_others_are_asked_for():
+    """Each set adds a filter's pixels up in an order of its own, and rounds where others do not."""
+    told = run_program(SUMS)
+    assert told.splitlines() == [f"{name} {name == SETS[-1]}" for name in SETS]
+
+
+# Memory
+
+SCARCE = """
+import resource
+import numpy as np
+from cs231n import direct_cython
+
+C = 20_000  # channels whose padded rows, three of them, take 14 MB
+x, w, b = np.ones((1, C, 1, 1), np.float32), np.ones((1, C, 3, 3), np.float32), np.ones(1, np.float32)
+out, dx = np.zeros((1, 1, 59, 59), np.float32), np.zeros_like(x)
+
+def run(name):
+    if name == "forward":
+        return direct_cython.conv_forward(x, w, b, 1, 30, out)
+    return direct_cython.conv_backward(out, x, w, 1, 30, dx)
+
+def refusals(name):
+    with open("/proc/self/statm") as file:
+        in_use = int(file.read().split()[0]) * resource.getpagesize()
+    for megabytes in range(4, 100, 2):
+        resource.setrlimit(resource.RLIMIT_AS, (in_use + megabytes * 2**20, resource.RLIM_INFINITY))
+        try:
+            run(name)
+        except MemoryError as error:
+            assert str(error) == "too little memory for the workspace of a convolution"
+        else:
+            return megabytes // 2 - 2
+
+print(refusals("forward"), refusals("backward"), out.sum(dtype=float), dx.sum(dtype=float))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no such limit of a process's memory here")
+def test_too_little_memory_is_an_error_and_once_there_is_enough_the_results_are_right():
+    *refusals, sum_of_out, sum_of_dx = run_program(SCARCE).split()
+    assert all(0 < int(count) < 48 for count in refusals)
+    # Of 59 * 59 windows, nine see the only pixel of each channel: 20,000 ones for each of them, and a bias
+    assert float(sum_of_out) == 9 * 20_000 + 59 * 59
+    assert float(sum_of_dx) == 20_000 * 9 * (20_000 + 1)
