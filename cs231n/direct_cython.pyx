@@ -13,8 +13,8 @@ from cython cimport floating
 
 import numpy as np
 
-from cs231n import im2col_cython
 from cs231n.im2col_cython import max_pool_backward  # noqa: F401  of the same speed here
+from cs231n.im2col_cython import max_pool_forward as max_pool_forward_by_pixel
 from cs231n.validation import check_shape
 from cs231n.windows import count_windows
 
@@ -115,7 +115,7 @@ def max_pool_forward(x, HH, WW, stride, out, argmax):
     cdef Geometry g
     N, C, H, W = x.shape
     if HH * WW >= LARGE_WINDOW or H * W > 2**31:  # of float32, offsets in the plane have 32 bits
-        return im2col_cython.max_pool_forward(x, HH, WW, stride, out, argmax)
+        return max_pool_forward_by_pixel(x, HH, WW, stride, out, argmax)
     rows, columns = count_windows(x.shape, HH, WW, stride, 0)
     for name, array in (("out", out), ("argmax", argmax)):
         check_shape(name, array, (N, C, rows, columns), "one value per window")
