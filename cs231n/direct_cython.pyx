@@ -72,7 +72,7 @@ def _conv_forward(
     cdef int enough
     with nogil:
         enough = convolution.forward(&geometry, &x[0, 0, 0, 0], &w[0, 0, 0, 0], &b[0], &out[0, 0, 0, 0])
-    _check_memory(enough)
+    _check_memory(enough, "a convolution")
 
 
 def conv_backward(dout, x, w, stride, pad, dx):
@@ -104,7 +104,7 @@ def _conv_backward(
             enough = convolution.backward_weights(
                 &geometry, &dout[0, 0, 0, 0], &x[0, 0, 0, 0], &dw[0, 0, 0, 0], &db[0]
             )
-    _check_memory(enough)
+    _check_memory(enough, "a convolution")
 
 
 def max_pool_forward(x, HH, WW, stride, out, argmax):
@@ -135,7 +135,7 @@ def _max_pool_forward(
     cdef int enough
     with nogil:
         enough = max_pool(&geometry, &x[0, 0, 0, 0], &out[0, 0, 0, 0], &argmax[0, 0, 0, 0])
-    _check_memory(enough)
+    _check_memory(enough, "a pooling")
 
 
 cdef Geometry _geometry(x, w, stride, pad, out):
@@ -157,6 +157,6 @@ cdef const Convolution* _choose(const Geometry* g, bint double_precision) noexce
     return &CONVOLUTIONS[_set][winograd][double_precision]
 
 
-cdef _check_memory(int enough):
+cdef _check_memory(int enough, task):
     if not enough:
-        raise MemoryError("too little memory for the workspace of a convolution")
+        raise MemoryError(f"too little memory for the workspace of {task}")

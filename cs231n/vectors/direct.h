@@ -33,13 +33,14 @@ static TARGET void OF(copy)(const REAL *image, const Copy *copy, Index skip, Ind
                     left, smaller(columns, x < copy->width ? divide_up(copy->width - x, step) : 0));
                 for (Index i = 0; i < rows; i++, y += step) {
                     REAL *to = plane + i * columns;
-                    int inside = 0 <= y && y < copy->height;
-                    for (Index j = 0; j < (inside ? left : columns); j++) to[j] = 0;
-                    if (!inside) continue;
-                    if (left < right)
-                        OF(copy_row)(
-                            image + y * copy->width + x + left * step, step, right - left, to + left);
-                    for (Index j = right; j < columns; j++) to[j] = 0;
+                    if (y < 0 || y >= copy->height || left == right) {
+                        memset(to, 0, columns * sizeof(REAL));
+                        continue;
+                    }
+                    const REAL *from = image + y * copy->width + x + left * step;
+                    if (left > 0) memset(to, 0, left * sizeof(REAL)); /* rows are short: an empty call costs */
+                    OF(copy_row)(from, step, right - left, to + left);
+                    if (right < columns) memset(to + right, 0, (columns - right) * sizeof(REAL));
                 }
             }
 }
