@@ -114,8 +114,16 @@ def test_a_second_thread_does_not_wait_for_the_slices_of_the_first(monkeypatch):
     assert parallel.map_slices(lambda part: part.start, 2) == [0, 1]  # and work is shared again
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C raises KeyboardInterrupt, as ever, but in a process that a shell has started in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="no signals to threads here")
-def test_an_interrupt_is_raised_once_every_slice_has_ended(two_threads):
+def test_an_interrupt_is_raised_once_every_slice_has_ended(two_threads, interruptible):
     ended, caller, together = [], threading.get_ident(), threading.Barrier(2)
 
     def work(part):
