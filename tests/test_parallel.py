@@ -116,7 +116,7 @@ def test_a_second_thread_does_not_wait_for_the_slices_of_the_first(monkeypatch):
 
 @pytest.fixture
 def interruptible():
-    """Ctrl-C raises KeyboardInterrupt, as ever, but in a process that a shell has started in the background."""
+    """Ctrl-C raises KeyboardInterrupt, also in a process that a shell has started in the background."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
