@@ -217,6 +217,21 @@ def test_any_max_pool_agrees_with_numpy(vectors, dtype, geometry, seed):
     assert_pools_as_numpy_does(geometry, special(geometry.x, dtype, seed))
 
 
+def test_large_windows_are_left_to_im2col(monkeypatch):
+    """Where the largest pixel so far is seldom exceeded, a branch is faster than a selection."""
+    left = []
+    monkeypatch.setattr(
+        direct_cython, "max_pool_forward_by_pixel", lambda x, *window: left.append(window[:2])
+    )
+    monkeypatch.setattr(direct_cython, "LARGE_WINDOW", 6)
+    for window in ((1, 5), (2, 3), (7, 1)):
+        shape = (1, 1, 8 - window[0], 6 - window[1])
+        direct_cython.max_pool_forward(
+            draw((1, 1, 7, 5)), *window, 1, np.empty(shape), np.empty(shape, np.intp)
+        )
+    assert left == [(2, 3), (7, 1)]
+
+
 def conv_layer(geometry):
     return Layer(conv_forward_fast, conv_backward_fast, geometry.shapes, geometry.param)
 
