@@ -181,6 +181,10 @@ def draw(rows):
         for (times, ratios), name in zip(axes.T, SIZES, strict=True):
             _draw_times(times, name, growing(rows, name))
             _draw_ratios(ratios, name, growing(rows, name))
+        ratios = [row.ratio for row in rows]
+        axes[1, 0].set_ylim(
+            min(0.4, 0.9 * min(ratios)), max(2.5, 1.1 * max(ratios))
+        )  # 1 is seen from both sides
         axes[0, 0].set_ylabel("forward + backward, ms")
         axes[1, 0].set_ylabel("ours / PyTorch's\n(below 1 ours are faster)")
         handles, labels = axes[0, 0].get_legend_handles_labels()
@@ -209,8 +213,6 @@ def _draw_ratios(axes, name, lines):
         sizes = [getattr(row, name) for row in rows]
         axes.loglog(sizes, [row.ratio for row in rows], color=COLORS[0], **style)
     axes.set_yscale("log", base=2)
-    low, high = axes.get_ylim()
-    axes.set_ylim(min(low, 0.4), max(high, 2.5))  # 1 is seen from both sides
     axes.yaxis.set_major_formatter("{x:g}")
     axes.set_xlabel(AXES[name])
     axes.set_xticks(SIZES[name], SIZES[name], fontsize="small")
