@@ -17,6 +17,8 @@ from cs231n import parallel
 
 pytestmark = pytest.mark.q4
 
+PROCESSORS = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+
 
 @pytest.fixture
 def two_threads():
@@ -161,10 +163,11 @@ def test_threads_are_there_again_after_a_fork():
 @pytest.fixture
 def processors(monkeypatch):
     """Those that this process may use, of which new threads are told."""
-    if not hasattr(os, "sched_getaffinity"):
+    if PROCESSORS is None:
         pytest.skip("a thread cannot be told where to stay here")
+    assert sorted(os.sched_getaffinity(0)) == PROCESSORS  # no call before has tied its caller to one of them
     monkeypatch.setattr(parallel, "_workers", cache(parallel._workers.__wrapped__))
-    return sorted(os.sched_getaffinity(0))
+    return PROCESSORS
 
 
 def test_as_many_threads_as_processors_stay_each_on_its_own(monkeypatch, processors):
