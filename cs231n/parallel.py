@@ -14,6 +14,7 @@ and then take the processor from whatever comes next in ours.
 
 import os
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 from functools import cache
 from threading import Lock
 
@@ -81,5 +82,6 @@ def _workers(process, count):
 
 
 def _stay_on(processors):
-    if processors:
-        os.sched_setaffinity(0, processors)  # of this thread alone, on Linux
+    with suppress(OSError):  # where that is forbidden, as in some sandboxes, threads go anywhere
+        if processors:
+            os.sched_setaffinity(0, processors)  # of this thread alone, on Linux
