@@ -48,7 +48,7 @@ static Index divide_up(Index a, Index b) { return (a + b - 1) / b; }
 
 /* The most rows that fit into `limit` bytes, but at least one; as equal parts of all rows as can be. */
 static Index rows_at_a_time(Index rows, Index bytes_per_row, Index limit)
-{ return divide_up(rows, divide_up(rows, larger(1, limit / bytes_per_row))); }
+{ return divide_up(rows, divide_up(rows, larger(1, limit / larger(1, bytes_per_row)))); }
 
 #include "layout.h"
 
