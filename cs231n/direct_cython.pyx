@@ -5,8 +5,9 @@ Here the sizes of arguments are checked; the work is done in C, see `vectors/vec
 a direct convolution for any geometry, and Winograd's for 3x3 filters at stride 1, which is faster where there
 are many channels. Both run without the interpreter's lock, so that threads can share a minibatch.
 
-Winograd's adds and subtracts neighbouring pixels before it multiplies: a NaN or an infinity spreads over the
-four outputs of its patch, and rounding errors are relative to the patch's largest pixel.
+Winograd's adds and subtracts neighbouring pixels before it multiplies. So rounding errors are relative to the
+largest pixel of a 4x4 patch, an infinity makes its patch's four outputs infinite or NaN, and in dw an infinity
+or NaN reaches more taps than those that meet it.
 """
 
 from cython cimport floating

@@ -51,13 +51,13 @@ def map_slices(function, length):
     slices = [slice(length * i // count, length * (i + 1) // count) for i in range(count)]
     try:
         with _blas().limit(limits=1):
-            workers = _workers(os.getpid(), count)
-            results = [worker.submit(function, part) for worker, part in zip(workers, slices, strict=True)]
+            workers, results = _workers(os.getpid(), count), []
             try:
+                for worker, part in zip(workers, slices, strict=True):
+                    results.append(worker.submit(function, part))
+                return [result.result() for result in results]
+            finally:  # after an error or Ctrl-C too: what they write into must outlive them
                 wait(results)
-            finally:  # after Ctrl-C too: what they write into must outlive them
-                wait(results)
-            return [result.result() for result in results]
     finally:
         _sharing.release()
 

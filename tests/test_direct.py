@@ -154,6 +154,19 @@ def test_convolution_agrees_with_numpy(vectors, algorithm, geometry, dtype):
     assert_near(results, results_in_numpy(geometry, dtype), dtype)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("channels, filters", [(0, 3), (3, 0), (0, 0)])
+@pytest.mark.parametrize("algorithm", ["direct", "Winograd"], indirect=True)
+def test_no_channels_and_no_filters_are_sums_of_nothing(vectors, algorithm, channels, filters, dtype):
+    geometry = Convolution((2, channels, 5, 6), (filters, channels, 3, 3), 1, 1)
+    x, w, b, dout = arrays_for(geometry, dtype)
+    out, dx, dw, db = convolve(direct_cython, geometry, x, w, b, dout)
+    np.testing.assert_array_equal(out, np.broadcast_to(b[:, np.newaxis, np.newaxis], geometry.out))
+    np.testing.assert_array_equal(dx, np.zeros(geometry.x))
+    assert dw.shape == geometry.w and db.shape == (filters,)
+    np.testing.assert_allclose(db, dout.sum(axis=(0, 2, 3)), rtol=1e-5)
+
+
 def run_program(code):
     """What a new Python printed that ran this."""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)

@@ -143,6 +143,25 @@ def test_an_interrupt_is_raised_once_every_slice_has_ended(two_threads, interrup
     assert parallel.map_slices(lambda part: part.start, 2) == [0, 1]  # and the threads are still there
 
 
+def test_an_interrupt_before_all_slices_have_begun_is_raised_once_those_that_have_ended(monkeypatch):
+    class Interrupted:
+        def submit(self, function, part):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(parallel, "num_threads", lambda: 2)
+    (worker,) = parallel._workers.__wrapped__(os.getpid(), 1)
+    monkeypatch.setattr(parallel, "_workers", lambda process, count: [worker, Interrupted()])
+    ended = []
+
+    def work(part):
+        time.sleep(0.05)
+        ended.append(part.start)
+
+    with pytest.raises(KeyboardInterrupt):
+        parallel.map_slices(work, 2)
+    assert ended == [0]
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="no fork here")
 def test_threads_are_there_again_after_a_fork():
     program = (
@@ -193,6 +212,16 @@ def test_threads_that_cannot_be_told_where_to_stay_work_all_the_same(monkeypatch
     monkeypatch.setattr(parallel, "num_threads", lambda: len(processors) + 1)
     lengths = parallel.map_slices(lambda part: part.stop - part.start, 3 * len(processors) + 3)
     assert lengths == [3] * (len(processors) + 1)
+
+
+def test_threads_that_may_not_be_told_where_to_stay_work_all_the_same(monkeypatch, processors):
+    def refuse(process, places):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "sched_setaffinity", refuse)
+    monkeypatch.setattr(parallel, "num_threads", lambda: len(processors))
+    places = parallel.map_slices(lambda part: sorted(os.sched_getaffinity(0)), len(processors))
+    assert places == [processors] * len(processors)
 
 
 def test_a_thread_always_works_on_the_same_slice(two_threads):
