@@ -33,9 +33,9 @@ cdef extern from "vectors/vectors.h" nogil:
     const char* const SET_NAMES[3]
     int count_sets()
 
-# From which on Winograd's convolution is the faster one: channels or filters, the fewer of them, squared,
-# times the columns of the output. It takes fewer multiplications, but has its transforms, of 4x4 patches.
-WINOGRAD_FROM = 18_000
+# channels and filters from which on Winograd's convolution is the faster one: it takes fewer multiplications,
+# but transforms every patch of 4x4 pixels
+WINOGRAD_FROM = 16
 
 LARGE_WINDOW = 64  # pixels from which on the largest so far is seldom exceeded: a branch that can be foreseen
 
@@ -154,7 +154,7 @@ cdef Geometry _geometry(x, w, stride, pad, out):
 
 cdef const Convolution* _choose(const Geometry* g, bint double_precision) noexcept:
     cdef bint is_3x3 = g.window_height == g.window_width == 3 and g.stride == 1
-    cdef bint winograd = is_3x3 and min(g.channels, g.filters) ** 2 * min(g.columns, 32) >= WINOGRAD_FROM
+    cdef bint winograd = is_3x3 and min(g.channels, g.filters) >= WINOGRAD_FROM
     return &CONVOLUTIONS[_set][winograd][double_precision]
 
 

@@ -223,7 +223,7 @@ static TARGET int OF(direct_backward_weights)(
                 }
                 for (Index k = 0; k < pixels; k += depth)
                     OF(product)(taps, filters, smaller(depth, pixels - k), at + k, planes, tap, transposed,
-                        NULL, dw_transposed, filters);
+                        1, dw_transposed, filters);
             }
         OF(transpose)(dw_transposed, taps, g->filters, filters, dw, taps);
     }

@@ -57,11 +57,12 @@ static TARGET void OF(tile)(int rows, int vectors, Index depth, const Place *at,
 }
 #undef WITH_ROWS
 
-/* A whole product whose b and c have ordinary rows, of any length: tile by tile. c has room for whole
-   vectors. */
+/* A whole product, c = a b or c += a b, whose b and c have ordinary rows, of any length: tile by tile. c has
+   room for whole vectors. */
 static TARGET void OF(product)(Index rows, Index columns, Index depth, const Place *at, const REAL *a,
-    const Index *a_row, const REAL *b, const REAL *start, REAL *c, Index c_row)
+    const Index *a_row, const REAL *b, int add, REAL *c, Index c_row)
 {
+    static const REAL zeros[MAX_ROWS];
     static const Index side_by_side[MAX_VECTORS] = {0, LANES, 2 * LANES};
     Index vectors = divide_up(columns, LANES), tiles = divide_up(vectors, MAX_VECTORS);
     Index blocks = divide_up(rows, MAX_ROWS);
@@ -70,7 +71,7 @@ static TARGET void OF(product)(Index rows, Index columns, Index depth, const Pla
         for (Index n = 0; n < blocks; n++) {
             Index r = rows * n / blocks, next_r = rows * (n + 1) / blocks;
             OF(tile)(next_r - r, next_v - v, depth, at, a, a_row + r, b + v * LANES, side_by_side,
-                start ? start + r : NULL, c + r * c_row + v * LANES, c_row, side_by_side);
+                add ? NULL : zeros, c + r * c_row + v * LANES, c_row, side_by_side);
         }
     }
 }

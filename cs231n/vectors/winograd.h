@@ -21,77 +21,117 @@
    The gradient of x is the convolution of dout with the filters turned round, and that of w follows by the
    chain rule: z = A dout A', du[x] = z[x] v[x]', dw = G' du G. */
 
-/* The patches at hand, and how far apart their transforms are: a little more than they take, since
-   distances of a power of two would put all 16 into the same places of the cache. */
+/* The patches at hand, and how far apart things are. Transforms are a little further apart than what they
+   take: distances of a power of two would put all 16 into the same places of the cache. */
 typedef struct {
-    Index group, band, columns; /* images, rows of patches of each, patches in a row */
-    Index row, u_next, v_next, m_next;
-    Copy copy; /* of one channel */
+    Index group, band, columns;        /* images, rows of patches of each, patches in a row */
+    Index padded_row, padded, plane;   /* sizes of the padded rows, and of one plane spread from them */
+    Index row, u_next, v_next, m_next; /* of transforms: from one channel or filter, from one place to the next */
 } OF(Patches);
+
+/* How far apart filters, their channels and their taps are in w. */
+typedef struct {
+    Index filter, channel, tap;
+} OF(Filters);
 
 /* Patches for an output of `rows` x `columns`. */
 static OF(Patches) OF(patches_of)(const Geometry *g)
 {
     OF(Patches) t = {.columns = divide_up(g->columns, 2)};
     Index rows = divide_up(g->rows, 2), bytes = 16 * (g->channels + g->filters) * sizeof(REAL);
-    Index most = larger(MAX_VECTORS * LANES, WINOGRAD_BYTES / bytes);
+    Index most = larger(MAX_VECTORS * LANES, WINOGRAD_BYTES / larger(1, bytes));
     t.band = rows_at_a_time(rows, t.columns, most);
     t.group = t.band < rows ? 1 : smaller(g->images, larger(1, most / (rows * t.columns)));
+    t.padded_row = 2 * t.columns + 2, t.padded = (2 * t.band + 2) * t.padded_row + 2 * LANES;
+    t.plane = (t.band + 1) * t.columns + LANES;
     t.row = divide_up(t.group * t.band * t.columns, LANES) * LANES + LANES;
-    t.copy = (Copy){1, g->height, g->width, 2, 2, 2, -g->pad, -g->pad, t.band + 1, t.columns + 1};
     return t;
 }
 
-/* u = G w G' for `count` filters of one channel, one after the other. */
-static TARGET void OF(transform_filters)(const REAL *w, Index count, REAL *u, Index next)
+/* u = G w G' for every filter and channel. */
+static TARGET void OF(transform_filters)(
+    const Geometry *g, const REAL *w, const OF(Filters) *of, REAL *u, Index next)
 {
-    for (Index n = 0; n < count; n++, w += 9, u++) {
-        REAL h[4][3];
-        for (int q = 0; q < 3; q++) {
-            REAL ends = (w[q] + w[6 + q]) / 2, middle = w[3 + q] / 2;
-            h[0][q] = w[q], h[1][q] = ends + middle, h[2][q] = ends - middle, h[3][q] = w[6 + q];
+    for (Index f = 0; f < g->filters; f++)
+        for (Index c = 0; c < g->channels; c++, u++) {
+            const REAL *tap = w + f * of->filter + c * of->channel;
+            REAL h[4][3];
+            for (int q = 0; q < 3; q++) {
+                REAL top = tap[q * of->tap], middle = tap[(3 + q) * of->tap], bottom = tap[(6 + q) * of->tap];
+                h[0][q] = top, h[3][q] = bottom;
+                h[1][q] = (top + bottom) / 2 + middle / 2, h[2][q] = (top + bottom) / 2 - middle / 2;
+            }
+            for (int r = 0; r < 4; r++) {
+                REAL ends = (h[r][0] + h[r][2]) / 2, middle = h[r][1] / 2, *to = u + 4 * r * next;
+                to[0] = h[r][0], to[next] = ends + middle, to[2 * next] = ends - middle, to[3 * next] = h[r][2];
+            }
         }
-        for (int r = 0; r < 4; r++) {
-            REAL ends = (h[r][0] + h[r][2]) / 2, middle = h[r][1] / 2, *to = u + 4 * r * next;
-            to[0] = h[r][0], to[next] = ends + middle, to[2 * next] = ends - middle, to[3 * next] = h[r][2];
+}
+
+/* What is at even and at odd places; and the reverse. Compilers know these loops and make shuffles of them. */
+static inline TARGET void OF(split)(const REAL *both, REAL *restrict even, REAL *restrict odd)
+{
+    for (int lane = 0; lane < LANES; lane++) even[lane] = both[2 * lane], odd[lane] = both[2 * lane + 1];
+}
+
+static inline TARGET void OF(join)(const REAL *even, const REAL *odd, REAL *restrict both)
+{
+    for (int lane = 0; lane < LANES; lane++) both[2 * lane] = even[lane], both[2 * lane + 1] = odd[lane];
+}
+
+/* The rows of one channel from `first` on, between zeros that are there already. */
+static TARGET void OF(copy_inside)(
+    const Geometry *g, const REAL *channel, Index first, Index rows, Index padded_row, REAL *padded)
+{
+    Index left = larger(0, g->pad), from = larger(0, -g->pad);
+    Index count = smaller(g->width - from, padded_row - left);
+    for (Index i = larger(0, -first); i < smaller(rows, g->height - first); i++)
+        OF(copy_row)(channel + (first + i) * g->width + from, 1, count, padded + i * padded_row + left);
+}
+
+/* Pixel (2 i + a, 2 j + s) of the padded rows to place i columns + j of plane (a, s): what neighbouring
+   patches have at one of their places lies side by side, whatever the width of the image. */
+static TARGET void OF(spread)(const REAL *padded, Index rows, Index columns, REAL *planes, Index next)
+{
+    for (Index y = 0; y < rows; y++, padded += 2 * columns + 2)
+        for (Index j = 0; j < columns; j += LANES)
+            for (int s = 0; s < 4; s += 2) {
+                REAL *to = planes + (y % 2 * 4 + s) * next + y / 2 * columns + j;
+                OF(split)(padded + 2 * j + s, to, to + next); /* the next row overwrites what is too much */
+            }
+}
+
+/* v = B' d B for `count` patches of one channel. */
+static TARGET void OF(transform_patches)(
+    const REAL *planes, Index plane, Index columns, Index count, REAL *v, Index next)
+{
+    for (Index k = 0; k < count; k += LANES, v += LANES) {
+        VECTOR h[4][4];
+        for (int s = 0; s < 4; s++) {
+            const REAL *even = planes + s * plane + k, *odd = even + 4 * plane;
+            VECTOR d0 = AT(even), d1 = AT(odd), d2 = AT(even + columns), d3 = AT(odd + columns);
+            h[0][s] = d0 - d2, h[1][s] = d1 + d2, h[2][s] = d2 - d1, h[3][s] = d1 - d3;
+        }
+        REAL *to = v;
+        for (int r = 0; r < 4; r++, to += 4 * next) {
+            AT(to) = h[r][0] - h[r][2], AT(to + next) = h[r][1] + h[r][2];
+            AT(to + 2 * next) = h[r][2] - h[r][1], AT(to + 3 * next) = h[r][1] - h[r][3];
         }
     }
 }
 
-/* v = B' d B for the patches of one channel. Pixel (r, s) of patch (i, j) is at (i + r / 2, j + s / 2) of
-   plane (r % 2, s % 2). */
-static TARGET void OF(transform_patches)(
-    const REAL *planes, const Copy *copy, Index rows, Index columns, REAL *v, Index next)
+/* The same for all channels of `group` images: `rows` rows of patches, the first at row `top` of the output. */
+static TARGET void OF(transform_images)(const Geometry *g, const OF(Patches) *t, const REAL *x, Index group,
+    Index top, Index rows, REAL *padded, REAL *planes, REAL *v)
 {
-    for (Index i = 0; i < rows; i++)
-        for (Index j = 0; j < columns; j += LANES) {
-            VECTOR h[4][4];
-            for (int s = 0; s < 4; s++) {
-                const REAL *even = planes + s % 2 * plane_size(copy) + i * copy->columns + j + s / 2,
-                           *odd = even + 2 * plane_size(copy);
-                VECTOR d0 = AT(even), d1 = AT(odd), d2 = AT(even + copy->columns),
-                       d3 = AT(odd + copy->columns);
-                h[0][s] = d0 - d2, h[1][s] = d1 + d2, h[2][s] = d2 - d1, h[3][s] = d1 - d3;
-            }
-            REAL *to = v + i * columns +
-                       j; /* beyond the row's end are lanes that the next row, or nobody, overwrites */
-            for (int r = 0; r < 4; r++, to += 4 * next) {
-                AT(to) = h[r][0] - h[r][2], AT(to + next) = h[r][1] + h[r][2];
-                AT(to + 2 * next) = h[r][2] - h[r][1], AT(to + 3 * next) = h[r][1] - h[r][3];
-            }
-        }
-}
-
-/* v of all channels, for `group` images from x on and `rows` rows of patches, from row `top` of the output
-   on. */
-static TARGET void OF(transform_images)(const Geometry *g, const OF(Patches) * t, const REAL *x, Index group,
-    Index top, Index rows, REAL *planes, REAL *v)
-{
+    Index patches = rows * t->columns, height = 2 * rows + 2;
+    memset(padded, 0, height * t->padded_row * sizeof(REAL));
     for (Index n = 0; n < group; n++)
         for (Index c = 0; c < g->channels; c++, x += g->height * g->width) {
-            OF(copy)(x, &t->copy, top, rows + 1, planes);
+            OF(copy_inside)(g, x, top - g->pad, height, t->padded_row, padded);
+            OF(spread)(padded, height, t->columns, planes, t->plane);
             OF(transform_patches)(
-                planes, &t->copy, rows, t->columns, v + c * t->row + n * rows * t->columns, t->v_next);
+                planes, t->plane, t->columns, patches, v + c * t->row + n * patches, t->v_next);
         }
 }
 
@@ -99,63 +139,71 @@ static TARGET void OF(transform_images)(const Geometry *g, const OF(Patches) * t
 static TARGET void OF(outputs_of_patches)(
     const REAL *m, Index next, Index columns, REAL b, REAL *out, Index height, Index width)
 {
-    for (Index i = 0; 2 * i < height; i++)
-        for (Index j = 0; j < columns; j += LANES) {
-            VECTOR h[2][4];
-            for (int s = 0; s < 4; s++) {
-                const REAL *at = m + i * columns + j + s * next;
-                VECTOR m1 = AT(at + 4 * next), m2 = AT(at + 8 * next);
-                h[0][s] = AT(at) + m1 + m2, h[1][s] = m1 - m2 - AT(at + 12 * next);
-            }
-            Index count = smaller(2 * LANES, width - 2 * j);
-            for (int r = 0; r < 2 && 2 * i + r < height; r++) {
-                REAL even[BYTES / sizeof(REAL)], odd[BYTES / sizeof(REAL)], both[2 * BYTES / sizeof(REAL)];
-                AT(even) = h[r][0] + h[r][1] + h[r][2] + b;
-                AT(odd) = h[r][1] - h[r][2] - h[r][3] + b;
-                for (int lane = 0; lane < LANES; lane++)
-                    both[2 * lane] = even[lane], both[2 * lane + 1] = odd[lane];
-                REAL *to = out + (2 * i + r) * width + 2 * j;
-                if (count == 2 * LANES) AT(to) = AT(both), AT(to + LANES) = AT(both + LANES);
-                else memcpy(to, both, count * sizeof(REAL));
-            }
+    for (Index k = 0, i = 0, j = 0; 2 * i < height; k += LANES) {
+        REAL even[BYTES / sizeof(REAL)], odd[BYTES / sizeof(REAL)], both[2][2 * BYTES / sizeof(REAL)];
+        VECTOR h[2][4];
+        for (int s = 0; s < 4; s++) {
+            const REAL *at = m + k + s * next;
+            VECTOR m1 = AT(at + 4 * next), m2 = AT(at + 8 * next);
+            h[0][s] = AT(at) + m1 + m2, h[1][s] = m1 - m2 - AT(at + 12 * next);
         }
+        for (int r = 0; r < 2; r++) {
+            AT(even) = h[r][0] + h[r][1] + h[r][2] + b, AT(odd) = h[r][1] - h[r][2] - h[r][3] + b;
+            OF(join)(even, odd, both[r]);
+        }
+        for (Index lane = 0, count; lane < LANES && 2 * i < height; lane += count) {
+            count = smaller(LANES - lane, columns - j);
+            for (int r = 0; r < 2 && 2 * i + r < height; r++)
+                OF(copy_row)(both[r] + 2 * lane, 1, smaller(2 * count, width - 2 * j),
+                    out + (2 * i + r) * width + 2 * j);
+            j += count;
+            if (j == columns) j = 0, i++;
+        }
+    }
 }
 
-static TARGET int OF(winograd_forward)(
-    const Geometry *g, const void *x, const void *w, const void *b, void *out)
+static TARGET int OF(winograd)(
+    const Geometry *g, const REAL *x, const REAL *w, const OF(Filters) *of, const REAL *b, REAL *out)
 {
     OF(Patches) t = OF(patches_of)(g);
     t.u_next = g->filters * g->channels + LANES, t.v_next = g->channels * t.row + LANES,
     t.m_next = g->filters * t.row + LANES;
-    REAL *planes = NEW(REAL, copy_size(&t.copy) + LANES), *zeros = ZEROS(REAL, g->filters);
+    REAL *padded = NEW(REAL, t.padded), *planes = ZEROS(REAL, 8 * t.plane);
     REAL *u = NEW(REAL, 16 * t.u_next), *v = ZEROS(REAL, 16 * t.v_next), *m = NEW(REAL, 16 * t.m_next);
     Index *u_row = NEW(Index, g->filters);
     Place *at = NEW(Place, g->channels);
-    int enough = planes && zeros && u && v && m && u_row && at;
+    int enough = padded && planes && u && v && m && u_row && at;
     if (enough) {
         for (Index c = 0; c < g->channels; c++) at[c] = (Place){c, c * t.row};
         for (Index f = 0; f < g->filters; f++) u_row[f] = f * g->channels;
-        OF(transform_filters)(w, g->filters * g->channels, u, t.u_next);
+        OF(transform_filters)(g, w, of, u, t.u_next);
         for (Index n = 0; n < g->images; n += t.group)
             for (Index top = 0; top < g->rows; top += 2 * t.band) {
                 Index group = smaller(t.group, g->images - n),
                       rows = smaller(t.band, divide_up(g->rows - top, 2));
                 Index patches = rows * t.columns;
-                OF(transform_images)(g, &t, (const REAL *)x + n * g->channels * g->height * g->width, group,
-                    top, rows, planes, v);
+                OF(transform_images)(g, &t, x + n * g->channels * g->height * g->width, group, top, rows,
+                    padded, planes, v);
                 for (int k = 0; k < 16; k++)
                     OF(product)(g->filters, group * patches, g->channels, at, u + k * t.u_next, u_row,
-                        v + k * t.v_next, zeros, m + k * t.m_next, t.row);
+                        v + k * t.v_next, 0, m + k * t.m_next, t.row);
                 for (Index k = 0; k < group * g->filters; k++) {
                     Index image = k / g->filters, f = k % g->filters;
-                    REAL *to = (REAL *)out + (((n + image) * g->filters + f) * g->rows + top) * g->columns;
-                    OF(outputs_of_patches)(m + f * t.row + image * patches, t.m_next, t.columns,
-                        ((const REAL *)b)[f], to, smaller(2 * rows, g->rows - top), g->columns);
+                    OF(outputs_of_patches)(m + f * t.row + image * patches, t.m_next, t.columns, b ? b[f] : 0,
+                        out + (((n + image) * g->filters + f) * g->rows + top) * g->columns,
+                        smaller(2 * rows, g->rows - top), g->columns);
                 }
             }
     }
-    free(planes), free(zeros), free(u), free(v), free(m), free(u_row), free(at);
+    free(padded), free(planes), free(u), free(v), free(m), free(u_row), free(at);
     return enough;
+}
+
+static TARGET int OF(winograd_forward)(
+    const Geometry *g, const void *x, const void *w, const void *b, void *out)
+{
+    OF(Filters) of = {9 * g->channels, 9, 1};
+    return OF(winograd)(g, x, w, &of, b, out);
 }
 
 /* The convolution of dout with the filters turned round, their channels and filters exchanged. */
@@ -163,17 +211,8 @@ static TARGET int OF(winograd_backward_input)(const Geometry *g, const void *dou
 {
     Geometry turned = {
         g->images, g->filters, g->rows, g->columns, g->channels, 3, 3, 1, 2 - g->pad, g->height, g->width};
-    REAL *w_turned = NEW(REAL, 9 * g->channels * g->filters), *zeros = ZEROS(REAL, g->channels);
-    int enough = w_turned && zeros;
-    if (enough) {
-        for (Index c = 0, k = 0; c < g->channels; c++)
-            for (Index f = 0; f < g->filters; f++)
-                for (Index tap = 8; tap >= 0; tap--)
-                    w_turned[k++] = ((const REAL *)w)[(f * g->channels + c) * 9 + tap];
-        enough = OF(winograd_forward)(&turned, dout, w_turned, zeros, dx);
-    }
-    free(w_turned), free(zeros);
-    return enough;
+    OF(Filters) of = {9, 9 * g->channels, -1};
+    return OF(winograd)(&turned, dout, (const REAL *)w + 8, &of, NULL, dx);
 }
 
 /* z = A d A' for the 2x2 patches d of the upstream gradient; lanes are filters. Both have the filters of a
@@ -221,18 +260,19 @@ static TARGET void OF(gradient_of_filters)(
 static TARGET int OF(winograd_backward_weights)(
     const Geometry *g, const void *dout, const void *x, void *dw, void *db)
 {
+    enum { TOGETHER = 16 }; /* channels whose gradients are transposed at a time */
     OF(Patches) t = OF(patches_of)(g);
     Index filters = divide_up(g->filters, LANES) * LANES, most = t.group * t.band * t.columns,
           plane = g->rows * g->columns;
     t.u_next = g->channels * filters + LANES, t.v_next = g->channels * t.row + LANES,
     t.m_next = most * filters + LANES;
-    REAL *planes = NEW(REAL, copy_size(&t.copy) + LANES),
+    REAL *padded = NEW(REAL, t.padded), *planes = ZEROS(REAL, 8 * t.plane),
          *transposed = ZEROS(REAL, 4 * t.band * t.columns * filters);
     REAL *du = ZEROS(REAL, 16 * t.u_next), *v = NEW(REAL, 16 * t.v_next), *z = NEW(REAL, 16 * t.m_next);
-    REAL *dw_transposed = NEW(REAL, 9 * g->channels * filters);
+    REAL *dw_transposed = NEW(REAL, 9 * TOGETHER * filters);
     Index *v_row = NEW(Index, g->channels);
     Place *at = NEW(Place, most);
-    int enough = planes && transposed && du && v && z && dw_transposed && v_row && at;
+    int enough = padded && planes && transposed && du && v && z && dw_transposed && v_row && at;
     if (enough) {
         for (Index k = 0; k < most; k++) at[k] = (Place){k, k * filters};
         for (Index c = 0; c < g->channels; c++) v_row[c] = c * t.row;
@@ -243,7 +283,7 @@ static TARGET int OF(winograd_backward_weights)(
                       rows = smaller(t.band, divide_up(g->rows - top, 2));
                 Index patches = rows * t.columns, height = smaller(2 * rows, g->rows - top);
                 OF(transform_images)(g, &t, (const REAL *)x + n * g->channels * g->height * g->width, group,
-                    top, rows, planes, v);
+                    top, rows, padded, planes, v);
                 for (Index image = 0; image < group; image++) {
                     const REAL *d = (const REAL *)dout + (n + image) * g->filters * plane + top * g->columns;
                     for (Index y = 0; y < height; y++)
@@ -258,12 +298,17 @@ static TARGET int OF(winograd_backward_weights)(
                 }
                 for (int k = 0; k < 16; k++)
                     OF(product)(g->channels, filters, group * patches, at, v + k * t.v_next, v_row,
-                        z + k * t.m_next, NULL, du + k * t.u_next, filters);
+                        z + k * t.m_next, 1, du + k * t.u_next, filters);
             }
-        OF(gradient_of_filters)(du, t.u_next, g->channels, filters, dw_transposed);
-        OF(transpose)(dw_transposed, 9 * g->channels, g->filters, filters, dw, 9 * g->channels);
+        for (Index c = 0; c < g->channels; c += TOGETHER) {
+            Index count = smaller(TOGETHER, g->channels - c);
+            OF(gradient_of_filters)(du + c * filters, t.u_next, count, filters, dw_transposed);
+            OF(transpose)(
+                dw_transposed, 9 * count, g->filters, filters, (REAL *)dw + 9 * c, 9 * g->channels);
+        }
     }
-    free(planes), free(transposed), free(du), free(v), free(z), free(dw_transposed), free(v_row), free(at);
+    free(padded), free(planes), free(transposed), free(du), free(v), free(z), free(dw_transposed);
+    free(v_row), free(at);
     return enough;
 }
 #undef AT
