@@ -4,8 +4,6 @@ Here arguments are checked and results allocated; threads then share the images 
 image, the filters or the channels), and the kernels, compiled or in NumPy, do the work: see `cs231n.kernels`.
 """
 
-from functools import reduce
-
 import numpy as np
 
 from cs231n.kernels import kernels_for
@@ -70,7 +68,7 @@ def conv_backward_fast(dout, cache, need_dx=True):
         dws, dbs = zip(*_share(of_channels, x.shape[1], work), strict=True)
         return dx, np.concatenate(dws, axis=1), dbs[0]
     dws, dbs = zip(*_share(of_images, len(x), work), strict=True)
-    return dx, reduce(np.add, dws), reduce(np.add, dbs)
+    return dx, _total(dws), _total(dbs)
 
 
 def max_pool_forward_fast(x, pool_param):
@@ -106,6 +104,14 @@ def max_pool_backward_fast(dout, cache):
 
     _share(backward, len(dx), COMPARISON * dx.size)
     return dx
+
+
+def _total(parts):
+    """The sum of arrays, in the first of them."""
+    total, *others = parts
+    for part in others:
+        total += part
+    return total
 
 
 def _share(function, count, work):

@@ -100,7 +100,7 @@ static TARGET void OF(convolve)(const REAL *w, const Index *w_row, Index depth, 
 static TARGET int OF(direct_forward)(
     const Geometry *g, const void *x, const void *w, const void *b, void *out)
 {
-    Index taps = g->channels * g->window_height * g->window_width, band = input_band(g, sizeof(REAL));
+    Index taps = g->channels * g->window_height * g->window_width, band = input_band(g, 0, sizeof(REAL));
     Copy copy = copy_of_input(g, band);
     REAL *planes = NEW(REAL, copy_size(&copy) + MAX_VECTORS * LANES);
     Index *w_row = NEW(Index, g->filters), *tap = NEW(Index, taps);
@@ -193,10 +193,10 @@ static TARGET int OF(direct_backward_weights)(
     const Geometry *g, const void *dout, const void *x, void *dw, void *db)
 {
     const Index depth = 128; /* pixels whose gradients, for one tile, fit into the first-level cache */
-    Index taps = g->channels * g->window_height * g->window_width, band = input_band(g, sizeof(REAL)),
-          plane = g->rows * g->columns;
+    Index taps = g->channels * g->window_height * g->window_width, plane = g->rows * g->columns;
+    Index filters = divide_up(g->filters, LANES) * LANES, band = input_band(g, filters, sizeof(REAL));
     Index group = band < g->rows ? 1 : smaller(g->images, larger(1, 2 * depth / plane));
-    Index filters = divide_up(g->filters, LANES) * LANES, most = group * band * g->columns;
+    Index most = group * band * g->columns;
     Copy copy = copy_of_input(g, band);
     REAL *planes = NEW(REAL, group * copy_size(&copy)), *transposed = ZEROS(REAL, most * filters);
     REAL *dw_transposed = ZEROS(REAL, taps * filters);

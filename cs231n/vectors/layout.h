@@ -24,11 +24,13 @@ static Copy copy_of_input(const Geometry *g, Index band)
     return copy;
 }
 
-static Index input_band(const Geometry *g, Index bytes)
+/* Rows of the output at a time, so that what their windows see, and so many more numbers for each output, are
+   no more than BAND_BYTES. */
+static Index input_band(const Geometry *g, Index more, Index bytes)
 {
     Copy row = copy_of_input(g, 1);
     row.rows = 1;
-    return rows_at_a_time(g->rows, copy_size(&row) * bytes, BAND_BYTES);
+    return rows_at_a_time(g->rows, (copy_size(&row) + g->columns * more) * bytes, BAND_BYTES);
 }
 
 /* The offsets of a window's taps (c, p, q) in such a copy, from the window's own place. */

@@ -36,7 +36,7 @@ static TARGET void OF(write_row)(const REAL *restrict largest, const WHOLE *rest
 /* Every image is a plane of its own. */
 static TARGET int OF(max_pool)(const Geometry *g, const void *x, void *out, Index *argmax)
 {
-    Index taps = g->window_height * g->window_width, band = input_band(g, sizeof(REAL));
+    Index taps = g->window_height * g->window_width, band = input_band(g, 0, sizeof(REAL));
     Copy copy = copy_of_input(g, band);
     Index windows = (band - 1) * copy.columns + g->columns; /* with what is between the rows */
     REAL *planes = NEW(REAL, copy_size(&copy) + LANES), *largest = NEW(REAL, windows + LANES), *to = out;

@@ -51,6 +51,7 @@ static Index rows_at_a_time(Index rows, Index bytes_per_row, Index limit)
 { return divide_up(rows, divide_up(rows, larger(1, limit / larger(1, bytes_per_row)))); }
 
 #include "layout.h"
+#include "patches.h"
 
 #define VECTOR OF(vector)
 #define LANES ((Index)(BYTES / sizeof(REAL)))

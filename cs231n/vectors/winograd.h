@@ -21,36 +21,9 @@
    The gradient of x is the convolution of dout with the filters turned round, and that of w follows by the
    chain rule: z = A dout A', du[x] = z[x] v[x]', dw = G' du G. */
 
-/* The patches at hand, and how far apart things are. Transforms are a little further apart than what they
-   take: distances of a power of two would put all 16 into the same places of the cache. */
-typedef struct {
-    Index group, band, columns;        /* images, rows of patches of each, patches in a row */
-    Index padded_row, padded, plane;   /* sizes of the padded rows, and of one plane spread from them */
-    Index row, u_next, v_next, m_next; /* of transforms: from one channel or filter, from one place to the next */
-} OF(Patches);
-
-/* How far apart filters, their channels and their taps are in w. */
-typedef struct {
-    Index filter, channel, tap;
-} OF(Filters);
-
-/* Patches for an output of `rows` x `columns`. */
-static OF(Patches) OF(patches_of)(const Geometry *g)
-{
-    OF(Patches) t = {.columns = divide_up(g->columns, 2)};
-    Index rows = divide_up(g->rows, 2), bytes = 16 * (g->channels + g->filters) * sizeof(REAL);
-    Index most = larger(MAX_VECTORS * LANES, WINOGRAD_BYTES / larger(1, bytes));
-    t.band = rows_at_a_time(rows, t.columns, most);
-    t.group = t.band < rows ? 1 : smaller(g->images, larger(1, most / (rows * t.columns)));
-    t.padded_row = 2 * t.columns + 2, t.padded = (2 * t.band + 2) * t.padded_row + 2 * LANES;
-    t.plane = (t.band + 1) * t.columns + LANES;
-    t.row = divide_up(t.group * t.band * t.columns, LANES) * LANES + LANES;
-    return t;
-}
-
 /* u = G w G' for every filter and channel. */
 static TARGET void OF(transform_filters)(
-    const Geometry *g, const REAL *w, const OF(Filters) *of, REAL *u, Index next)
+    const Geometry *g, const REAL *w, const Filters *of, REAL *u, Index next)
 {
     for (Index f = 0; f < g->filters; f++)
         for (Index c = 0; c < g->channels; c++, u++) {
@@ -120,18 +93,18 @@ static TARGET void OF(transform_patches)(
     }
 }
 
-/* The same for all channels of `group` images: `rows` rows of patches, the first at row `top` of the output. */
-static TARGET void OF(transform_images)(const Geometry *g, const OF(Patches) *t, const REAL *x, Index group,
-    Index top, Index rows, REAL *padded, REAL *planes, REAL *v)
+static TARGET void OF(transform_part)(const Geometry *g, const Patches *t, const Part *part, const REAL *x,
+    REAL *padded, REAL *planes, REAL *v)
 {
-    Index patches = rows * t->columns, height = 2 * rows + 2;
-    memset(padded, 0, height * t->padded_row * sizeof(REAL));
-    for (Index n = 0; n < group; n++)
-        for (Index c = 0; c < g->channels; c++, x += g->height * g->width) {
-            OF(copy_inside)(g, x, top - g->pad, height, t->padded_row, padded);
-            OF(spread)(padded, height, t->columns, planes, t->plane);
-            OF(transform_patches)(
-                planes, t->plane, t->columns, patches, v + c * t->row + n * patches, t->v_next);
+    Index rows = 2 * part->rows + 2, pixels = g->height * g->width;
+    memset(padded, 0, rows * t->padded_row * sizeof(REAL));
+    for (Index n = 0; n < part->images; n++)
+        for (Index c = 0; c < g->channels; c++) {
+            OF(copy_inside)(g, x + ((part->image + n) * g->channels + c) * pixels, part->top - g->pad, rows,
+                t->padded_row, padded);
+            OF(spread)(padded, rows, t->columns, planes, t->plane);
+            OF(transform_patches)(planes, t->plane, t->columns, part->patches,
+                v + c * t->row + n * part->patches, t->v_next);
         }
 }
 
@@ -162,10 +135,20 @@ static TARGET void OF(outputs_of_patches)(
     }
 }
 
-static TARGET int OF(winograd)(
-    const Geometry *g, const REAL *x, const REAL *w, const OF(Filters) *of, const REAL *b, REAL *out)
+static TARGET void OF(outputs_of_part)(const Geometry *g, const Patches *t, const Part *part,
+    const REAL *m, const REAL *b, REAL *out)
 {
-    OF(Patches) t = OF(patches_of)(g);
+    for (Index n = 0; n < part->images; n++)
+        for (Index f = 0; f < g->filters; f++)
+            OF(outputs_of_patches)(m + f * t->row + n * part->patches, t->m_next, t->columns, b ? b[f] : 0,
+                out + (((part->image + n) * g->filters + f) * g->rows + part->top) * g->columns, part->height,
+                g->columns);
+}
+
+static TARGET int OF(winograd)(
+    const Geometry *g, const REAL *x, const REAL *w, const Filters *of, const REAL *b, REAL *out)
+{
+    Patches t = patches_of(g, sizeof(REAL), LANES);
     t.u_next = g->filters * g->channels + LANES, t.v_next = g->channels * t.row + LANES,
     t.m_next = g->filters * t.row + LANES;
     REAL *padded = NEW(REAL, t.padded), *planes = ZEROS(REAL, 8 * t.plane);
@@ -177,23 +160,14 @@ static TARGET int OF(winograd)(
         for (Index c = 0; c < g->channels; c++) at[c] = (Place){c, c * t.row};
         for (Index f = 0; f < g->filters; f++) u_row[f] = f * g->channels;
         OF(transform_filters)(g, w, of, u, t.u_next);
-        for (Index n = 0; n < g->images; n += t.group)
-            for (Index top = 0; top < g->rows; top += 2 * t.band) {
-                Index group = smaller(t.group, g->images - n),
-                      rows = smaller(t.band, divide_up(g->rows - top, 2));
-                Index patches = rows * t.columns;
-                OF(transform_images)(g, &t, x + n * g->channels * g->height * g->width, group, top, rows,
-                    padded, planes, v);
-                for (int k = 0; k < 16; k++)
-                    OF(product)(g->filters, group * patches, g->channels, at, u + k * t.u_next, u_row,
-                        v + k * t.v_next, 0, m + k * t.m_next, t.row);
-                for (Index k = 0; k < group * g->filters; k++) {
-                    Index image = k / g->filters, f = k % g->filters;
-                    OF(outputs_of_patches)(m + f * t.row + image * patches, t.m_next, t.columns, b ? b[f] : 0,
-                        out + (((n + image) * g->filters + f) * g->rows + top) * g->columns,
-                        smaller(2 * rows, g->rows - top), g->columns);
-                }
-            }
+        for (Index k = 0; k < t.parts; k++) {
+            Part part = part_of(g, &t, k);
+            OF(transform_part)(g, &t, &part, x, padded, planes, v);
+            for (int place = 0; place < 16; place++)
+                OF(product)(g->filters, part.images * part.patches, g->channels, at, u + place * t.u_next,
+                    u_row, v + place * t.v_next, 0, m + place * t.m_next, t.row);
+            OF(outputs_of_part)(g, &t, &part, m, b, out);
+        }
     }
     free(padded), free(planes), free(u), free(v), free(m), free(u_row), free(at);
     return enough;
@@ -202,7 +176,7 @@ static TARGET int OF(winograd)(
 static TARGET int OF(winograd_forward)(
     const Geometry *g, const void *x, const void *w, const void *b, void *out)
 {
-    OF(Filters) of = {9 * g->channels, 9, 1};
+    Filters of = {9 * g->channels, 9, 1};
     return OF(winograd)(g, x, w, &of, b, out);
 }
 
@@ -211,7 +185,7 @@ static TARGET int OF(winograd_backward_input)(const Geometry *g, const void *dou
 {
     Geometry turned = {
         g->images, g->filters, g->rows, g->columns, g->channels, 3, 3, 1, 2 - g->pad, g->height, g->width};
-    OF(Filters) of = {9, 9 * g->channels, -1};
+    Filters of = {9, 9 * g->channels, -1};
     return OF(winograd)(&turned, dout, (const REAL *)w + 8, &of, NULL, dx);
 }
 
@@ -257,19 +231,35 @@ static TARGET void OF(gradient_of_filters)(
         }
 }
 
+/* z of a part; its sums are added to db. */
+static TARGET void OF(transform_part_of_upstream)(const Geometry *g, const Patches *t, const Part *part,
+    const REAL *dout, Index filters, REAL *transposed, REAL *z, REAL *db)
+{
+    Index plane = g->rows * g->columns, row = 2 * t->columns * filters;
+    for (Index n = 0; n < part->images; n++, z += part->patches * filters) {
+        const REAL *d = dout + (part->image + n) * g->filters * plane + part->top * g->columns;
+        for (Index y = 0; y < part->height; y++)
+            OF(transpose)(
+                d + y * g->columns, g->filters, g->columns, plane, transposed + y * row, filters);
+        if (part->height < 2 * part->rows) /* no output in the second row of the last patches */
+            memset(transposed + part->height * row, 0, row * sizeof(REAL));
+        OF(transform_upstream)(transposed, filters, part->rows, t->columns, z, t->m_next);
+        OF(add_sums)(d, g->filters, part->height * g->columns, plane, db);
+    }
+}
+
 static TARGET int OF(winograd_backward_weights)(
     const Geometry *g, const void *dout, const void *x, void *dw, void *db)
 {
-    enum { TOGETHER = 16 }; /* channels whose gradients are transposed at a time */
-    OF(Patches) t = OF(patches_of)(g);
-    Index filters = divide_up(g->filters, LANES) * LANES, most = t.group * t.band * t.columns,
-          plane = g->rows * g->columns;
+    enum { SOME = 16 }; /* channels, whose gradients are transposed together */
+    Patches t = patches_of(g, sizeof(REAL), LANES);
+    Index filters = divide_up(g->filters, LANES) * LANES, most = t.group * t.band * t.columns;
     t.u_next = g->channels * filters + LANES, t.v_next = g->channels * t.row + LANES,
     t.m_next = most * filters + LANES;
     REAL *padded = NEW(REAL, t.padded), *planes = ZEROS(REAL, 8 * t.plane),
          *transposed = ZEROS(REAL, 4 * t.band * t.columns * filters);
     REAL *du = ZEROS(REAL, 16 * t.u_next), *v = NEW(REAL, 16 * t.v_next), *z = NEW(REAL, 16 * t.m_next);
-    REAL *dw_transposed = NEW(REAL, 9 * TOGETHER * filters);
+    REAL *dw_transposed = NEW(REAL, 9 * SOME * filters);
     Index *v_row = NEW(Index, g->channels);
     Place *at = NEW(Place, most);
     int enough = padded && planes && transposed && du && v && z && dw_transposed && v_row && at;
@@ -277,31 +267,16 @@ static TARGET int OF(winograd_backward_weights)(
         for (Index k = 0; k < most; k++) at[k] = (Place){k, k * filters};
         for (Index c = 0; c < g->channels; c++) v_row[c] = c * t.row;
         memset(db, 0, g->filters * sizeof(REAL));
-        for (Index n = 0; n < g->images; n += t.group)
-            for (Index top = 0; top < g->rows; top += 2 * t.band) {
-                Index group = smaller(t.group, g->images - n),
-                      rows = smaller(t.band, divide_up(g->rows - top, 2));
-                Index patches = rows * t.columns, height = smaller(2 * rows, g->rows - top);
-                OF(transform_images)(g, &t, (const REAL *)x + n * g->channels * g->height * g->width, group,
-                    top, rows, padded, planes, v);
-                for (Index image = 0; image < group; image++) {
-                    const REAL *d = (const REAL *)dout + (n + image) * g->filters * plane + top * g->columns;
-                    for (Index y = 0; y < height; y++)
-                        OF(transpose)(d + y * g->columns, g->filters, g->columns, plane,
-                            transposed + y * 2 * t.columns * filters, filters);
-                    if (height < 2 * rows) /* no output in the second row of the last patches */
-                        memset(transposed + height * 2 * t.columns * filters, 0,
-                            2 * t.columns * filters * sizeof(REAL));
-                    OF(add_sums)(d, g->filters, height * g->columns, plane, db);
-                    OF(transform_upstream)(
-                        transposed, filters, rows, t.columns, z + image * patches * filters, t.m_next);
-                }
-                for (int k = 0; k < 16; k++)
-                    OF(product)(g->channels, filters, group * patches, at, v + k * t.v_next, v_row,
-                        z + k * t.m_next, 1, du + k * t.u_next, filters);
-            }
-        for (Index c = 0; c < g->channels; c += TOGETHER) {
-            Index count = smaller(TOGETHER, g->channels - c);
+        for (Index k = 0; k < t.parts; k++) {
+            Part part = part_of(g, &t, k);
+            OF(transform_part)(g, &t, &part, x, padded, planes, v);
+            OF(transform_part_of_upstream)(g, &t, &part, dout, filters, transposed, z, db);
+            for (int place = 0; place < 16; place++)
+                OF(product)(g->channels, filters, part.images * part.patches, at, v + place * t.v_next,
+                    v_row, z + place * t.m_next, 1, du + place * t.u_next, filters);
+        }
+        for (Index c = 0; c < g->channels; c += SOME) {
+            Index count = smaller(SOME, g->channels - c);
             OF(gradient_of_filters)(du + c * filters, t.u_next, count, filters, dw_transposed);
             OF(transpose)(
                 dw_transposed, 9 * count, g->filters, filters, (REAL *)dw + 9 * c, 9 * g->channels);
