@@ -6,14 +6,14 @@ typedef struct {
     Index group, band, columns;        /* images, rows of patches of each, patches in a row */
     Index bands, parts;                /* of one image, and of all, see Part */
     Index padded_row, padded, plane;   /* sizes of the padded rows, and of one plane spread from them */
-    Index row, u_next, v_next, m_next; /* of transforms: from one channel or filter, from one place to the next */
+    Index row, u_next, v_next, m_next; /* of transforms: from one channel or filter, one place to the next */
 } Patches;
 
 static Patches patches_of(const Geometry *g, Index bytes, Index lanes)
 {
     Patches t = {.columns = divide_up(g->columns, 2)};
     Index rows = divide_up(g->rows, 2), bytes_of_patch = 16 * (g->channels + g->filters) * bytes;
-    Index most = larger(MAX_VECTORS * lanes, WINOGRAD_BYTES / larger(1, bytes_of_patch));
+    Index most = larger(2 * lanes, WINOGRAD_BYTES / larger(1, bytes_of_patch)); /* two vectors at least */
     t.band = rows_at_a_time(rows, t.columns, most);
     t.group = t.band < rows ? 1 : smaller(g->images, larger(1, most / (rows * t.columns)));
     t.bands = divide_up(rows, t.band), t.parts = divide_up(g->images, t.group) * t.bands;

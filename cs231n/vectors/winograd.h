@@ -36,7 +36,8 @@ static TARGET void OF(transform_filters)(
             }
             for (int r = 0; r < 4; r++) {
                 REAL ends = (h[r][0] + h[r][2]) / 2, middle = h[r][1] / 2, *to = u + 4 * r * next;
-                to[0] = h[r][0], to[next] = ends + middle, to[2 * next] = ends - middle, to[3 * next] = h[r][2];
+                to[0] = h[r][0], to[next] = ends + middle;
+                to[2 * next] = ends - middle, to[3 * next] = h[r][2];
             }
         }
 }
@@ -52,7 +53,7 @@ static inline TARGET void OF(join)(const REAL *even, const REAL *odd, REAL *rest
     for (int lane = 0; lane < LANES; lane++) both[2 * lane] = even[lane], both[2 * lane + 1] = odd[lane];
 }
 
-/* The rows of one channel from `first` on, between zeros that are there already. */
+/* So many rows of one channel, from `first` on, to between zeros that are there already. */
 static TARGET void OF(copy_inside)(
     const Geometry *g, const REAL *channel, Index first, Index rows, Index padded_row, REAL *padded)
 {
@@ -93,8 +94,9 @@ static TARGET void OF(transform_patches)(
     }
 }
 
-static TARGET void OF(transform_part)(const Geometry *g, const Patches *t, const Part *part, const REAL *x,
-    REAL *padded, REAL *planes, REAL *v)
+/* v of a part, for all channels. */
+static TARGET void OF(transform_part)(
+    const Geometry *g, const Patches *t, const Part *part, const REAL *x, REAL *padded, REAL *planes, REAL *v)
 {
     Index rows = 2 * part->rows + 2, pixels = g->height * g->width;
     memset(padded, 0, rows * t->padded_row * sizeof(REAL));
@@ -135,8 +137,8 @@ static TARGET void OF(outputs_of_patches)(
     }
 }
 
-static TARGET void OF(outputs_of_part)(const Geometry *g, const Patches *t, const Part *part,
-    const REAL *m, const REAL *b, REAL *out)
+static TARGET void OF(outputs_of_part)(
+    const Geometry *g, const Patches *t, const Part *part, const REAL *m, const REAL *b, REAL *out)
 {
     for (Index n = 0; n < part->images; n++)
         for (Index f = 0; f < g->filters; f++)
@@ -145,6 +147,7 @@ static TARGET void OF(outputs_of_part)(const Geometry *g, const Patches *t, cons
                 g->columns);
 }
 
+/* A convolution with filters that lie in w as `of` says; without a bias where b is NULL. */
 static TARGET int OF(winograd)(
     const Geometry *g, const REAL *x, const REAL *w, const Filters *of, const REAL *b, REAL *out)
 {
@@ -231,7 +234,7 @@ static TARGET void OF(gradient_of_filters)(
         }
 }
 
-/* z of a part; its sums are added to db. */
+/* z of a part; sums of its pixels are added to db. */
 static TARGET void OF(transform_part_of_upstream)(const Geometry *g, const Patches *t, const Part *part,
     const REAL *dout, Index filters, REAL *transposed, REAL *z, REAL *db)
 {
@@ -239,8 +242,7 @@ static TARGET void OF(transform_part_of_upstream)(const Geometry *g, const Patch
     for (Index n = 0; n < part->images; n++, z += part->patches * filters) {
         const REAL *d = dout + (part->image + n) * g->filters * plane + part->top * g->columns;
         for (Index y = 0; y < part->height; y++)
-            OF(transpose)(
-                d + y * g->columns, g->filters, g->columns, plane, transposed + y * row, filters);
+            OF(transpose)(d + y * g->columns, g->filters, g->columns, plane, transposed + y * row, filters);
         if (part->height < 2 * part->rows) /* no output in the second row of the last patches */
             memset(transposed + part->height * row, 0, row * sizeof(REAL));
         OF(transform_upstream)(transposed, filters, part->rows, t->columns, z, t->m_next);
@@ -278,8 +280,7 @@ static TARGET int OF(winograd_backward_weights)(
         for (Index c = 0; c < g->channels; c += SOME) {
             Index count = smaller(SOME, g->channels - c);
             OF(gradient_of_filters)(du + c * filters, t.u_next, count, filters, dw_transposed);
-            OF(transpose)(
-                dw_transposed, 9 * count, g->filters, filters, (REAL *)dw + 9 * c, 9 * g->channels);
+            OF(transpose)(dw_transposed, 9 * count, g->filters, filters, (REAL *)dw + 9 * c, 9 * g->channels);
         }
     }
     free(padded), free(planes), free(transposed), free(du), free(v), free(z), free(dw_transposed);
