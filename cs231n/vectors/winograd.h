@@ -126,7 +126,7 @@ static TARGET void OF(outputs_of_patches)(
             AT(even) = h[r][0] + h[r][1] + h[r][2] + b, AT(odd) = h[r][1] - h[r][2] - h[r][3] + b;
             OF(join)(even, odd, both[r]);
         }
-        for (Index lane = 0, count; lane < LANES && 2 * i < height; lane += count) {
+        for (Index lane = 0, count; lane < LANES; lane += count) {
             count = smaller(LANES - lane, columns - j);
             for (int r = 0; r < 2 && 2 * i + r < height; r++)
                 OF(copy_row)(both[r] + 2 * lane, 1, smaller(2 * count, width - 2 * j),
