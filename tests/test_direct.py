@@ -156,8 +156,7 @@ def test_convolution_agrees_with_numpy(vectors, algorithm, geometry, dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("channels, filters", [(0, 3), (3, 0), (0, 0)])
-@pytest.mark.parametrize("algorithm", ["direct", "Winograd"], indirect=True)
-def test_no_channels_and_no_filters_are_sums_of_nothing(vectors, algorithm, channels, filters, dtype):
+def test_no_channels_and_no_filters_are_sums_of_nothing(vectors, channels, filters, dtype):
     geometry = Convolution((2, channels, 5, 6), (filters, channels, 3, 3), 1, 1)
     x, w, b, dout = arrays_for(geometry, dtype)
     out, dx, dw, db = convolve(direct_cython, geometry, x, w, b, dout)

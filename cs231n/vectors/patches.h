@@ -13,9 +13,9 @@ static Patches patches_of(const Geometry *g, Index bytes, Index lanes)
 {
     Patches t = {.columns = divide_up(g->columns, 2)};
     Index rows = divide_up(g->rows, 2), bytes_of_patch = 16 * (g->channels + g->filters) * bytes;
-    Index most = larger(2 * lanes, WINOGRAD_BYTES / larger(1, bytes_of_patch)); /* two vectors at least */
+    Index most = larger(2 * lanes, WINOGRAD_BYTES / bytes_of_patch); /* two vectors at least */
     t.band = rows_at_a_time(rows, t.columns, most);
-    t.group = t.band < rows ? 1 : smaller(g->images, larger(1, most / (rows * t.columns)));
+    t.group = smaller(g->images, larger(1, most / (rows * t.columns)));
     t.bands = divide_up(rows, t.band), t.parts = divide_up(g->images, t.group) * t.bands;
     t.padded_row = 2 * t.columns + 2, t.padded = (2 * t.band + 2) * t.padded_row + 2 * lanes;
     t.plane = (t.band + 1) * t.columns + lanes;
