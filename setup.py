@@ -37,7 +37,7 @@ def _warn(names, reason):
     line = "*" * 78
     print(
         f"\n{line}\nCompiled kernels of cs231n could not be built: {names}: {reason}\n"
-        "Everything works without them, but convolution, pooling and Adam take up to six times as long.\n"
+        "Everything works without them, but convolution, pooling and Adam take two to ten times as long.\n"
         "To have them, install GCC or Clang (and Cython), then: python setup.py build_ext --inplace\n"
         f"{line}\n",
         file=sys.stderr,
