@@ -1,5 +1,7 @@
 """The benchmark of how the cost grows: what it measures, keeps, draws and writes."""
 
+import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks import growth
 from benchmarks.growth import BASE, BEGIN, COLUMNS, END, SIZES, Row, growing
+from benchmarks.memory import peak_bytes
 from cs231n import kernels
 from cs231n.parallel import num_threads
 from cs231n.vis_utils import COLORS
@@ -63,6 +66,33 @@ def quick(monkeypatch):
     monkeypatch.setattr(growth, "ROUNDS", 3)
     monkeypatch.setattr(growth, "matrix_product_rate", lambda dtype: 3e9)
     monkeypatch.setitem(kernels._in_use, "kernels", None)
+
+
+def blocks(count):
+    """Memory of so many times 100,000 bytes, in pieces that the allocator does not give back at once."""
+    return [bytearray(b"1" * 100_000) for _ in range(count)]
+
+
+class Hungry:
+    """A side whose pass takes 20 MB; before it, so many blocks were taken and freed."""
+
+    def __init__(self, freed):
+        taken = blocks(freed)
+        self.after_them = bytearray(10_000)
+        del taken
+
+    def forward(self):
+        return blocks(100)
+
+    def backward(self):
+        return blocks(100)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system does not tell the peak here")
+@pytest.mark.parametrize("freed", [0, 150])
+def test_peak_memory_is_what_a_pass_takes_whatever_was_freed_before(freed):
+    megabytes = peak_bytes(partial(Hungry, 0), partial(Hungry, freed)) / 1e6
+    assert 19 < megabytes < 22
 
 
 class TestCases:
