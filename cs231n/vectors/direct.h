@@ -9,8 +9,14 @@ static TARGET void OF(copy_row)(const REAL *from, Index step, Index count, REAL 
 {
     Index j = 0;
     if (step == 1 && count >= LANES) {
-        for (; j < count - LANES; j += LANES) AT(to + j) = AT(from + j);
+        for (; j < count - LANES; j += LANES) {
+            AT(to + j) = AT(from + j);
+            __asm__(""); /* or GCC makes a call of memmove of this loop, whose rows are short */
+        }
         AT(to + count - LANES) = AT(from + count - LANES); /* overlaps the one before */
+    } else if (step == 1 && count >= LANES / 2) { /* a size that the compiler knows is no call */
+        memcpy(to, from, BYTES / 2);
+        memcpy(to + count - LANES / 2, from + count - LANES / 2, BYTES / 2);
     } else if (step == 1)
         memcpy(to, from, count * sizeof(REAL));
     else if (step == 2) /* known to the compiler, which makes vectors of it */

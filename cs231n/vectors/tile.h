@@ -4,7 +4,8 @@
    column k; nothing is stored before the last step. `rows` and `vectors` are constants where tile_of is
    inlined, so the compiler unrolls their loops and keeps `sum` in registers: 24 of AVX-512's 32, 12 of
    AVX2's 16. With fewer, each sum would wait for its last addition, which takes four cycles while two can
-   begin in each.
+   begin in each. GCC needs to be told where the loop is not within another, or `sum` goes through memory before
+   and after the steps.
 
    Neither matrix need exist: a[r, k] is at a[a_row[r] + at[k].a], b[k, lane of vector v] at b[at[k].b +
    b_vector[v] + lane]. c[r, lane of vector v] is at c[r c_row + c_vector[v] + lane]; start has a number for
@@ -21,6 +22,7 @@ static inline __attribute__((always_inline)) TARGET void OF(tile_of)(int rows, i
     const REAL *a_of[MAX_ROWS], *b_of[MAX_VECTORS];
     for (int r = 0; r < rows; r++) a_of[r] = a + a_row[r];
     for (int v = 0; v < vectors; v++) b_of[v] = b + b_vector[v];
+#pragma GCC unroll 8
     for (int r = 0; r < rows; r++)
         for (int v = 0; v < vectors; v++)
             if (start) sum[r][v] = (VECTOR){0} + start[r];
@@ -31,6 +33,7 @@ static inline __attribute__((always_inline)) TARGET void OF(tile_of)(int rows, i
         for (int r = 0; r < rows; r++)
             for (int v = 0; v < vectors; v++) sum[r][v] += a_of[r][at->a] * b_k[v];
     }
+#pragma GCC unroll 8
     for (int r = 0; r < rows; r++)
         for (int v = 0; v < vectors; v++) AT(c + r * c_row + c_vector[v]) = sum[r][v];
 }

@@ -21,8 +21,17 @@ enum {
 };
 
 typedef ptrdiff_t Index; /* of an element of an array, or a number of them */
-#define NEW(type, count) malloc((count) * sizeof(type))
-#define ZEROS(type, count) calloc(count, sizeof(type))
+
+/* Workspace that begins at a line of the cache: vectors as long as a line would else all lie across two. */
+enum { LINE = 64 };
+static void *new_lines(size_t bytes) { return aligned_alloc(LINE, (bytes / LINE + 1) * LINE); }
+static void *new_zeros(size_t bytes)
+{
+    void *lines = new_lines(bytes);
+    return lines ? memset(lines, 0, bytes) : NULL;
+}
+#define NEW(type, count) new_lines((count) * sizeof(type))
+#define ZEROS(type, count) new_zeros((count) * sizeof(type))
 
 typedef struct {
     Index images, channels, height, width;      /* N, C, H, W of x */

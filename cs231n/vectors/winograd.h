@@ -110,25 +110,33 @@ static TARGET void OF(transform_part)(
         }
 }
 
-/* Outputs A' m A + b of the patches of one filter; of the last ones only what is within height and width. */
+/* Outputs A' m A + b of a vector of patches: at even and at odd columns, of both rows. */
+static inline TARGET void OF(transform_back)(const REAL *m, Index next, REAL b, VECTOR *even, VECTOR *odd)
+{
+    VECTOR h[2][4];
+    for (int s = 0; s < 4; s++, m += next) {
+        VECTOR m1 = AT(m + 4 * next), m2 = AT(m + 8 * next);
+        h[0][s] = AT(m) + m1 + m2, h[1][s] = m1 - m2 - AT(m + 12 * next);
+    }
+    for (int r = 0; r < 2; r++)
+        even[r] = h[r][0] + h[r][1] + h[r][2] + b, odd[r] = h[r][1] - h[r][2] - h[r][3] + b;
+}
+
+/* Outputs of the patches of one filter; of the last ones only what is within height and width. */
 static TARGET void OF(outputs_of_patches)(
     const REAL *m, Index next, Index columns, REAL b, REAL *out, Index height, Index width)
 {
     for (Index k = 0, i = 0, j = 0; 2 * i < height; k += LANES) {
-        REAL even[BYTES / sizeof(REAL)], odd[BYTES / sizeof(REAL)], both[2][2 * BYTES / sizeof(REAL)];
-        VECTOR h[2][4];
-        for (int s = 0; s < 4; s++) {
-            const REAL *at = m + k + s * next;
-            VECTOR m1 = AT(at + 4 * next), m2 = AT(at + 8 * next);
-            h[0][s] = AT(at) + m1 + m2, h[1][s] = m1 - m2 - AT(at + 12 * next);
-        }
-        for (int r = 0; r < 2; r++) {
-            AT(even) = h[r][0] + h[r][1] + h[r][2] + b, AT(odd) = h[r][1] - h[r][2] - h[r][3] + b;
-            OF(join)(even, odd, both[r]);
-        }
+        VECTOR even[2], odd[2];
+        REAL both[2][2 * BYTES / sizeof(REAL)];
+        OF(transform_back)(m + k, next, b, even, odd);
+        int whole = 2 * i + 2 <= height && 2 * (j + LANES) <= width; /* all of them lie in two rows */
+        for (int r = 0; r < 2; r++)
+            if (whole) OF(join)((REAL *)&even[r], (REAL *)&odd[r], out + (2 * i + r) * width + 2 * j);
+            else OF(join)((REAL *)&even[r], (REAL *)&odd[r], both[r]);
         for (Index lane = 0, count; lane < LANES; lane += count) {
             count = smaller(LANES - lane, columns - j);
-            for (int r = 0; r < 2 && 2 * i + r < height; r++)
+            for (int r = 0; !whole && r < 2 && 2 * i + r < height; r++)
                 OF(copy_row)(both[r] + 2 * lane, 1, smaller(2 * count, width - 2 * j),
                     out + (2 * i + r) * width + 2 * j);
             j += count;
