@@ -44,6 +44,7 @@ kernels = Extension(name, [f"{name}.pyx"], extra_compile_args=options, extra_lin
 setup(ext_modules=cythonize([kernels]), script_args=["build_ext", "--inplace"])
 """
 SCARCE_MEMORY = """
+#include <errno.h>
 #include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,16 +53,16 @@ SCARCE_MEMORY = """
 long granted = -1, shortage = 0;
 long held = 0, most_held = 0; /* bytes */
 
-static void *allocate(size_t size, int zeros)
+static int allocate(void **pointer, size_t alignment, size_t size)
 {
     if (granted-- == 0) {
-        if (!shortage) return NULL;
+        if (!shortage) return ENOMEM;
         size -= shortage;
     }
-    void *pointer = zeros ? calloc(1, size) : malloc(size);
-    held += malloc_usable_size(pointer);
+    int error = posix_memalign(pointer, alignment, size);
+    if (!error) held += malloc_usable_size(*pointer);
     most_held = held > most_held ? held : most_held;
-    return pointer;
+    return error;
 }
 
 static void release(void *pointer)
@@ -70,8 +71,7 @@ static void release(void *pointer)
     free(pointer);
 }
 
-#define malloc(size) allocate(size, 0)
-#define calloc(count, size) allocate((count) * (size), 1)
+#define posix_memalign(pointer, alignment, size) allocate(pointer, alignment, size)
 #define free(pointer) release(pointer)
 """
 FIRST_USE = """

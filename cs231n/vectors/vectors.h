@@ -24,7 +24,11 @@ typedef ptrdiff_t Index; /* of an element of an array, or a number of them */
 
 /* Workspace that begins at a line of the cache: vectors as long as a line would else all lie across two. */
 enum { LINE = 64 };
-static void *new_lines(size_t bytes) { return aligned_alloc(LINE, (bytes / LINE + 1) * LINE); }
+static void *new_lines(size_t bytes)
+{
+    void *lines;
+    return posix_memalign(&lines, LINE, bytes) ? NULL : lines;
+}
 static void *new_zeros(size_t bytes)
 {
     void *lines = new_lines(bytes);
