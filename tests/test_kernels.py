@@ -44,7 +44,6 @@ kernels = Extension(name, [f"{name}.pyx"], extra_compile_args=options, extra_lin
 setup(ext_modules=cythonize([kernels]), script_args=["build_ext", "--inplace"])
 """
 SCARCE_MEMORY = """
-#include <errno.h>
 #include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,16 +52,16 @@ SCARCE_MEMORY = """
 long granted = -1, shortage = 0;
 long held = 0, most_held = 0; /* bytes */
 
-static int allocate(void **pointer, size_t alignment, size_t size)
+static void *allocate(size_t size)
 {
     if (granted-- == 0) {
-        if (!shortage) return ENOMEM;
+        if (!shortage) return NULL;
         size -= shortage;
     }
-    int error = posix_memalign(pointer, alignment, size);
-    if (!error) held += malloc_usable_size(*pointer);
+    void *pointer = malloc(size);
+    held += malloc_usable_size(pointer);
     most_held = held > most_held ? held : most_held;
-    return error;
+    return pointer;
 }
 
 static void release(void *pointer)
@@ -71,7 +70,7 @@ static void release(void *pointer)
     free(pointer);
 }
 
-#define posix_memalign(pointer, alignment, size) allocate(pointer, alignment, size)
+#define malloc(size) allocate(size)
 #define free(pointer) release(pointer)
 """
 FIRST_USE = """

@@ -126,7 +126,7 @@ static TARGET int OF(direct_forward)(
                     (REAL *)out + n * g->filters * plane + top * g->columns, &o);
             }
     }
-    free(planes), free(w_row), free(tap), free(at);
+    discard(planes), discard(w_row), discard(tap), discard(at);
     return enough;
 }
 
@@ -161,7 +161,7 @@ static TARGET int OF(direct_backward_input)(const Geometry *g, const void *dout,
                 }
             }
     }
-    free(planes), free(zeros), free(w_row), free(first), free(at);
+    discard(planes), discard(zeros), discard(w_row), discard(first), discard(at);
     return enough;
 }
 
@@ -233,6 +233,6 @@ static TARGET int OF(direct_backward_weights)(
             }
         OF(transpose)(dw_transposed, taps, g->filters, filters, dw, taps);
     }
-    free(planes), free(transposed), free(dw_transposed), free(tap), free(at);
+    discard(planes), discard(transposed), discard(dw_transposed), discard(tap), discard(at);
     return enough;
 }

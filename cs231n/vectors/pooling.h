@@ -59,7 +59,7 @@ static TARGET int OF(max_pool)(const Geometry *g, const void *x, void *out, Inde
                         (top + i) * g->stride * g->width, g->stride, g->columns, to, argmax);
             }
     }
-    free(planes), free(largest), free(offset), free(at), free(tap);
+    discard(planes), discard(largest), discard(offset), discard(at), discard(tap);
     return enough;
 }
 #undef WHOLES

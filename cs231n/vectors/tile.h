@@ -4,8 +4,8 @@
    column k; nothing is stored before the last step. `rows` and `vectors` are constants where tile_of is
    inlined, so the compiler unrolls their loops and keeps `sum` in registers: 24 of AVX-512's 32, 12 of
    AVX2's 16. With fewer, each sum would wait for its last addition, which takes four cycles while two can
-   begin in each. GCC needs to be told where the loop is not within another, or `sum` goes through memory before
-   and after the steps.
+   begin in each. GCC needs to be told so where loops are not within another one, or `sum` goes through memory
+   before the first step and after the last.
 
    Neither matrix need exist: a[r, k] is at a[a_row[r] + at[k].a], b[k, lane of vector v] at b[at[k].b +
    b_vector[v] + lane]. c[r, lane of vector v] is at c[r c_row + c_vector[v] + lane]; start has a number for

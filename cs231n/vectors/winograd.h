@@ -180,7 +180,7 @@ static TARGET int OF(winograd)(
             OF(outputs_of_part)(g, &t, &part, m, b, out);
         }
     }
-    free(padded), free(planes), free(u), free(v), free(m), free(u_row), free(at);
+    discard(padded), discard(planes), discard(u), discard(v), discard(m), discard(u_row), discard(at);
     return enough;
 }
 
@@ -291,8 +291,8 @@ static TARGET int OF(winograd_backward_weights)(
             OF(transpose)(dw_transposed, 9 * count, g->filters, filters, (REAL *)dw + 9 * c, 9 * g->channels);
         }
     }
-    free(padded), free(planes), free(transposed), free(du), free(v), free(z), free(dw_transposed);
-    free(v_row), free(at);
+    discard(padded), discard(planes), discard(transposed), discard(du), discard(v), discard(z);
+    discard(dw_transposed), discard(v_row), discard(at);
     return enough;
 }
 #undef AT
