@@ -10,23 +10,23 @@ from pathlib import Path
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-# A square root that need not set errno is a single instruction, of vectors too
-OPTIONS = [] if sys.platform == "win32" else ["-O3", "-fno-math-errno"]
 KERNELS = [
-    Extension(
-        f"cs231n.{Path(source).stem}",
-        [source],
-        depends=glob("cs231n/vectors/*.h"),
-        extra_compile_args=OPTIONS,
-    )
+    Extension(f"cs231n.{Path(source).stem}", [source], depends=glob("cs231n/vectors/*.h"))
     for source in sorted(glob("cs231n/*_cython.pyx"))
 ]
+# For GCC and Clang, on Windows too. A square root that need not set errno is one instruction, of vectors too.
+OPTIONS = ["-O3", "-fno-math-errno"]
+# A compiler may fuse a multiplication and an addition, which then round once, in one version of a loop and
+# not in another. Adam's result would depend on which version runs: on where its arrays lie in memory.
+OWN_OPTIONS = {"cs231n.optim_cython": ["-ffp-contract=off"]}
 
 
 class BuildExtOrSayWhy(build_ext):
     """Compile, or go on without the compiled kernels and say so where it cannot be missed."""
 
     def build_extension(self, ext):
+        if self.compiler.compiler_type != "msvc":  # which optimizes, and fuses nothing, unless it is told to
+            ext.extra_compile_args = [*OPTIONS, *OWN_OPTIONS.get(ext.name, [])]
         try:
             super().build_extension(ext)
         except Exception as error:  # whatever a missing or broken compiler raises

@@ -21,12 +21,11 @@ import matplotlib as mpl
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from benchmarks.sides import DIRECT, PYTORCH, assert_agree, convolution
 from benchmarks.timing import PAUSE, matrix_product_rate
-from cs231n.parallel import num_threads
+from cs231n.parallel import use_threads
 from cs231n.vis_utils import COLORS, DASHES, STYLE
 
 FOLDER = Path(__file__).parent
@@ -116,11 +115,9 @@ def _block(threads, function, calls):
 
 @contextmanager
 def threads_for_all(count):
-    """Let our layers, which go by the BLAS, and PyTorch use so many threads within the `with` block."""
+    """Let our layers, PyTorch and a BLAS that takes a limit use this many threads in a `with` block."""
     before = torch.get_num_threads()
-    with threadpool_limits(count, user_api="blas"):
-        if num_threads() != count:
-            raise RuntimeError(f"the BLAS of this NumPy does not take the number of threads, {count}")
+    with use_threads(count):
         torch.set_num_threads(count)
         try:
             yield

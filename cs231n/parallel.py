@@ -2,7 +2,9 @@
 
 The threads are Python's own. They gain where the work releases the interpreter's lock for long, as matrix
 products and the compiled kernels do. There are as many as the BLAS has been given, so that one setting
-serves both: OMP_NUM_THREADS in the environment, or `threadpoolctl.threadpool_limits` in a program.
+serves both: OMP_NUM_THREADS in the environment, or `use_threads` in a program. Some BLAS, such as Apple's
+Accelerate, do not say how many they use and take no limit: our threads then follow OMP_NUM_THREADS, or else
+are as many as the processors, and matrix products are left to the BLAS.
 
 Where there are as many threads as processors, each stays on a processor of its own, and the calling thread
 waits. Left to themselves, threads that sleep between tasks of a millisecond are often woken on the processor
@@ -14,7 +16,7 @@ and then take the processor from whatever comes next in ours.
 
 import os
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from threading import Lock
 
@@ -25,11 +27,12 @@ from threadpoolctl import ThreadpoolController
 LARGE = 2**26  # multiplications from which on a matrix product is worth waking our threads
 
 _sharing = Lock()  # held while a call shares its work out: the BLAS's limit is one for the whole process
+_asked = None  # the number of threads within `use_threads`
 
 
 def matmul(a, b):
     """The matrix product a @ b; of a large one, each thread computes some of the rows or columns."""
-    if len(a) * b.size < LARGE:
+    if len(a) * b.size < LARGE or not _blas().lib_controllers:  # its threads and ours would be too many
         return a @ b
     out = np.empty((len(a), b.shape[1]), a.dtype)
     if len(a) > b.shape[1]:
@@ -50,7 +53,7 @@ def map_slices(function, length):
         return [function(slice(0, length))]
     slices = [slice(length * i // count, length * (i + 1) // count) for i in range(count)]
     try:
-        with _blas().limit(limits=1):
+        with use_threads(1):
             workers, results = _workers(os.getpid(), count), []
             try:
                 for worker, part in zip(workers, slices, strict=True):
@@ -63,8 +66,29 @@ def map_slices(function, length):
 
 
 def num_threads():
-    """The number of threads that the BLAS may use at present; all cores where it does not tell."""
-    return max((library.num_threads for library in _blas().lib_controllers), default=os.cpu_count() or 1)
+    """The number of threads that share work at present, see above."""
+    if _asked is not None:
+        return _asked
+    return max((library.num_threads for library in _blas().lib_controllers), default=_from_environment())
+
+
+@contextmanager
+def use_threads(count):
+    """Share work among this many threads in the `with` block; the BLAS uses as many, if it takes a limit."""
+    global _asked
+    before, _asked = _asked, count
+    try:
+        with _blas().limit(limits=count):
+            yield
+    finally:
+        _asked = before
+
+
+def _from_environment():
+    """OMP_NUM_THREADS; without it, or where it is no number, the processors that this process may use."""
+    with suppress(ValueError):
+        return max(1, int(os.environ.get("OMP_NUM_THREADS", "")))
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @cache

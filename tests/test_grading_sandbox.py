@@ -18,6 +18,7 @@ from textwrap import dedent
 import numpy as np
 import psutil
 import pytest
+from conftest import PATIENCE
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -60,7 +61,7 @@ def confined(code, tmp_path, **fences):
         capture_output=True,
         text=True,
         cwd=tmp_path,
-        timeout=20,
+        timeout=PATIENCE,
     )
     return (done.stdout + done.stderr.strip()[-200:]).strip()
 
@@ -430,7 +431,7 @@ def test_no_process_is_left_behind(starters, tmp_path):
         with pytest.raises(WorkerLostError, match=r"took longer than 0\.3 s"):
             call(worker, "mod:wait")
     assert family_of(starters) == []
-    assert psutil.wait_procs(below, timeout=5)[1] == []
+    assert psutil.wait_procs(below, timeout=PATIENCE)[1] == []
 
 
 @needs("namespaces")
@@ -476,7 +477,7 @@ def test_workers_of_a_judge_that_was_killed_end(tmp_path):
         below = psutil.Process(judge.pid).children(recursive=True)
         assert len(below) >= 2
         judge.send_signal(signal.SIGKILL)
-    _, alive = psutil.wait_procs(below, timeout=5)
+    _, alive = psutil.wait_procs(below, timeout=PATIENCE)
     assert alive == []
 
 

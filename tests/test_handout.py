@@ -11,7 +11,7 @@ from zipfile import ZipFile
 
 import nbformat
 import pytest
-from conftest import MESSAGES, missing_exercise
+from conftest import MESSAGES, PATIENCE, missing_exercise
 
 import run_notebooks
 from grading import handout
@@ -56,8 +56,10 @@ def paths_in(folder):
 def run_in(folder, *arguments):
     """Run Python on the handout, as someone would who has nothing but the handout."""
     environment = os.environ | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "120"}
+    environment.pop("PYTEST_ADDOPTS", None)
+    command = [sys.executable, *arguments]
     return subprocess.run(
-        [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=100
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=PATIENCE
     )
 
 
@@ -310,7 +312,7 @@ class TestBeforeAnythingIsWritten:
 
     def test_a_notebook_stops_at_the_first_exercise(self, made, tmp_path, tiny_data, monkeypatch):
         monkeypatch.setenv("PYTHONPATH", str(made))
-        result = run_notebooks.run_notebook(made / "FullyConnectedNets.ipynb", tmp_path, timeout=100)
+        result = run_notebooks.run_notebook(made / "FullyConnectedNets.ipynb", tmp_path, timeout=PATIENCE)
         assert result.error.endswith(f"NotImplementedError: {BY_ID['affine_forward'].not_done}")
         assert 1 < result.cells < 10
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import DTYPES
+from conftest import DTYPES, NOT_BUILT, PATIENCE, built
 
 import cs231n
 from cs231n import im2col, kernels
@@ -45,11 +45,13 @@ setup(ext_modules=cythonize([kernels]), script_args=["build_ext", "--inplace"])
 """
 SCARCE_MEMORY = """
 #include <malloc.h>
+#include <sanitizer/asan_interface.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* After so many allocations one is refused or, with a shortage, gets so many bytes less than it asked for. */
 long granted = -1, shortage = 0;
+long denormal = 0; /* whether new memory holds denormal numbers, of either type */
 long held = 0, most_held = 0; /* bytes */
 
 static void *allocate(size_t size)
@@ -58,7 +60,13 @@ static void *allocate(size_t size)
         if (!shortage) return NULL;
         size -= shortage;
     }
-    void *pointer = malloc(size);
+    /* The kernels put a workspace at the next line of the cache. That leaves nothing behind it here, and only
+       the pointer they keep may be touched before it: the sanitizer sees what goes beyond by one byte. */
+    enum { LINE_OF_CACHE = 64 };
+    void *pointer;
+    if (posix_memalign(&pointer, LINE_OF_CACHE, size)) return NULL;
+    for (size_t i = 0; denormal && i < size / sizeof(int); i++) ((int *)pointer)[i] = 1;
+    __asan_poison_memory_region(pointer, LINE_OF_CACHE - sizeof pointer);
     held += malloc_usable_size(pointer);
     most_held = held > most_held ? held : most_held;
     return pointer;
@@ -68,6 +76,18 @@ static void release(void *pointer)
 {
     held -= malloc_usable_size(pointer);
     free(pointer);
+}
+
+/* Whether an operation has met a denormal number since the last call: a flag of x86 processors. */
+int met_denormal(void)
+{
+#ifdef __x86_64__
+    unsigned state = __builtin_ia32_stmxcsr(), flag = 2;
+    __builtin_ia32_ldmxcsr(state & ~flag);
+    return (state & flag) != 0;
+#else
+    return -1;
+#endif
 }
 
 #define malloc(size) allocate(size)
@@ -105,7 +125,7 @@ def run(folder, *arguments, **more):
         env=environment(**more),
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=PATIENCE,
     )
 
 
@@ -184,7 +204,7 @@ def builds(tmp_path_factory):
             command = [sys.executable, "-c", BUILD, module, *options]
             pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
             compiling.append(subprocess.Popen(command, cwd=folder, env=environment(), **pipes))
-    outputs = [process.communicate(timeout=200)[0] for process in compiling]
+    outputs = [process.communicate(timeout=PATIENCE)[0] for process in compiling]
     for process, output in zip(compiling, outputs, strict=True):
         assert process.returncode == 0, output
     return folders
@@ -215,6 +235,13 @@ def assert_grid_passed(process):
     assert_succeeded(process)
     assert process.stderr == ""
     assert int(process.stdout.removesuffix("geometries\n")) > 1000
+
+
+@pytest.mark.parametrize("name", EXTENSIONS)
+def test_the_kernels_are_built_where_there_is_a_compiler(name):
+    if shutil.which(COMPILER[0]) is None:
+        pytest.skip(f"there is no C compiler {COMPILER[0]} here")
+    assert built(name), NOT_BUILT.format(name)
 
 
 @every_module
@@ -269,12 +296,20 @@ def with_vectors(number):
         sys.exit("no such vectors")
     kernels.use_vectors(kernels.vector_sets()[number])
 """
-WORKSPACE_TOO_SMALL = """
-vectors, kernels.WINOGRAD_FROM, place, size = map(int, sys.argv[1:])
-with_vectors(vectors)
-x, w, b, out = convolution(N=1, C=2, F=2, size=17)
-granted.value, shortage.value = place, size
+OUTPUT_TOO_SMALL = """
+with_vectors(int(sys.argv[1]))
+kernels.WINOGRAD_FROM = 10**9
+x, w, b, out = convolution(N=1, C=2, F=2, size=16)
+out = np.lib.stride_tricks.as_strided(np.empty(out.size - 1), out.shape, out.strides)
 kernels.conv_forward(x, w, b, 1, 1, out)
+"""
+WORKSPACE_TOO_SMALL = """
+vectors, width = map(int, sys.argv[1:])
+with_vectors(vectors)
+kernels.WINOGRAD_FROM = 1
+x, w, b, dout = convolution(N=1, C=2, F=2, size=17)
+granted.value, shortage.value = 5, 3 * width  # the sixth allocation: the transformed upstream gradient
+kernels.conv_backward(dout, x, w, 1, 1, None)
 """
 EVERY_ALLOCATION_REFUSED = """
 vectors, kernels.WINOGRAD_FROM = map(int, sys.argv[1:])
@@ -313,6 +348,51 @@ def refused(function):
 
 print(refused(forward), refused(backward), refused(pool))
 """
+DENORMAL_LANES = """
+denormal = ctypes.c_long.in_dll(library, "denormal")
+limits = [ctypes.c_long.in_dll(library, name) for name in ("band_bytes", "winograd_bytes")]
+usual = [limit.value for limit in limits]
+kernels.WINOGRAD_FROM = int(sys.argv[1])
+calls = 0
+
+def watched(function, *arguments):
+    global calls
+    library.met_denormal()
+    function(*arguments)
+    assert not library.met_denormal(), (function, arguments[0].shape, arguments[1].shape, name)
+    calls += 1
+
+def watch_all(N, C, F, size, window, stride, pad):
+    x, w, b = (np.random.standard_normal(shape).astype(dtype) for shape in
+               ((N, C, *size), (F, C, window, window), (F,)))
+    rows, columns = ((side + 2 * pad - window) // stride + 1 for side in size)
+    x = x[:, :, :(rows - 1) * stride + window - 2 * pad, :(columns - 1) * stride + window - 2 * pad].copy()
+    out = np.empty((N, F, rows, columns), dtype)
+    watched(kernels.conv_forward, x, w, b, stride, pad, out)
+    watched(kernels.conv_backward, out, x, w, stride, pad, np.empty_like(x))
+    if pad == 0:
+        largest, argmax = np.empty((N, C, rows, columns), dtype), np.empty((N, C, rows, columns), np.intp)
+        watched(kernels.max_pool_forward, x, window, window, stride, largest, argmax)
+
+denormal.value = 1
+for name in kernels.vector_sets():
+    kernels.use_vectors(name)
+    for dtype in (np.float32, np.float64):
+        for N, C, F, *size in ((1, 2, 3, 5, 5), (3, 2, 9, 11, 10), (5, 3, 2, 12, 17), (2, 5, 6, 21, 22)):
+            for window, stride, pad in ((3, 1, 1), (3, 1, 0), (1, 1, 0), (2, 2, 0), (3, 2, 1), (2, 3, 0)):
+                for some in (None, 1000):
+                    for limit, value in zip(limits, usual, strict=True):
+                        limit.value = some or value
+                    watch_all(N, C, F, size, window, stride, pad)
+print(calls)
+"""
+ONE_DENORMAL = """
+x, w, b, out = convolution(N=1, C=1, F=1, size=5)
+x[0, 0, 0, 0] = 5e-324
+library.met_denormal()
+kernels.conv_forward(x, w, b, 1, 1, out)
+print(library.met_denormal())
+"""
 WORKSPACE_OF_A_MINIBATCH = """
 kernels.WINOGRAD_FROM = int(sys.argv[1])
 x, w, b, out = convolution(N=64, C=8, F=8, size=32)
@@ -347,24 +427,21 @@ def skip_without(vectors, process):
 
 @all_vectors
 @pytest.mark.parametrize(
-    "winograd_from, place, what",
+    "program, function",
     [
-        pytest.param(10**9, 0, "READ", id="direct"),  # the first allocation: the padded image
-        pytest.param(1, 4, "WRITE", id="Winograd"),  # the fifth: the products of all patches
+        pytest.param(OUTPUT_TOO_SMALL, "tile_of_double", id="direct"),
+        pytest.param(WORKSPACE_TOO_SMALL, "transform_upstream_double", id="Winograd"),
     ],
 )
-def test_the_sanitizer_does_see_vectors_beside_a_workspace(
-    run_sanitized, vectors, winograd_from, place, what
-):
+def test_the_sanitizer_does_see_vectors_beside_an_array(run_sanitized, vectors, program, function):
     """Code that is compiled for other processors than the common one is watched, too."""
     width = 16 << vectors
-    arguments = (vectors, winograd_from, place, 3 * width)
-    process = run_sanitized("-c", WITH_SCARCE_MEMORY + WORKSPACE_TOO_SMALL, *arguments)
+    process = run_sanitized("-c", WITH_SCARCE_MEMORY + program, vectors, width)
     skip_without(vectors, process)
     assert process.returncode != 0
     assert "ERROR: AddressSanitizer: " in process.stderr
-    assert f"{what} of size {width} " in process.stderr
-    assert "tile_of_double" in process.stderr
+    assert f"WRITE of size {width} " in process.stderr
+    assert function in process.stderr
 
 
 @all_vectors
@@ -376,6 +453,25 @@ def test_every_allocation_that_is_refused_is_a_memory_error(run_sanitized, vecto
     forward, backward, pool = map(int, process.stdout.split())
     assert 3 < forward < backward
     assert pool > 3
+
+
+on_x86 = pytest.mark.skipif(platform.machine() != "x86_64", reason="the flag is one of x86 processors")
+
+
+@on_x86
+@every_algorithm
+def test_no_kernel_computes_on_what_memory_held_before(run_sanitized, winograd_from):
+    """It might be denormal numbers, which take a processor many times as long."""
+    process = run_sanitized("-c", WITH_SCARCE_MEMORY + DENORMAL_LANES, winograd_from)
+    assert_succeeded(process)
+    assert int(process.stdout) > 200
+
+
+@on_x86
+def test_the_flag_does_tell_of_a_computation_on_a_denormal_number(run_sanitized):
+    process = run_sanitized("-c", WITH_SCARCE_MEMORY + ONE_DENORMAL)
+    assert_succeeded(process)
+    assert process.stdout == "1\n"
 
 
 @every_algorithm

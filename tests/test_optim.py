@@ -6,10 +6,10 @@ import torch
 from conftest import DTYPES, assert_same, draw, draw_all, every_second, reversed_twice, seeds, sizes
 from hypothesis import given
 from hypothesis import strategies as st
-from threadpoolctl import threadpool_limits
 
 from cs231n import optim
 from cs231n.optim import BLOCK, adam, rmsprop, sgd, sgd_momentum
+from cs231n.parallel import use_threads
 
 pytestmark = pytest.mark.q1
 
@@ -94,7 +94,7 @@ def test_rule_agrees_with_its_formula(rule, dtype, given_settings, shape):
 def test_blocks_of_any_size_agree_with_one(rule, shape, block, thread_block, seed, threads):
     w, *gradients = draw_all([shape] * 4, seed=seed)
     expected, _ = run(rule, w, gradients, SETTINGS[rule])
-    with pytest.MonkeyPatch.context() as patch, threadpool_limits(2):
+    with pytest.MonkeyPatch.context() as patch, use_threads(2):
         patch.setattr(optim, "BLOCK", block)
         patch.setattr(optim, "THREAD_BLOCK", thread_block)
         patch.setattr(optim, "VERY_LARGE", 0 if threads else w.size + 1)

@@ -7,18 +7,29 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from conftest import DTYPES, assert_same, draw, draw_all, every_second, reversed_twice, seeds
+from conftest import (
+    DTYPES,
+    PATIENCE,
+    assert_same,
+    compiled,
+    draw,
+    draw_all,
+    every_second,
+    reversed_twice,
+    seeds,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from test_optim import SETTINGS, optimizer_in_torch, plain_adam, run
-from threadpoolctl import threadpool_limits
 
 import cs231n
-from cs231n import direct_cython, optim, optim_cython
+from cs231n import optim
 from cs231n.optim import BLOCK, adam
+from cs231n.parallel import use_threads
 
 pytestmark = pytest.mark.q1
 
+direct_cython, optim_cython = compiled("direct_cython"), compiled("optim_cython")
 SETS = direct_cython.vector_sets()
 WAYS = {"NumPy": None} | {name: partial(optim_cython.adam_step, vectors=i) for i, name in enumerate(SETS)}
 CLOSE = {np.dtype(np.float32): 1e-6, np.dtype(np.float64): 1e-14}  # a few roundings of one step
@@ -148,7 +159,7 @@ def test_nothing_beside_an_array_is_touched(vectors, dtype):
 def test_threads_and_blocks_share_all_of_an_array(way, size, block, seed):
     w, *gradients = draw_all([(size,)] * 3, seed=seed)
     expected = plain_adam(w, gradients, **SETTINGS[adam])
-    with pytest.MonkeyPatch.context() as patch, threadpool_limits(2):
+    with pytest.MonkeyPatch.context() as patch, use_threads(2):
         patch.setattr(optim, "adam_step", WAYS[way])
         for name, value in {"LARGE": 0, "VERY_LARGE": 0, "BLOCK": 0, "THREAD_BLOCK": block}.items():
             patch.setattr(optim, name, value)
@@ -159,7 +170,7 @@ def test_threads_share_large_arrays_only(use, monkeypatch):
     sizes = []
     use(lambda w, *others: sizes.append(w.size))
     monkeypatch.setattr(optim, "LARGE", 10)
-    with threadpool_limits(2):
+    with use_threads(2):
         for shape in [(9,), (5, 2)]:
             adam(*draw_all([shape] * 2))
     assert sizes == [9, 5, 5]
@@ -271,5 +282,5 @@ np.testing.assert_allclose(w, [-1e-3, 1e-3])
 def test_without_compiled_code_numpy_computes_and_nothing_is_said():
     command = [sys.executable, "-W", "error", "-c", NOT_BUILT]
     root = cs231n.__path__[0].removesuffix("cs231n")
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=100)
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=PATIENCE)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

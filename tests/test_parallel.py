@@ -10,8 +10,8 @@ from functools import cache
 
 import numpy as np
 import pytest
-from conftest import DTYPES, draw
-from threadpoolctl import threadpool_limits
+from conftest import DTYPES, PATIENCE, draw
+from threadpoolctl import ThreadpoolController
 
 from cs231n import parallel
 
@@ -22,7 +22,7 @@ PROCESSORS = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity")
 
 @pytest.fixture
 def two_threads():
-    with threadpool_limits(2):
+    with parallel.use_threads(2):
         assert parallel.num_threads() == 2
         yield
 
@@ -42,7 +42,7 @@ def test_slices_are_worked_on_at_the_same_time_each_on_one_thread(two_threads):
     together = threading.Barrier(2)
 
     def work(part):
-        together.wait(timeout=20)  # as long as nobody else comes, this one does not get on
+        together.wait(timeout=PATIENCE)  # as long as nobody else comes, this one does not get on
         return threading.get_ident(), parallel.num_threads()
 
     (first, blas_threads), (second, _) = parallel.map_slices(work, 2)
@@ -104,12 +104,12 @@ def test_a_second_thread_does_not_wait_for_the_slices_of_the_first(monkeypatch):
     in_the_middle, done = threading.Barrier(3), threading.Event()
 
     def work(part):
-        in_the_middle.wait(timeout=20)
-        assert done.wait(timeout=20)
+        in_the_middle.wait(timeout=PATIENCE)
+        assert done.wait(timeout=PATIENCE)
 
     first = threading.Thread(target=parallel.map_slices, args=(work, 2))
     first.start()
-    in_the_middle.wait(timeout=20)
+    in_the_middle.wait(timeout=PATIENCE)
     assert parallel.map_slices(lambda part: part, 6) == [slice(0, 6)]
     done.set()
     first.join()
@@ -129,7 +129,7 @@ def test_an_interrupt_is_raised_once_every_slice_has_ended(two_threads, interrup
     ended, caller, together = [], threading.get_ident(), threading.Barrier(2)
 
     def work(part):
-        together.wait(timeout=20)
+        together.wait(timeout=PATIENCE)
         time.sleep(0.05)
         if part.start == 0:
             signal.pthread_kill(caller, signal.SIGINT)
@@ -171,11 +171,11 @@ def test_threads_are_there_again_after_a_fork():
         "assert parallel.map_slices(lambda part: part.start, 2) == [0, 1]\n"
         "child = os.fork()\n"
         "if child == 0:\n"
-        "    signal.alarm(20)\n"
+        f"    signal.alarm({PATIENCE})\n"
         "    os._exit(0 if parallel.map_slices(lambda part: part.start, 2) == [0, 1] else 1)\n"
         "assert os.waitpid(child, 0)[1] == 0\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", program], timeout=PATIENCE, check=False)
     assert done.returncode == 0
 
 
@@ -253,13 +253,14 @@ def test_matmul_is_the_matrix_product(monkeypatch, dtype, rows, inner, columns, 
     at, bt = np.ascontiguousarray(a.T), np.ascontiguousarray(b.T)
     expected = a.astype(np.float64) @ b.astype(np.float64)
     tol = 1e-3 if dtype == np.float32 else 1e-10
-    with threadpool_limits(threads):
+    with parallel.use_threads(threads):
         for left, right in ((a, b), (at.T, b), (a, bt.T), (at.T, bt.T)):
             product = parallel.matmul(left, right)
             assert product.dtype == dtype and product.shape == (rows, columns)
             np.testing.assert_allclose(product, expected, rtol=tol, atol=tol)
 
 
+@pytest.mark.skipif(not parallel._blas().lib_controllers, reason="this BLAS takes no limit")
 def test_large_products_only_are_shared(monkeypatch, two_threads):
     shared = []
     map_slices = parallel.map_slices
@@ -272,3 +273,27 @@ def test_large_products_only_are_shared(monkeypatch, two_threads):
     parallel.matmul(np.ones((128, 128)), np.ones((128, 512)))  # LARGE, and wide: the columns are shared
     parallel.matmul(np.ones((1024, 128)), np.ones((128, 64)))  # tall: the rows
     assert shared == [512, 1024]
+
+
+@pytest.fixture
+def silent_blas(monkeypatch):
+    """As with Apple's Accelerate, of which threadpoolctl knows nothing."""
+    none = ThreadpoolController().select(user_api="of none")
+    monkeypatch.setattr(parallel, "_blas", lambda: none)
+
+
+@pytest.mark.parametrize("setting, threads", [("3", 3), ("0", 1), ("", None), ("many", None), ("2,1", None)])
+def test_beside_a_blas_that_tells_nothing_threads_follow_the_environment(
+    silent_blas, monkeypatch, setting, threads
+):
+    monkeypatch.setenv("OMP_NUM_THREADS", setting)
+    processors = len(PROCESSORS) if PROCESSORS else os.cpu_count()
+    assert parallel.num_threads() == (threads or processors)
+
+
+def test_beside_a_blas_that_takes_no_limit_work_is_shared_and_products_are_not(silent_blas, monkeypatch):
+    monkeypatch.setattr(parallel, "LARGE", 0)
+    with parallel.use_threads(2):
+        assert parallel.map_slices(lambda part: (part.start, parallel.num_threads()), 2) == [(0, 1), (1, 1)]
+        monkeypatch.setattr(parallel, "map_slices", None)
+        np.testing.assert_array_equal(parallel.matmul(np.ones((4, 3)), np.ones((3, 5))), np.full((4, 5), 3.0))

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import psutil
 import pytest
 import torch
+from conftest import PATIENCE
 
 from cs231n.pytorch import checkpoint
 from cs231n.pytorch.train import CHECKPOINT, METRICS, main
@@ -221,7 +222,7 @@ def started(command, folder, *options):
 
 def wait_for_epoch(folder, epoch, process):
     """Wait until so many epochs are done."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE
     while not (folder / METRICS).exists() or len(read_metrics(folder)) < epoch:
         assert process.poll() is None, (folder / "err").read_text()
         assert time.monotonic() < deadline
@@ -237,7 +238,7 @@ def test_after_kill_9_the_same_command_goes_on(tmp_path):
     done = len(read_metrics(tmp_path))
     assert done < 12
     with started(*command) as process:
-        assert process.wait(timeout=120) == 0
+        assert process.wait(timeout=PATIENCE) == 0
     assert [record["epoch"] for record in read_metrics(tmp_path)] == list(range(1, 13))
     assert f"Going on after epoch {done}" in (tmp_path / "err").read_text()
 
@@ -249,7 +250,7 @@ def test_torchrun_restarts_after_kill_9_of_a_worker(tmp_path):
         workers = [child for child in psutil.Process(process.pid).children() if "-u" in child.cmdline()]
         assert len(workers) == 2
         workers[1].kill()
-        assert process.wait(timeout=180) == 0, (tmp_path / "err").read_text()
+        assert process.wait(timeout=PATIENCE) == 0, (tmp_path / "err").read_text()
     assert [record["epoch"] for record in read_metrics(tmp_path)] == list(range(1, 17))
     assert "Going on after epoch" in (tmp_path / "err").read_text()
     trained = [json.loads(line).get("epoch") for line in (tmp_path / "out").read_text().splitlines()]
@@ -258,7 +259,7 @@ def test_torchrun_restarts_after_kill_9_of_a_worker(tmp_path):
 
 def test_torchrun_says_what_is_wrong(tmp_path):
     with started(TORCHRUN, tmp_path, "--epochs", "1", "--batch-size", "33") as process:
-        assert process.wait(timeout=120) != 0
+        assert process.wait(timeout=PATIENCE) != 0
     assert (
         "error: batch_size must be a multiple of the number of processes, 2" in (tmp_path / "err").read_text()
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from conftest import PATIENCE
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 import run_notebooks
@@ -273,9 +274,9 @@ def test_ctrl_c_in_the_middle_of_a_cell(tmp_path, default_signals, stop):
         text=True,
     )
     try:
-        assert wait_until((tmp_path / "ready").exists, 30)
+        assert wait_until((tmp_path / "ready").exists, PATIENCE)
         runner.send_signal(stop)
-        out, err = runner.communicate(timeout=10)
+        out, err = runner.communicate(timeout=PATIENCE)
     finally:
         runner.kill()
     kernel = int((tmp_path / "ready").read_text())
@@ -285,5 +286,5 @@ def test_ctrl_c_in_the_middle_of_a_cell(tmp_path, default_signals, stop):
     summary = (tmp_path / "summary.md").read_text(encoding="utf-8")
     assert re.search(r"\| missing \| failed .*\n\| waiting \| failed \| \d+ \| 2 \| 1 \|\n", summary)
     assert "next" not in summary
-    assert wait_until(lambda: not is_alive(kernel), 5)
+    assert wait_until(lambda: not is_alive(kernel), PATIENCE)
     assert (tmp_path / "waiting.ipynb").read_bytes() == before

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tqdm
+from conftest import PATIENCE
 
 import cs231n.solver
 from cs231n import checkpoint
@@ -769,7 +770,7 @@ def test_a_killed_process_is_resumed_by_another(tmp_path):
         run.train()
         """,
     )
-    killed.communicate(timeout=60)
+    killed.communicate(timeout=PATIENCE)
     assert killed.returncode == -signal.SIGKILL
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".npz"] == ["run.npz"]
     resumed = start(
@@ -780,7 +781,7 @@ def test_a_killed_process_is_resumed_by_another(tmp_path):
         run.train()
         """,
     )
-    out, err = resumed.communicate(timeout=60)
+    out, err = resumed.communicate(timeout=PATIENCE)
     assert (resumed.returncode, out, err) == (0, "2\n", "")
     model = make_model(normalization="batchnorm", dropout=0.5)
     options = {"update_rule": "adam", "num_epochs": 4, "lr_decay": 0.9}
@@ -818,7 +819,7 @@ def test_a_real_ctrl_c(tmp_path):
     )
     assert process.stdout.readline() == "training\n"
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=PATIENCE)
     assert err == ""
     assert [line for line in out.splitlines() if line != "training"] == ["stopped True", "True", "True"]
 

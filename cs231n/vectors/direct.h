@@ -108,7 +108,7 @@ static TARGET int OF(direct_forward)(
 {
     Index taps = g->channels * g->window_height * g->window_width, band = input_band(g, 0, sizeof(REAL));
     Copy copy = copy_of_input(g, band);
-    REAL *planes = NEW(REAL, copy_size(&copy) + MAX_VECTORS * LANES);
+    REAL *planes = NEW_AND_ZEROS(REAL, copy_size(&copy), MAX_VECTORS * LANES);
     Index *w_row = NEW(Index, g->filters), *tap = NEW(Index, taps);
     Place *at = NEW(Place, taps);
     int enough = planes && w_row && tap && at;
@@ -137,7 +137,7 @@ static TARGET int OF(direct_backward_input)(const Geometry *g, const void *dout,
     Copy copy = copy_of_upstream(g, 1);
     Index band = rows_at_a_time(rows, g->filters * copy.columns * sizeof(REAL), BAND_BYTES);
     copy.rows += band - 1;
-    REAL *planes = NEW(REAL, copy_size(&copy) + MAX_VECTORS * LANES), *zeros = ZEROS(REAL, g->channels);
+    REAL *planes = NEW_AND_ZEROS(REAL, copy_size(&copy), MAX_VECTORS * LANES), *zeros = ZEROS(REAL, g->channels);
     Index *w_row = NEW(Index, g->channels), *first = NEW(Index, down * across + 1);
     Place *at = NEW(Place, g->filters * g->window_height * g->window_width); /* each tap is in one phase */
     int enough = planes && zeros && w_row && first && at;

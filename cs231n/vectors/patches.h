@@ -17,7 +17,7 @@ static Patches patches_of(const Geometry *g, Index bytes, Index lanes)
     t.band = rows_at_a_time(rows, t.columns, most);
     t.group = smaller(g->images, larger(1, most / (rows * t.columns)));
     t.bands = divide_up(rows, t.band), t.parts = divide_up(g->images, t.group) * t.bands;
-    t.padded_row = 2 * t.columns + 2, t.padded = (2 * t.band + 2) * t.padded_row + 2 * lanes;
+    t.padded_row = 2 * t.columns + 2, t.padded = (2 * t.band + 2) * t.padded_row;
     t.plane = (t.band + 1) * t.columns + lanes;
     t.row = divide_up(t.group * t.band * t.columns, lanes) * lanes + lanes;
     return t;

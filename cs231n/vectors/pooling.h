@@ -39,7 +39,7 @@ static TARGET int OF(max_pool)(const Geometry *g, const void *x, void *out, Inde
     Index taps = g->window_height * g->window_width, band = input_band(g, 0, sizeof(REAL));
     Copy copy = copy_of_input(g, band);
     Index windows = (band - 1) * copy.columns + g->columns; /* with what is between the rows */
-    REAL *planes = NEW(REAL, copy_size(&copy) + LANES), *largest = NEW(REAL, windows + LANES), *to = out;
+    REAL *planes = NEW_AND_ZEROS(REAL, copy_size(&copy), LANES), *largest = NEW(REAL, windows + LANES), *to = out;
     WHOLE *offset = NEW(WHOLE, taps), *at = NEW(WHOLE, windows + LANES);
     Index *tap = NEW(Index, taps);
     int enough = planes && largest && offset && at && tap;

@@ -162,7 +162,7 @@ static TARGET int OF(winograd)(
     Patches t = patches_of(g, sizeof(REAL), LANES);
     t.u_next = g->filters * g->channels + LANES, t.v_next = g->channels * t.row + LANES,
     t.m_next = g->filters * t.row + LANES;
-    REAL *padded = NEW(REAL, t.padded), *planes = ZEROS(REAL, 8 * t.plane);
+    REAL *padded = NEW_AND_ZEROS(REAL, t.padded, 2 * LANES), *planes = ZEROS(REAL, 8 * t.plane);
     REAL *u = NEW(REAL, 16 * t.u_next), *v = ZEROS(REAL, 16 * t.v_next), *m = NEW(REAL, 16 * t.m_next);
     Index *u_row = NEW(Index, g->filters);
     Place *at = NEW(Place, g->channels);
@@ -171,6 +171,9 @@ static TARGET int OF(winograd)(
         for (Index c = 0; c < g->channels; c++) at[c] = (Place){c, c * t.row};
         for (Index f = 0; f < g->filters; f++) u_row[f] = f * g->channels;
         OF(transform_filters)(g, w, of, u, t.u_next);
+        for (int place = 0; place < 16; place++) /* behind each filter's products, see NEW_AND_ZEROS */
+            for (Index f = 0; f < g->filters; f++)
+                AT(m + place * t.m_next + (f + 1) * t.row - LANES) = (VECTOR){0};
         for (Index k = 0; k < t.parts; k++) {
             Part part = part_of(g, &t, k);
             OF(transform_part)(g, &t, &part, x, padded, planes, v);
@@ -266,7 +269,7 @@ static TARGET int OF(winograd_backward_weights)(
     Index filters = divide_up(g->filters, LANES) * LANES, most = t.group * t.band * t.columns;
     t.u_next = g->channels * filters + LANES, t.v_next = g->channels * t.row + LANES,
     t.m_next = most * filters + LANES;
-    REAL *padded = NEW(REAL, t.padded), *planes = ZEROS(REAL, 8 * t.plane),
+    REAL *padded = NEW_AND_ZEROS(REAL, t.padded, 2 * LANES), *planes = ZEROS(REAL, 8 * t.plane),
          *transposed = ZEROS(REAL, 4 * t.band * t.columns * filters);
     REAL *du = ZEROS(REAL, 16 * t.u_next), *v = NEW(REAL, 16 * t.v_next), *z = NEW(REAL, 16 * t.m_next);
     REAL *dw_transposed = NEW(REAL, 9 * SOME * filters);
