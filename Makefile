@@ -34,7 +34,7 @@ lint: $(READY)
 
 # The environment is made anew only when what it is made from has changed. PYTHONWARNINGS: setuptools would
 # warn of editable installations as such.
-$(READY): pyproject.toml setup.py $(wildcard cs231n/*.pyx cs231n/vectors/*.h)
+$(READY): pyproject.toml setup.py $(wildcard cs231n/kernels/*.pyx cs231n/kernels/c/*.h)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 		{ echo "Python 3.10 or newer is needed; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
@@ -45,5 +45,5 @@ $(READY): pyproject.toml setup.py $(wildcard cs231n/*.pyx cs231n/vectors/*.h)
 
 clean:
 	rm -rf $(VENV) build executed *.egg-info .pytest_cache .ruff_cache .hypothesis
-	rm -f cs231n/*.c cs231n/*.so cs231n/*.pyd
+	rm -f $(addprefix cs231n/kernels/*.,c so pyd)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

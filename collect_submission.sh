@@ -9,7 +9,7 @@ cd "$(dirname "$0")" || exit 1
 
 for python in .venv/bin/python .venv/Scripts/python.exe python3 python; do
     if "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
-        exec "$python" -m submission "$@"
+        exec "$python" -m course.submission "$@"
     fi
 done
 echo "Python 3.10 or newer is needed, in .venv (make test sets that up) or as python3." >&2

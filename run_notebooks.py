@@ -22,8 +22,8 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
+from course.rubric import NOTEBOOKS
 from cs231n.files import written_whole
-from submission.rubric import NOTEBOOKS
 
 
 @dataclass

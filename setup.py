@@ -1,4 +1,4 @@
-"""Build script: compiles cs231n/*_cython.pyx where a C compiler is found; metadata is in pyproject.toml.
+"""Build script: compiles cs231n/kernels/*.pyx where a C compiler is found; metadata is in pyproject.toml.
 
 Without a compiler the installation succeeds all the same: the fast layers then run on NumPy.
 """
@@ -11,14 +11,14 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 KERNELS = [
-    Extension(f"cs231n.{Path(source).stem}", [source], depends=glob("cs231n/vectors/*.h"))
-    for source in sorted(glob("cs231n/*_cython.pyx"))
+    Extension(f"cs231n.kernels.{Path(source).stem}", [source], depends=glob("cs231n/kernels/c/*.h"))
+    for source in sorted(glob("cs231n/kernels/*_cython.pyx"))
 ]
 # For GCC and Clang, on Windows too. A square root that need not set errno is one instruction, of vectors too.
 OPTIONS = ["-O3", "-fno-math-errno"]
 # A compiler may fuse a multiplication and an addition, which then round once, in one version of a loop and
 # not in another. Adam's result would depend on which version runs: on where its arrays lie in memory.
-OWN_OPTIONS = {"cs231n.optim_cython": ["-ffp-contract=off"]}
+OWN_OPTIONS = {"cs231n.kernels.optim_cython": ["-ffp-contract=off"]}
 
 
 class BuildExtOrSayWhy(build_ext):

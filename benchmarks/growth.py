@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from benchmarks.sides import DIRECT, PYTORCH, assert_agree, convolution
 from benchmarks.timing import PAUSE, matrix_product_rate
-from cs231n.parallel import use_threads
+from cs231n.kernels.threads import use_threads
 from cs231n.vis_utils import COLORS, DASHES, STYLE
 
 FOLDER = Path(__file__).parent

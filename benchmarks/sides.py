@@ -19,7 +19,11 @@ from cs231n.kernels import kernels_for, load_kernels
 from cs231n.windows import count_windows
 
 DIRECT, IM2COL, NUMPY, PYTORCH = NAMES = ("direct", "im2col", "NumPy", "PyTorch")
-MODULES = {DIRECT: "cs231n.direct_cython", IM2COL: "cs231n.im2col_cython", NUMPY: "cs231n.im2col"}
+MODULES = {
+    DIRECT: "cs231n.kernels.direct_cython",
+    IM2COL: "cs231n.kernels.im2col_cython",
+    NUMPY: "cs231n.kernels.numpy_kernels",
+}
 
 
 def use_kernels(name):

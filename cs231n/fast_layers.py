@@ -7,9 +7,9 @@ image, the filters or the channels), and the kernels, compiled or in NumPy, do t
 import numpy as np
 
 from cs231n.kernels import kernels_for
-from cs231n.parallel import map_slices
-from cs231n.validation import as_floats, check_shape
-from cs231n.windows import check_convolution, check_pooling
+from cs231n.kernels.threads import map_slices
+from cs231n.validation import as_floats, require_shape
+from cs231n.windows import convolution_geometry, pooling_geometry
 
 __all__ = [
     "conv_backward_fast",
@@ -29,7 +29,7 @@ def conv_forward_fast(x, w, b, conv_param):
     - conv_param: a dictionary with `stride` and `pad`
     """
     x, w, b = as_floats(x, w, b)
-    stride, pad, out_height, out_width = check_convolution(x, w, b, conv_param)
+    stride, pad, out_height, out_width = convolution_geometry(x, w, b, conv_param)
     x, w, b = (np.ascontiguousarray(array) for array in (x, w, b))
     out = np.empty((len(x), len(w), out_height, out_width), x.dtype)
     kernels = kernels_for(x.dtype)
@@ -52,7 +52,7 @@ def conv_backward_fast(dout, cache, need_dx=True):
     """Backward of `conv_forward_fast`: dx (N, C, H, W) or, where not needed, None; dw; db (F,)."""
     x, w, stride, pad, out_shape = cache
     dout = np.ascontiguousarray(dout, dtype=x.dtype)
-    check_shape("dout", dout, out_shape, "that of the output")
+    require_shape("dout", dout, out_shape, "that of the output")
     dx = np.empty_like(x) if need_dx else None
     kernels = kernels_for(x.dtype)
 
@@ -78,7 +78,7 @@ def max_pool_forward_fast(x, pool_param):
     - pool_param: a dictionary with `pool_height`, `pool_width` and `stride`
     """
     (x,) = as_floats(x)
-    pool_height, pool_width, stride, out_height, out_width = check_pooling(x, pool_param)
+    pool_height, pool_width, stride, out_height, out_width = pooling_geometry(x, pool_param)
     x = np.ascontiguousarray(x)
     out = np.empty((*x.shape[:2], out_height, out_width), x.dtype)
     argmax = np.empty(out.shape, np.intp)
@@ -95,7 +95,7 @@ def max_pool_backward_fast(dout, cache):
     """Backward of `max_pool_forward_fast`: dx (N, C, H, W)."""
     x_shape, dtype, argmax = cache
     dout = np.ascontiguousarray(dout, dtype=dtype)
-    check_shape("dout", dout, argmax.shape, "that of the output")
+    require_shape("dout", dout, argmax.shape, "that of the output")
     dx = np.empty(x_shape, dtype)
     kernels = kernels_for(dtype)
 

@@ -8,6 +8,10 @@ time, so that an f which closes over x sees the change, and put every coordinate
 import numpy as np
 from tqdm import tqdm
 
+from cs231n.gradcheck.numeric import rel_error
+
+__all__ = ["eval_numerical_gradient", "eval_numerical_gradient_array", "grad_check_sparse", "rel_error"]
+
 
 def eval_numerical_gradient(f, x, verbose=True, h=1e-5):
     """Numeric gradient of a scalar function: an array of x's shape and dtype.
@@ -61,24 +65,6 @@ def grad_check_sparse(f, x, analytic_grad, num_checks=10, h=1e-5):
         errors.append(rel_error(numeric, analytic))
         print(f"numerical {numeric: f}  analytic {analytic: f}  relative error {errors[-1]:.1e}")
     return max(errors)
-
-
-def rel_error(x, y, floor=1e-8):
-    """Largest relative error between two arrays of one shape: max |x - y| / max(floor, |x| + |y|).
-
-    0 means equal and 1 a wrong sign or a zero where none should be; a NaN or an infinity anywhere
-    makes it inf, so that it passes no threshold. Shapes that differ raise ValueError: broadcasting
-    would compare the wrong entries.
-    """
-    x, y = np.asarray(x), np.asarray(y)
-    if x.shape != y.shape:
-        raise ValueError(f"x and y must have the same shape; got {x.shape} and {y.shape}")
-    if x.size == 0:
-        raise ValueError(f"x and y must not be empty; got the shape {x.shape}")
-    if not (np.isfinite(x).all() and np.isfinite(y).all()):
-        return np.inf
-    x, y = x.astype(np.float64) / 2, y.astype(np.float64) / 2  # so that no sum overflows
-    return float(np.max(np.abs(x - y) / np.maximum(floor / 2, np.abs(x) + np.abs(y))))
 
 
 def _check_point(x, h):

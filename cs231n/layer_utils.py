@@ -24,7 +24,7 @@ from cs231n.layers import (
     spatial_batchnorm_backward,
     spatial_batchnorm_forward,
 )
-from cs231n.validation import check_choice
+from cs231n.validation import require_choice
 
 __all__ = [
     "affine_norm_relu_dropout_backward",
@@ -71,7 +71,7 @@ def affine_norm_relu_dropout_forward(
 
     Returns out (N, M).
     """
-    check_choice("normalization", normalization, (None, *NORMALIZATIONS))
+    require_choice("normalization", normalization, (None, *NORMALIZATIONS))
     a, affine_cache = affine_forward(x, w, b)
     norm_cache = dropout_cache = None
     if normalization is not None:

@@ -17,17 +17,17 @@ import math
 
 import numpy as np
 
-from cs231n.parallel import matmul
+from cs231n.kernels.threads import matmul
 from cs231n.validation import (
     as_floats,
-    check_integer,
-    check_labels,
-    check_mode,
-    check_ndim,
-    check_number,
-    check_shape,
+    require_integer,
+    require_labels,
+    require_mode,
+    require_ndim,
+    require_number,
+    require_shape,
 )
-from cs231n.windows import check_convolution, check_pooling
+from cs231n.windows import convolution_geometry, pooling_geometry
 
 __all__ = [
     "affine_backward",
@@ -64,14 +64,14 @@ def affine_forward(x, w, b):
     Returns out (N, M).
     """
     x, w, b = as_floats(x, w, b)
-    check_ndim("w", w, "D, M")
+    require_ndim("w", w, "D, M")
     num_features = math.prod(x.shape[1:])
     if x.ndim < 2 or num_features != len(w):
         raise ValueError(
             f"x must have shape (N, d1, ..., dk) with d1 * ... * dk = {len(w)}, the rows of w {w.shape}; "
             f"got {x.shape}, which has {num_features} features per example"
         )
-    check_shape("b", b, w.shape[1:], "one bias per column of w")
+    require_shape("b", b, w.shape[1:], "one bias per column of w")
     out = matmul(x.reshape(len(x), num_features), w)
     out += b
     return out, (x, w)
@@ -86,7 +86,7 @@ def affine_backward(dout, cache, need_dx=True):
     """
     x, w = cache
     dout = np.asarray(dout, dtype=x.dtype)
-    check_shape("dout", dout, (len(x), w.shape[1]), "that of the output")
+    require_shape("dout", dout, (len(x), w.shape[1]), "that of the output")
     dx = matmul(dout, w.T).reshape(x.shape) if need_dx else None
     dw = matmul(x.reshape(len(x), len(w)).T, dout)
     db = dout.sum(axis=0)
@@ -103,7 +103,7 @@ def relu_backward(dout, cache):
     """Backward of `relu_forward`: dx is dout where x > 0 and 0 elsewhere, at exactly 0 too."""
     x = cache
     dout = np.asarray(dout, dtype=x.dtype)
-    check_shape("dout", dout, x.shape, "that of the output")
+    require_shape("dout", dout, x.shape, "that of the output")
     return dout * (x > 0)
 
 
@@ -215,7 +215,7 @@ def layernorm_forward(x, gamma, beta, ln_param):
     """
     x, gamma, beta = as_floats(x, gamma, beta)
     _check_normalization(x, gamma, beta)
-    eps = check_number("ln_param['eps']", ln_param.get("eps", 1e-5), 0, 1)
+    eps = require_number("ln_param['eps']", ln_param.get("eps", 1e-5), 0, 1)
     x_hat, _, _, inv_std = _normalize(x, axes=1, eps=eps)
     out = gamma * x_hat
     out += beta
@@ -232,9 +232,9 @@ def layernorm_backward(dout, cache):
 
 
 def _check_normalization(x, gamma, beta):
-    check_ndim("x", x, "N, D")
-    check_shape("gamma", gamma, x.shape[1:], "one scale per feature of x")
-    check_shape("beta", beta, x.shape[1:], "one shift per feature of x")
+    require_ndim("x", x, "N, D")
+    require_shape("gamma", gamma, x.shape[1:], "one scale per feature of x")
+    require_shape("beta", beta, x.shape[1:], "one shift per feature of x")
 
 
 def _normalize_batch(x, bn_param, axes):
@@ -243,9 +243,9 @@ def _normalize_batch(x, bn_param, axes):
     The statistics are taken over `axes`, all but the feature or channel axis 1, and reduced axes are
     kept with length 1. In training the running averages in bn_param are updated.
     """
-    mode = check_mode(bn_param, "bn_param")
-    eps = check_number("bn_param['eps']", bn_param.get("eps", 1e-5), 0, 1)
-    momentum = check_number("bn_param['momentum']", bn_param.get("momentum", 0.9), 0, 1)
+    mode = require_mode(bn_param, "bn_param")
+    eps = require_number("bn_param['eps']", bn_param.get("eps", 1e-5), 0, 1)
+    momentum = require_number("bn_param['momentum']", bn_param.get("momentum", 0.9), 0, 1)
     running_mean, running_var = _running_averages(bn_param, x)
     if mode == "train":
         x_hat, mean, var, inv_std = _normalize(x, axes, eps)
@@ -265,7 +265,7 @@ def _running_averages(bn_param, x):
         if average is None:
             average = np.zeros(x.shape[1], x.dtype)
         average = np.asarray(average, dtype=x.dtype)
-        check_shape(f"bn_param['{name}']", average, x.shape[1:2], "one per feature or channel of x")
+        require_shape(f"bn_param['{name}']", average, x.shape[1:2], "one per feature or channel of x")
         averages.append(average)
     return averages
 
@@ -273,7 +273,7 @@ def _running_averages(bn_param, x):
 def _unpack_normalization(dout, cache):
     x_hat = cache[0]
     dout = np.asarray(dout, dtype=x_hat.dtype)
-    check_shape("dout", dout, x_hat.shape, "that of the output")
+    require_shape("dout", dout, x_hat.shape, "that of the output")
     return dout, *cache
 
 
@@ -290,9 +290,9 @@ def dropout_forward(x, dropout_param):
     section 10 for this inverted form.)
     """
     (x,) = as_floats(x)
-    mode = check_mode(dropout_param, "dropout_param")
+    mode = require_mode(dropout_param, "dropout_param")
     p = dropout_param.get("p")
-    p = check_number("dropout_param['p'], the probability to keep a unit,", p, 0, 1, closed="right")
+    p = require_number("dropout_param['p'], the probability to keep a unit,", p, 0, 1, closed="right")
     if mode == "test":
         return x, (x.shape, x.dtype, None)
     seed = dropout_param.get("seed")
@@ -306,7 +306,7 @@ def dropout_backward(dout, cache):
     """Backward of `dropout_forward`: dout through the same mask; in test mode dout itself."""
     shape, dtype, mask = cache
     dout = np.asarray(dout, dtype=dtype)
-    check_shape("dout", dout, shape, "that of the output")
+    require_shape("dout", dout, shape, "that of the output")
     return dout if mask is None else dout * mask
 
 
@@ -322,7 +322,7 @@ def conv_forward_naive(x, w, b, conv_param):
     H' = 1 + (H + 2 pad - HH) / stride and W' likewise. (CS231n notes, "Convolutional networks".)
     """
     x, w, b = as_floats(x, w, b)
-    stride, pad, out_height, out_width = check_convolution(x, w, b, conv_param)
+    stride, pad, out_height, out_width = convolution_geometry(x, w, b, conv_param)
     padded = _pad(x, pad)
     out = np.empty((len(x), len(w), out_height, out_width), x.dtype)
     for n, f, i, j in np.ndindex(out.shape):
@@ -340,7 +340,7 @@ def conv_backward_naive(dout, cache, need_dx=True):
     """
     x, w, stride, pad, out_shape = cache
     dout = np.asarray(dout, dtype=x.dtype)
-    check_shape("dout", dout, out_shape, "that of the output")
+    require_shape("dout", dout, out_shape, "that of the output")
     padded = _pad(x, pad)
     dpadded, dw = np.zeros_like(padded), np.zeros_like(w)
     for n, f, i, j in np.ndindex(dout.shape):
@@ -361,7 +361,7 @@ def max_pool_forward_naive(x, pool_param):
     Returns out (N, C, H', W') with H' = 1 + (H - pool_height) / stride and W' likewise.
     """
     (x,) = as_floats(x)
-    pool_height, pool_width, stride, out_height, out_width = check_pooling(x, pool_param)
+    pool_height, pool_width, stride, out_height, out_width = pooling_geometry(x, pool_param)
     out = np.empty((*x.shape[:2], out_height, out_width), x.dtype)
     for n, c, i, j in np.ndindex(out.shape):
         _, rows, columns = _window(i, j, stride, pool_height, pool_width)
@@ -377,7 +377,7 @@ def max_pool_backward_naive(dout, cache):
     """
     x, pool_height, pool_width, stride, out_shape = cache
     dout = np.asarray(dout, dtype=x.dtype)
-    check_shape("dout", dout, out_shape, "that of the output")
+    require_shape("dout", dout, out_shape, "that of the output")
     dx = np.zeros_like(x)
     for n, c, i, j in np.ndindex(dout.shape):
         _, rows, columns = _window(i, j, stride, pool_height, pool_width)
@@ -407,9 +407,9 @@ def spatial_batchnorm_forward(x, gamma, beta, bn_param):
     gamma and beta. Returns out (N, C, H, W). (Ioffe and Szegedy 2015, section 3.2.)
     """
     x, gamma, beta = as_floats(x, gamma, beta)
-    check_ndim("x", x, "N, C, H, W")
-    check_shape("gamma", gamma, x.shape[1:2], "one scale per channel of x")
-    check_shape("beta", beta, x.shape[1:2], "one shift per channel of x")
+    require_ndim("x", x, "N, C, H, W")
+    require_shape("gamma", gamma, x.shape[1:2], "one scale per channel of x")
+    require_shape("beta", beta, x.shape[1:2], "one shift per channel of x")
     x_hat, inv_std, mode = _normalize_batch(x, bn_param, axes=(0, 2, 3))
     gamma, beta = (param.reshape(-1, 1, 1) for param in (gamma, beta))
     out = gamma * x_hat
@@ -435,11 +435,11 @@ def spatial_groupnorm_forward(x, gamma, beta, G, gn_param):
     section 3.)
     """
     x, gamma, beta = as_floats(x, gamma, beta)
-    check_ndim("x", x, "N, C, H, W")
+    require_ndim("x", x, "N, C, H, W")
     C = x.shape[1]
     G = _check_groups(G, C)
     _check_per_channel(C, gamma=gamma, beta=beta)
-    eps = check_number("gn_param['eps']", gn_param.get("eps", 1e-5), 0, 1)
+    eps = require_number("gn_param['eps']", gn_param.get("eps", 1e-5), 0, 1)
     x_hat, _, _, inv_std = _normalize(_in_groups(x, G), axes=(2, 3, 4), eps=eps)
     x_hat = x_hat.reshape(x.shape)
     out = gamma.reshape(-1, 1, 1) * x_hat
@@ -464,7 +464,7 @@ def _in_groups(x, G):
 
 
 def _check_groups(G, num_channels):
-    if num_channels % check_integer("G", G, 1):
+    if num_channels % require_integer("G", G, 1):
         raise ValueError(f"G must divide the number of channels, {num_channels}; got G = {G}")
     return int(G)
 
@@ -522,6 +522,6 @@ def _check_scores(x, y):
     """The scores as floats, the labels as an array, and the row numbers that pick each label's score."""
     (x,) = as_floats(x)
     y = np.asarray(y)
-    check_ndim("x", x, "N, C")
-    check_labels(y, *x.shape)
+    require_ndim("x", x, "N, C")
+    require_labels(y, *x.shape)
     return x, y, np.arange(len(x))

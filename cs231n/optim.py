@@ -17,11 +17,11 @@ import math
 
 import numpy as np
 
-from cs231n.parallel import map_slices
-from cs231n.validation import check_number, check_shape
+from cs231n.kernels.threads import map_slices
+from cs231n.validation import require_number, require_shape
 
 try:
-    from cs231n.optim_cython import adam_step
+    from cs231n.kernels.optim_cython import adam_step
 except ImportError:  # not built, or for another Python
     adam_step = None
 
@@ -35,7 +35,7 @@ LARGE = 2**20  # elements from which on threads share an array in compiled code
 def sgd(w, dw, config=None):
     """Stochastic gradient descent: w -= lr * dw. Settings: `learning_rate`, 1e-2."""
     config = _fill_in(w, dw, config, {"learning_rate": 1e-2})
-    learning_rate = check_number("learning_rate", config["learning_rate"], 0, math.inf, closed="left")
+    learning_rate = require_number("learning_rate", config["learning_rate"], 0, math.inf, closed="left")
 
     def move(w, dw, step):
         np.multiply(dw, learning_rate, out=step)
@@ -53,8 +53,8 @@ def sgd_momentum(w, dw, config=None):
     """
     settings = {"learning_rate": 1e-2, "momentum": 0.9}
     config = _fill_in(w, dw, config, settings, state=("velocity",))
-    learning_rate = check_number("learning_rate", config["learning_rate"], 0, math.inf, closed="left")
-    momentum = check_number("momentum", config["momentum"], 0, 1)
+    learning_rate = require_number("learning_rate", config["learning_rate"], 0, math.inf, closed="left")
+    momentum = require_number("momentum", config["momentum"], 0, 1)
 
     def move(w, dw, v, step):
         np.multiply(dw, learning_rate, out=step)
@@ -75,9 +75,9 @@ def rmsprop(w, dw, config=None):
     """
     settings = {"learning_rate": 1e-2, "decay_rate": 0.99, "epsilon": 1e-8}
     config = _fill_in(w, dw, config, settings, state=("cache",))
-    learning_rate = check_number("learning_rate", config["learning_rate"], 0, math.inf, closed="left")
-    decay_rate = check_number("decay_rate", config["decay_rate"], 0, 1)
-    epsilon = check_number("epsilon", config["epsilon"], 0, math.inf, closed="left")
+    learning_rate = require_number("learning_rate", config["learning_rate"], 0, math.inf, closed="left")
+    decay_rate = require_number("decay_rate", config["decay_rate"], 0, 1)
+    epsilon = require_number("epsilon", config["epsilon"], 0, math.inf, closed="left")
 
     def move(w, dw, s, step):
         _decay_towards_square(s, dw, decay_rate, step)
@@ -101,10 +101,10 @@ def adam(w, dw, config=None):
     """
     settings = {"learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "t": 0}
     config = _fill_in(w, dw, config, settings, state=("m", "v"))
-    learning_rate = check_number("learning_rate", config["learning_rate"], 0, math.inf, closed="left")
-    beta1 = check_number("beta1", config["beta1"], 0, 1, closed="left")
-    beta2 = check_number("beta2", config["beta2"], 0, 1, closed="left")
-    epsilon = check_number("epsilon", config["epsilon"], 0, math.inf, closed="left")
+    learning_rate = require_number("learning_rate", config["learning_rate"], 0, math.inf, closed="left")
+    beta1 = require_number("beta1", config["beta1"], 0, 1, closed="left")
+    beta2 = require_number("beta2", config["beta2"], 0, 1, closed="left")
+    epsilon = require_number("epsilon", config["epsilon"], 0, math.inf, closed="left")
     config["t"] += 1
     # The correction of v is taken out of the root, into step size and epsilon: one pass over memory less.
     v_correction = math.sqrt(1 - beta2 ** config["t"])
@@ -142,7 +142,7 @@ def _fill_in(w, dw, config, settings, state=()):
     """`config` with every missing setting at its default and every missing state array at zero."""
     if not isinstance(w, np.ndarray) or w.dtype.kind != "f":
         raise ValueError(f"w must be an array of floats; got {getattr(w, 'dtype', type(w).__name__)}")
-    check_shape("dw", np.asarray(dw), w.shape, "that of w")
+    require_shape("dw", np.asarray(dw), w.shape, "that of w")
     config = {} if config is None else config
     for name in config:
         if name not in settings and name not in state:
@@ -153,7 +153,7 @@ def _fill_in(w, dw, config, settings, state=()):
     for name in state:
         if config.get(name) is None:
             config[name] = np.zeros(w.shape, w.dtype)
-        check_shape(f"config[{name!r}]", config[name], w.shape, "that of w")
+        require_shape(f"config[{name!r}]", config[name], w.shape, "that of w")
     return config
 
 

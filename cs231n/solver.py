@@ -15,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from cs231n import checkpoint, optim
-from cs231n.validation import check_choice, check_number
+from cs231n.validation import require_choice, require_number
 
 UPDATE_RULES = {rule.__name__: rule for rule in (optim.sgd, optim.sgd_momentum, optim.rmsprop, optim.adam)}
 
@@ -61,7 +61,7 @@ class Solver:
         print_every=10,
         verbose=True,
     ):
-        check_choice("update_rule", update_rule, UPDATE_RULES)
+        require_choice("update_rule", update_rule, UPDATE_RULES)
         counts = {"batch_size": batch_size, "num_epochs": num_epochs, "print_every": print_every}
         samples = {"num_train_samples": num_train_samples, "num_val_samples": num_val_samples}
         for name, value in (counts | samples).items():
@@ -72,7 +72,7 @@ class Solver:
         self.X_val, self.y_val = _examples(data, "X_val", "y_val")
         self.update_rule = update_rule
         self.optim_config = dict(optim_config or {})
-        self.lr_decay = check_number("lr_decay", lr_decay, 0, math.inf)
+        self.lr_decay = require_number("lr_decay", lr_decay, 0, math.inf)
         self.batch_size = batch_size
         self.num_epochs = num_epochs
         self.num_train_samples = num_train_samples

@@ -21,13 +21,13 @@ def as_floats(x, *others):
     return x, *(np.asarray(other, dtype=x.dtype) for other in others)
 
 
-def check_shape(name, array, shape, rule):
+def require_shape(name, array, shape, rule):
     """Raise ValueError unless `array` has exactly this shape; `rule` says where the shape comes from."""
     if array.shape != shape:
         raise ValueError(f"{name} must have shape {shape} ({rule}); got {array.shape}")
 
 
-def check_ndim(name, array, axes):
+def require_ndim(name, array, axes):
     """Raise ValueError unless `array` has the axes written in `axes`, such as "N, D", and is not empty."""
     if array.ndim != axes.count(",") + 1:
         raise ValueError(f"{name} must have the axes ({axes}); got the shape {array.shape}")
@@ -35,13 +35,13 @@ def check_ndim(name, array, axes):
         raise ValueError(f"{name} must not be empty; got the shape {array.shape} for ({axes})")
 
 
-def check_choice(name, value, choices):
+def require_choice(name, value, choices):
     """Raise ValueError unless `value` is one of `choices`."""
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}; got {value!r}")
 
 
-def check_mode(param, name):
+def require_mode(param, name):
     """The mode of a layer's parameter dictionary; ValueError unless it is 'train' or 'test'."""
     mode = param.get("mode")
     if mode not in ("train", "test"):
@@ -49,7 +49,7 @@ def check_mode(param, name):
     return mode
 
 
-def check_number(name, value, low, high, closed="both"):
+def require_number(name, value, low, high, closed="both"):
     """`value` as a Python float; ValueError unless it lies between `low` and `high`.
 
     `closed` says which bounds belong to the range: 'both', 'left', 'right' or 'neither'. A Python
@@ -67,14 +67,14 @@ def check_number(name, value, low, high, closed="both"):
     return number
 
 
-def check_integer(name, value, low):
+def require_integer(name, value, low):
     """`value` as a Python int; ValueError unless it is an integer of at least `low`."""
     if not isinstance(value, Integral) or isinstance(value, bool) or value < low:
         raise ValueError(f"{name} must be an integer of at least {low}; got {value!r}")
     return int(value)
 
 
-def check_labels(y, num_examples, num_classes):
+def require_labels(y, num_examples, num_classes):
     """Raise ValueError unless `y` holds one class index in [0, num_classes) per example."""
     if y.shape != (num_examples,):
         raise ValueError(f"y must have shape ({num_examples},), one label per row of x; got {y.shape}")

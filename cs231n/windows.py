@@ -6,35 +6,35 @@ Axes: N images, C channels, H W image height and width, F filters, HH WW height 
 H' W' of the output: the number of places at which a window stands, below and beside each other.
 """
 
-from cs231n.validation import check_integer, check_ndim, check_shape
+from cs231n.validation import require_integer, require_ndim, require_shape
 
 
-def check_convolution(x, w, b, conv_param):
+def convolution_geometry(x, w, b, conv_param):
     """Stride, pad, H' and W' of a convolution; ValueError if an argument does not fit the others.
 
     - x: (N, C, H, W); w: (F, C, HH, WW); b: (F,)
     - conv_param: a dictionary with `stride` >= 1 and `pad` >= 0
     """
-    check_ndim("x", x, "N, C, H, W")
-    check_ndim("w", w, "F, C, HH, WW")
+    require_ndim("x", x, "N, C, H, W")
+    require_ndim("w", w, "F, C, HH, WW")
     F, C, HH, WW = w.shape
     if x.shape[1] != C:
         raise ValueError(f"x {x.shape} has {x.shape[1]} channels and w {w.shape} has {C}; they must be equal")
-    check_shape("b", b, (F,), "one bias per filter of w")
-    stride = check_integer("conv_param['stride']", conv_param.get("stride"), 1)
-    pad = check_integer("conv_param['pad']", conv_param.get("pad"), 0)
+    require_shape("b", b, (F,), "one bias per filter of w")
+    stride = require_integer("conv_param['stride']", conv_param.get("stride"), 1)
+    pad = require_integer("conv_param['pad']", conv_param.get("pad"), 0)
     return stride, pad, *count_windows(x.shape, HH, WW, stride, pad)
 
 
-def check_pooling(x, pool_param):
+def pooling_geometry(x, pool_param):
     """Window height and width, stride, H' and W' of a pooling; ValueError if they do not fit x.
 
     - x: (N, C, H, W)
     - pool_param: a dictionary with `pool_height`, `pool_width` and `stride`, each >= 1
     """
-    check_ndim("x", x, "N, C, H, W")
+    require_ndim("x", x, "N, C, H, W")
     HH, WW, stride = (
-        check_integer(f"pool_param['{name}']", pool_param.get(name), 1)
+        require_integer(f"pool_param['{name}']", pool_param.get(name), 1)
         for name in ("pool_height", "pool_width", "stride")
     )
     return HH, WW, stride, *count_windows(x.shape, HH, WW, stride, pad=0)
@@ -48,7 +48,7 @@ def count_windows(x_shape, HH, WW, stride, pad):
     """
     _, _, H, W = x_shape
     for name, value, low in (("HH", HH, 1), ("WW", WW, 1), ("stride", stride, 1), ("pad", pad, 0)):
-        check_integer(name, value, low)
+        require_integer(name, value, low)
     return (
         _count_along("height", H, HH, stride, pad),
         _count_along("width", W, WW, stride, pad),

@@ -10,6 +10,7 @@ all of `LAYER_CHECKS` over its own.
 
 import importlib
 import inspect
+import os
 from collections import Counter
 from collections.abc import Callable
 from copy import deepcopy
@@ -20,18 +21,25 @@ import pytest
 import torch
 from hypothesis import settings
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_limits
 
-from cs231n.gradient_report import check_layer
-from submission.rubric import EXERCISES
+from course.rubric import EXERCISES
+from cs231n.gradcheck.check import check_layer
 
 NOT_DONE = "not done yet"
 MESSAGES = tuple(dict.fromkeys(exercise.not_done for exercise in EXERCISES))
 
+# One thread for everything, processes that tests start included: on a busy machine, threads that share small
+# matrix products wait for each other most of the time. Tests of threads ask for two.
+os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+threadpool_limits(1)
 torch.set_num_threads(1)
 settings.register_profile("cs231n", max_examples=40, deadline=None, derandomize=True, database=None)
 settings.load_profile("cs231n")
 
-NOT_BUILT = "cs231n.{} is not built: install GCC or Clang, then run python setup.py build_ext --inplace"
+NOT_BUILT = (
+    "cs231n.kernels.{} is not built: install GCC or Clang, then run python setup.py build_ext --inplace"
+)
 PATIENCE = 900  # seconds after which a process is taken to hang; on a loaded machine too, none needs as many
 
 DTYPES = (np.float32, np.float64)
@@ -39,15 +47,15 @@ TOLERANCES = {np.dtype(np.float32): 1e-4, np.dtype(np.float64): 1e-9}
 
 
 def built(name):
-    """The compiled module cs231n.<name>, or None where it is not built."""
+    """The compiled module cs231n.kernels.<name>, or None where it is not built."""
     try:
-        return importlib.import_module(f"cs231n.{name}")
+        return importlib.import_module(f"cs231n.kernels.{name}")
     except ImportError:
         return None
 
 
 def compiled(name):
-    """The compiled module cs231n.<name>; where it is not built, the test or file that asks for it is skipped.
+    """The compiled module cs231n.kernels.<name>; where it is not built, whatever asks for it is skipped.
 
     It is a test of its own that it is built where there is a compiler, see tests/test_kernels.py.
     """

@@ -1,4 +1,4 @@
-"""A program: every kernel of a compiled module on many small geometries, compared with `cs231n.im2col`.
+"""A program: every kernel of a compiled module on many small geometries, compared with NumPy's.
 
 python kernel_grid.py MODULE FENCE
 
@@ -19,7 +19,7 @@ from math import prod
 
 import numpy as np
 
-from cs231n import im2col as reference
+from cs231n.kernels import numpy_kernels as reference
 
 MODULE, FENCE = sys.argv[1], int(sys.argv[2])
 

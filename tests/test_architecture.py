@@ -1,6 +1,7 @@
 """The shape of the code: imports run one way, backward stands below forward, public names stay."""
 
 import ast
+import graphlib
 import importlib
 import inspect
 from pathlib import Path
@@ -17,30 +18,26 @@ MODULES = {
     for path in sorted(PACKAGE.rglob("*.py"))
 }
 
-# What a module may import from the package; a package's name stands for all of its modules.
-ALLOWED = {
+# What a room imports from the package, exactly; a package's name stands for all of its modules.
+ARROWS = {
     "__init__": set(),
     "validation": set(),
     "files": set(),
-    "parallel": set(),
     "windows": {"validation"},
-    "layers": {"parallel", "windows", "validation"},
-    "im2col": {"windows", "validation"},
-    "kernels": {"im2col"},
-    "fast_layers": {"kernels", "parallel", "windows", "validation"},
+    "kernels": {"validation", "windows"},
+    "layers": {"kernels", "validation", "windows"},
+    "fast_layers": {"kernels", "validation", "windows"},
     "layer_utils": {"fast_layers", "layers", "validation"},
-    "classifiers": {"classifiers", "layer_utils", "fast_layers", "layers", "validation"},
-    "optim": {"optim_cython", "parallel", "validation"},
-    "checkpoint": {"files", "validation"},
-    "solver": {"optim", "checkpoint", "validation"},
-    "gradient_check": {"validation"},
-    "diagnosis": {"diagnosis"},
-    "gradient_report": {"diagnosis", "gradient_check"},
-    "checks": {"diagnosis", "gradient_check", "gradient_report", "validation"},
-    "vis_utils": {"validation"},
-    "datasets": {"datasets", "validation"},
-    "data_utils": {"datasets", "validation"},
-    "pytorch": {"pytorch", "data_utils", "datasets", "files", "validation"},
+    "classifiers": {"fast_layers", "layer_utils", "layers", "validation"},
+    "optim": {"kernels", "validation"},
+    "checkpoint": {"files"},
+    "solver": {"checkpoint", "optim", "validation"},
+    "gradcheck": set(),
+    "gradient_check": {"gradcheck"},
+    "vis_utils": set(),
+    "datasets": set(),
+    "data_utils": {"datasets"},
+    "pytorch": {"data_utils", "datasets", "files", "validation"},
 }
 STAR_IMPORTS = {
     ("classifiers.fc_net", "cs231n.layers"),
@@ -71,27 +68,54 @@ def imports_in(path):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-@every_module
-def test_imports_run_one_way(name):
-    part = name.split(".")[0]
-    assert part in ALLOWED, f"say in ALLOWED what the new module {name} may import"
-    imported = {path.split(".")[1] for path in imports_of(name) if path.startswith("cs231n.")}
-    assert imported <= ALLOWED[part]
+@pytest.mark.parametrize("room", sorted({name.split(".")[0] for name in MODULES} | ARROWS.keys()))
+def test_a_room_imports_what_the_plan_says_and_no_more(room):
+    assert room in ARROWS, f"say in ARROWS what the new room {room} imports"
+    modules = [name for name in MODULES if name.split(".")[0] == room]
+    paths = {path for name in modules for path in imports_of(name) if path.startswith("cs231n.")}
+    assert {path.split(".")[1] for path in paths} - {room} == ARROWS[room]
+
+
+def test_imports_never_run_in_a_circle():
+    floors = graphlib.TopologicalSorter(ARROWS)
+    floors.prepare()
 
 
 @every_module
 def test_nothing_imports_what_is_built_around_the_package(name):
     tops = {path.split(".")[0] for path in imports_of(name)}
-    assert not tops & {"tests", "conftest", "benchmarks", "grading", "submission", "pytest", "hypothesis"}
+    assert not tops & {"tests", "conftest", "benchmarks", "course", "pytest", "hypothesis"}
 
 
-def test_what_learners_submit_with_knows_nothing_of_the_grader():
-    """A learner has `submission/` and not `grading/`; of the package it uses how files are written."""
-    for path in (PACKAGE.parent / "submission").glob("*.py"):
-        imported = set(imports_in(path))
-        assert not any(name.split(".")[0] in ("grading", "tests", "benchmarks") for name in imported), path
-        from_package = {name for name in imported if name.split(".")[0] == "cs231n"}
-        assert from_package <= {"cs231n.files.written_whole"}, path
+COURSE = PACKAGE.parent / "course"
+
+# What the rooms of the course's wing import from each other and from the library
+COURSE_ARROWS = {
+    "rubric": set(),
+    "submission": {"course.rubric", "cs231n.files"},
+    "handout": {"course.rubric", "course.submission"},
+    "grading": {
+        "course.rubric",
+        "course.submission",
+        "course.handout",
+        "cs231n.classifiers",
+        "cs231n.files",
+        "cs231n.gradcheck",
+        "cs231n.kernels",
+        "cs231n.layers",
+        "cs231n.optim",
+    },
+}
+
+
+@pytest.mark.parametrize("room", COURSE_ARROWS)
+def test_a_room_of_the_course_imports_what_the_plan_says_and_no_more(room):
+    """A learner has the rubric and `submission/`, which know nothing of the other rooms."""
+    files = [COURSE / "rubric.py"] if room == "rubric" else sorted((COURSE / room).rglob("*.py"))
+    paths = {".".join(name.split(".")[:2]) for path in files for name in imports_in(path)}
+    ours = {path for path in paths if path.startswith(("course.", "cs231n."))}
+    assert ours - {f"course.{room}"} == COURSE_ARROWS[room]
+    assert not {path.split(".")[0] for path in paths} & {"tests", "benchmarks"}
 
 
 @every_module
@@ -117,7 +141,7 @@ def test_star_imports_are_those_that_hand_names_on():
     assert found == STAR_IMPORTS
 
 
-@pytest.mark.parametrize("name", ["layers", "fast_layers", "layer_utils", "im2col"])
+@pytest.mark.parametrize("name", ["layers", "fast_layers", "layer_utils", "kernels.numpy_kernels"])
 def test_backward_stands_directly_below_forward(name):
     functions = [node.name for node in tree_of(name).body if isinstance(node, ast.FunctionDef)]
     forwards = [function for function in functions if "_forward" in function]

@@ -14,7 +14,7 @@ from benchmarks import growth
 from benchmarks.growth import BASE, BEGIN, COLUMNS, END, SIZES, Row, growing
 from benchmarks.memory import peak_bytes
 from cs231n import kernels
-from cs231n.parallel import num_threads, use_threads
+from cs231n.kernels.threads import num_threads, use_threads
 from cs231n.vis_utils import COLORS
 
 FOLDER = Path(growth.__file__).parent

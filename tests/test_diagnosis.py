@@ -15,7 +15,7 @@ from conftest import draw, draw_all
 from cs231n import layer_utils, layers
 from cs231n.classifiers import cnn, fc_net, regularization
 from cs231n.fast_layers import conv_forward_fast
-from cs231n.gradient_report import FAIL, PASS, WARN, check_layer, check_model
+from cs231n.gradcheck.check import FAIL, PASS, WARN, check_layer, check_model
 
 pytestmark = pytest.mark.q1
 

@@ -36,7 +36,7 @@ from geometry import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cs231n import fast_layers, im2col, kernels, parallel
+from cs231n import fast_layers, kernels
 from cs231n import layers as naive_layers
 from cs231n.fast_layers import (
     conv_backward_fast,
@@ -44,19 +44,20 @@ from cs231n.fast_layers import (
     max_pool_backward_fast,
     max_pool_forward_fast,
 )
+from cs231n.kernels import numpy_kernels, threads
+from cs231n.kernels.threads import use_threads
 from cs231n.layers import (
     conv_backward_naive,
     conv_forward_naive,
     max_pool_backward_naive,
     max_pool_forward_naive,
 )
-from cs231n.parallel import use_threads
 
 pytestmark = pytest.mark.q4
 
-NAMES = {name: module.removeprefix("cs231n.") for name, module in kernels.COMPILED.items()}
+NAMES = {name: module.removeprefix("cs231n.kernels.") for name, module in kernels.COMPILED.items()}
 COMPILED = {name: built(module) for name, module in NAMES.items() if built(module)}
-BACKENDS = {**COMPILED, "NumPy": im2col}
+BACKENDS = {**COMPILED, "NumPy": numpy_kernels}
 LAYERS = ("conv_forward", "conv_backward", "max_pool_forward", "max_pool_backward")
 OF_COLUMNS = [name for name in ("im2col", "NumPy") if name in BACKENDS]
 NARROW_CHECKS = [c for c in LAYER_CHECKS if c is not check_upstream_gradient_has_the_shape_of_the_output]
@@ -75,7 +76,7 @@ with_columns = pytest.mark.parametrize("backend", OF_COLUMNS, indirect=True)
 @pytest.fixture(scope="module", params=BACKENDS)
 def backend(request):
     """The module whose kernels the fast layers use."""
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, use_threads(2):
         patch.setattr(kernels, "_in_use", dict(kernels._in_use))
         patch.setattr(fast_layers, "WORTH_SHARING", 0)  # threads for small arrays too
         kernels.load_kernels(request.param)
@@ -177,7 +178,7 @@ def test_integer_images_are_computed_in_float64(backend):
 @pytest.mark.parametrize("dtype", ["f2", ">f4", ">f8", np.longdouble])
 def test_dtypes_that_were_not_compiled_are_left_to_numpy(backend, dtype):
     dtype = np.dtype(dtype)
-    assert kernels.kernels_for(dtype) is im2col
+    assert kernels.kernels_for(dtype) is numpy_kernels
     tol = 2e-2 if dtype.itemsize == 2 else 1e-4
     for layer in (conv_layer(CONVOLUTIONS["stride_2_pad_1"]), pool_layer(POOLINGS["overlapping"])):
         naive = NAIVE[layer.forward]._replace(param=layer.param)
@@ -274,11 +275,13 @@ def test_compiled_im2col_never_has_all_columns_of_a_large_image_at_once():
 def test_numpy_takes_as_many_images_at_a_time_as_column_bytes_allow(monkeypatch, column_bytes, images):
     x, w, b, out = draw_all([(7, 2, 5, 4), (3, 2, 2, 3), (3,), (7, 3, 4, 2)])
     taken = []  # 2 * 2 * 3 rows, 4 * 2 columns of 8 bytes: 768 for an image
-    of_numpy = im2col.im2col
-    monkeypatch.setattr(im2col, "COLUMN_BYTES", column_bytes)
-    monkeypatch.setattr(im2col, "im2col", lambda x, *window: taken.append(len(x)) or of_numpy(x, *window))
-    im2col.conv_forward(x, w, b, 1, 0, out)
-    im2col.conv_backward(out, x, w, 1, 0, None)
+    of_numpy = numpy_kernels.im2col
+    monkeypatch.setattr(numpy_kernels, "COLUMN_BYTES", column_bytes)
+    monkeypatch.setattr(
+        numpy_kernels, "im2col", lambda x, *window: taken.append(len(x)) or of_numpy(x, *window)
+    )
+    numpy_kernels.conv_forward(x, w, b, 1, 0, out)
+    numpy_kernels.conv_backward(out, x, w, 1, 0, None)
     assert taken == images + images
 
 
@@ -313,9 +316,9 @@ def test_im2col_and_col2im_are_the_same_compiled_and_in_numpy(dtype, geometry, s
     kernels, x = compiled("im2col_cython"), draw(geometry.x, dtype, seed)
     cols = kernels.im2col(x, *window)
     assert cols.dtype == dtype
-    np.testing.assert_array_equal(cols, im2col.im2col(x, *window))
+    np.testing.assert_array_equal(cols, numpy_kernels.im2col(x, *window))
     cols = draw(cols.shape, dtype, seed)
-    assert_same(kernels.col2im(cols, x.shape, *window), im2col.col2im(cols, x.shape, *window), dtype)
+    assert_same(kernels.col2im(cols, x.shape, *window), numpy_kernels.col2im(cols, x.shape, *window), dtype)
 
 
 @every_one_of_columns
@@ -379,7 +382,7 @@ def public_functions(module):
 
 
 def test_all_modules_have_the_same_functions_with_the_same_parameters():
-    in_numpy = public_functions(im2col)
+    in_numpy = public_functions(numpy_kernels)
     assert in_numpy.keys() == {"im2col", "col2im", *LAYERS}
     assert public_functions(compiled("im2col_cython")) == in_numpy
     for name in LAYERS:
@@ -582,9 +585,9 @@ def test_results_do_not_depend_on_the_number_of_threads(backend, dtype, N):
     ):
         arrays, dout = layer.draw(dtype)
         results = []
-        for threads in (1, 2):
-            with use_threads(threads):
-                assert parallel.num_threads() == threads
+        for count in (1, 2):
+            with use_threads(count):
+                assert threads.num_threads() == count
                 out, cache = layer(*arrays)
                 results.append((out, *layer.gradients(dout, cache)))
         for one, two in zip(*results, strict=True):

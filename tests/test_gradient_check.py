@@ -9,9 +9,9 @@ from conftest import DTYPES, assert_near_numeric, draw, draw_all, every_second
 from tqdm import tqdm
 
 from cs231n import gradient_check
-from cs231n.checks import check_at_least, check_backward, check_close, check_gradients
 from cs231n.classifiers.fc_net import FullyConnectedNet
-from cs231n.diagnosis import Case, diagnose
+from cs231n.gradcheck.diagnosis import Case, diagnose
+from cs231n.gradcheck.notebook import check_at_least, check_backward, check_close, check_gradients
 from cs231n.gradient_check import (
     eval_numerical_gradient,
     eval_numerical_gradient_array,

@@ -15,15 +15,16 @@ import pytest
 from conftest import DTYPES, NOT_BUILT, PATIENCE, built
 
 import cs231n
-from cs231n import im2col, kernels
-from cs231n.kernels import COMPILED, kernels_for, load_kernels
+from cs231n import kernels
+from cs231n.kernels import COMPILED, kernels_for, load_kernels, numpy_kernels
 
 pytestmark = pytest.mark.q4
 
 ROOT = Path(cs231n.__file__).parents[1]
 GRID = Path(__file__).with_name("kernel_grid.py")
-MODULES = [name.removeprefix("cs231n.") for name in COMPILED.values()]
-EXTENSIONS = sorted(path.stem for path in (ROOT / "cs231n").glob("*_cython.pyx"))
+MODULES = [name.removeprefix("cs231n.kernels.") for name in COMPILED.values()]
+KERNELS = Path("cs231n") / "kernels"
+EXTENSIONS = sorted(path.stem for path in (ROOT / KERNELS).glob("*_cython.pyx"))
 REMEDY = "python setup.py build_ext --inplace"
 WITH_NUMPY = "NumPy; a convolution takes two to four times as long as compiled, pooling ten."
 WITH_IM2COL = "compiled im2col; a convolution takes about twice as long."
@@ -106,7 +107,7 @@ def used():
     out, cache = conv_forward_fast(x, w, b, conv_param)
     conv_backward_fast(out, cache)
     np.testing.assert_allclose(out, conv_forward_naive(x, w, b, conv_param)[0], rtol=1e-12)
-    return kernels_for(x.dtype).__name__.removeprefix("cs231n.")
+    return kernels_for(x.dtype).__name__.removeprefix("cs231n.kernels.")
 """
 
 
@@ -154,7 +155,7 @@ def sanitizer():
 
 
 def source_of(module):
-    return (ROOT / "cs231n" / f"{module}.pyx").read_text(encoding="utf-8")
+    return (ROOT / KERNELS / f"{module}.pyx").read_text(encoding="utf-8")
 
 
 def checking(source):
@@ -198,7 +199,7 @@ def builds(tmp_path_factory):
             source = source_of(module)
             text = checking(source) if kind == "checked" else source
             (folder / f"{module}.pyx").write_text(text, encoding="utf-8")
-            header = shutil.copytree(ROOT / "cs231n" / "vectors", folder / "vectors") / "vectors.h"
+            header = shutil.copytree(ROOT / KERNELS / "c", folder / "c") / "convolution.h"
             if kind == "sanitized":
                 header.write_text(adjustable(header.read_text(encoding="utf-8")), encoding="utf-8")
             command = [sys.executable, "-c", BUILD, module, *options]
@@ -256,9 +257,9 @@ def test_no_kernel_touches_memory_beside_its_arrays(run_sanitized, module):
 
 @every_module
 def test_the_kernels_that_were_built_here_pass_the_same_grid(module):
-    if find_spec(f"cs231n.{module}") is None:
+    if find_spec(f"cs231n.kernels.{module}") is None:
         pytest.skip("the kernels were not built here")
-    assert_grid_passed(run(ROOT, "-W", "error", GRID, f"cs231n.{module}", 256, PYTHONPATH=str(ROOT)))
+    assert_grid_passed(run(ROOT, "-W", "error", GRID, f"cs231n.kernels.{module}", 256, PYTHONPATH=str(ROOT)))
 
 
 COLUMNS_TOO_NARROW = """
@@ -484,13 +485,14 @@ def test_a_minibatch_needs_little_workspace_of_the_direct_kernels(run_sanitized,
 
 def copy_package(folder):
     """What setup.py needs, and what it compiles: a copy in which nothing was built."""
-    (folder / "cs231n").mkdir(parents=True)
+    (folder / KERNELS).mkdir(parents=True)
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder)
-    for path in (ROOT / "cs231n").glob("*.py*"):
-        if path.suffix in (".py", ".pyx"):
-            shutil.copy(path, folder / "cs231n")
-    shutil.copytree(ROOT / "cs231n" / "vectors", folder / "cs231n" / "vectors")
+    for room in (Path("cs231n"), KERNELS):
+        for path in (ROOT / room).glob("*.py*"):
+            if path.suffix in (".py", ".pyx"):
+                shutil.copy(path, folder / room)
+    shutil.copytree(ROOT / KERNELS / "c", folder / KERNELS / "c")
     return folder
 
 
@@ -518,7 +520,7 @@ def assert_banners(process, reasons):
 @not_on_windows
 def test_without_a_compiler_the_build_succeeds_and_says_loudly_what_is_missing(without_compiler):
     folder, process = without_compiler
-    assert_banners(process, [f"cs231n.{name}: CompileError: " for name in EXTENSIONS])
+    assert_banners(process, [f"cs231n.kernels.{name}: CompileError: " for name in EXTENSIONS])
     assert "no-such-compiler" in process.stderr
     assert not list(folder.rglob("*.so"))
 
@@ -526,10 +528,10 @@ def test_without_a_compiler_the_build_succeeds_and_says_loudly_what_is_missing(w
 @not_on_windows
 def test_without_compiled_kernels_the_fast_layers_use_numpy_and_say_so_once(without_compiler):
     folder, _ = without_compiler
-    process = run_copy(folder, FIRST_USE + "assert used() == used() == 'im2col'\n")
+    process = run_copy(folder, FIRST_USE + "assert used() == used() == 'numpy_kernels'\n")
     assert_succeeded(process)
     assert process.stdout.count("The fast layers use NumPy") == process.stdout.count(REMEDY) == 1
-    assert "ModuleNotFoundError: No module named 'cs231n.direct_cython'" in process.stdout
+    assert "ModuleNotFoundError: No module named 'cs231n.kernels.direct_cython'" in process.stdout
 
 
 def test_without_cython_the_build_succeeds_and_says_loudly_what_is_missing(tmp_path):
@@ -538,25 +540,25 @@ def test_without_cython_the_build_succeeds_and_says_loudly_what_is_missing(tmp_p
     (tmp_path / "Cython" / "__init__.py").write_text("raise ImportError('Cython is not here')")
     process = run(folder, "setup.py", "build_ext", "--inplace", PYTHONPATH=str(tmp_path))
     assert_banners(process, ["all: ImportError: Cython is not here"])
-    assert not list(folder.glob("cs231n/*.c"))
+    assert not list(folder.glob("cs231n/kernels/*.c"))
 
 
 @not_on_windows
 def test_a_compiler_without_vector_types_builds_all_but_the_direct_kernels(tmp_path):
     folder = copy_package(tmp_path / "copy")
-    header = folder / "cs231n" / "vectors" / "vectors.h"
+    header = folder / KERNELS / "c" / "convolution.h"
     header.write_text("#undef __GNUC__\n" + header.read_text(encoding="utf-8"), encoding="utf-8")
     compiler = tmp_path / "compiler"  # this one, which does not take its time
     compiler.write_text(f'#!/bin/sh\nexec {" ".join(COMPILER)} "$@" -O0\n')
     compiler.chmod(0o755)
     process = run(folder, "setup.py", "build_ext", "--inplace", CC=str(compiler))
-    assert_banners(process, ["cs231n.direct_cython: CompileError: "])
+    assert_banners(process, ["cs231n.kernels.direct_cython: CompileError: "])
     assert "the direct kernels are written with the vector types of GCC and Clang" in process.stderr
     process = run_copy(folder, FIRST_USE + "assert used() == used() == 'im2col_cython'\n")
     assert_succeeded(process)
     assert process.stdout.count(f"The fast layers use {WITH_IM2COL}") == 1
     assert process.stdout.count(REMEDY) == 1
-    assert "ModuleNotFoundError: No module named 'cs231n.direct_cython'" in process.stdout
+    assert "ModuleNotFoundError: No module named 'cs231n.kernels.direct_cython'" in process.stdout
 
 
 @not_on_windows
@@ -607,14 +609,14 @@ def build_anew(name):
     build(name)
     os.utime(PLACE[name], ns=(times.st_atime_ns, times.st_mtime_ns + 1000))
 
-assert used() == "im2col"
+assert used() == "numpy_kernels"
 """
 
 
 def run_later(folder, builds, code):
     """Run code after a first use that found nothing: build(module) puts compiled kernels in their place."""
     built = {module: str(compiled_file(path, module)) for module, path in builds["checked"].items()}
-    place = {module: str(folder / "cs231n" / Path(path).name) for module, path in built.items()}
+    place = {module: str(folder / KERNELS / Path(path).name) for module, path in built.items()}
     names = f"BUILT = {built!r}\nPLACE = {place!r}\n"
     process = run_copy(copy_package(folder), FIRST_USE + names + LATER + code)
     assert_succeeded(process)
@@ -630,13 +632,13 @@ folder = os.path.dirname(PLACE["im2col_cython"])
 times = os.stat(folder)
 build("im2col_cython")
 os.utime(folder, ns=(times.st_atime_ns, times.st_mtime_ns))  # a clock too coarse for the change to show
-assert used() == "im2col"
+assert used() == "numpy_kernels"
 load_kernels()
 assert used() == "im2col_cython"
 build("direct_cython")
 os.utime(folder, ns=(times.st_atime_ns, times.st_mtime_ns))
 assert used() == "im2col_cython"
-for name, module in (("direct", "direct_cython"), ("NumPy", "im2col"), ("im2col", "im2col_cython")):
+for name, module in (("direct", "direct_cython"), ("NumPy", "numpy_kernels"), ("im2col", "im2col_cython")):
     load_kernels(name)
     assert used() == module
 load_kernels()
@@ -647,7 +649,7 @@ assert used() == "direct_cython"
     assert first.startswith(f"{WITH_NUMPY} The compiled direct kernels")
     assert second.startswith(f"{WITH_IM2COL} The compiled direct kernels")
     for missing in (first, second):
-        assert "ModuleNotFoundError: No module named 'cs231n.direct_cython'" in missing
+        assert "ModuleNotFoundError: No module named 'cs231n.kernels.direct_cython'" in missing
         assert REMEDY in missing
     assert told.splitlines()[-4:] == [
         "The fast layers use the compiled kernels.",
@@ -663,12 +665,12 @@ def test_kernels_that_were_asked_for_and_are_missing_are_named(tmp_path, builds)
         builds,
         """
 load_kernels("im2col")
-assert used() == "im2col"
+assert used() == "numpy_kernels"
 """,
     )
     _, asked = told.split("The fast layers use ")[1:]
     assert asked.startswith(f"{WITH_NUMPY} The compiled im2col kernels")
-    assert "ModuleNotFoundError: No module named 'cs231n.im2col_cython'" in asked
+    assert "ModuleNotFoundError: No module named 'cs231n.kernels.im2col_cython'" in asked
 
 
 @not_on_windows
@@ -691,7 +693,7 @@ for _ in range(2):
 assert used() == "direct_cython"  # the old ones, which still work
 """,
     )
-    asked = f"cs231n.{module} was built anew after this process had loaded it: restart Python"
+    asked = f"cs231n.kernels.{module} was built anew after this process had loaded it: restart Python"
     assert told.count(asked) == 2
 
 
@@ -716,7 +718,7 @@ def test_a_file_that_cannot_be_loaded_leaves_the_next_kernels_in_use_until_it_is
         tmp_path / "copy",
         builds,
         """
-for name, module in (("im2col_cython", "im2col"), ("direct_cython", "im2col_cython")):
+for name, module in (("im2col_cython", "numpy_kernels"), ("direct_cython", "im2col_cython")):
     with open(PLACE[name], "wb") as file:
         file.write(bytes(range(256)) * 40)
     load_kernels()
@@ -743,14 +745,14 @@ def test_direct_kernels_are_used_once_what_they_need_was_built_too(tmp_path, bui
         """
 build("direct_cython")
 load_kernels()
-assert used() == "im2col"
+assert used() == "numpy_kernels"
 build("im2col_cython")
 load_kernels()
 assert used() == "direct_cython"
 """,
     )
     _, needed, found = told.split("The fast layers use ")[1:]
-    assert needed.startswith("NumPy") and "No module named 'cs231n.im2col_cython'" in needed
+    assert needed.startswith("NumPy") and "No module named 'cs231n.kernels.im2col_cython'" in needed
     assert found == "the compiled kernels.\n"
 
 
@@ -764,25 +766,25 @@ def test_the_first_use_says_which_kernels_are_used_and_the_second_is_silent(noth
     first = kernels_for(np.dtype(np.float32))
     told = capsys.readouterr().out
     assert told.startswith("The fast layers use ")
-    assert ("NumPy" in told) == (first is im2col)
+    assert ("NumPy" in told) == (first is numpy_kernels)
     assert kernels_for(np.dtype(np.float64)) is first
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize("name", ["", "numpy", "Direct", "cs231n.direct_cython", None, True])
+@pytest.mark.parametrize("name", ["", "numpy", "Direct", "cs231n.kernels.direct_cython", None, True])
 def test_unknown_kernels_are_refused_and_those_in_use_stay(nothing_in_use, capsys, name):
     load_kernels("NumPy")
     with pytest.raises(ValueError) as raised:
         load_kernels(name)
     assert str(raised.value) == f"name must be one of 'direct', 'im2col', 'NumPy'; got {name!r}"
-    assert kernels_for(np.dtype(np.float32)) is im2col
+    assert kernels_for(np.dtype(np.float32)) is numpy_kernels
     assert capsys.readouterr().out == "The fast layers use NumPy, as asked.\n"
 
 
 def test_numpy_is_used_where_it_is_asked_for(nothing_in_use, capsys):
     load_kernels("NumPy")
     assert capsys.readouterr().out == "The fast layers use NumPy, as asked.\n"
-    assert {kernels_for(np.dtype(dtype)) for dtype in DTYPES} == {im2col}
+    assert {kernels_for(np.dtype(dtype)) for dtype in DTYPES} == {numpy_kernels}
     assert capsys.readouterr().out == ""
 
 
@@ -791,4 +793,4 @@ def test_numpy_is_used_where_it_is_asked_for(nothing_in_use, capsys):
 )
 def test_other_dtypes_than_float32_and_float64_always_get_numpy(nothing_in_use, dtype):
     load_kernels()
-    assert kernels_for(dtype) is im2col
+    assert kernels_for(dtype) is numpy_kernels

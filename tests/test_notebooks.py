@@ -118,9 +118,6 @@ def tiny_data(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CS231N_DATA", str(tmp_path_factory.mktemp("data")))
         patch.setenv("CS231N_DATASET", "tiny")
-        patch.setenv(
-            "OMP_NUM_THREADS", "1"
-        )  # products this small gain nothing, and wait long on a busy machine
         yield
 
 

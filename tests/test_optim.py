@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cs231n import optim
+from cs231n.kernels.threads import use_threads
 from cs231n.optim import BLOCK, adam, rmsprop, sgd, sgd_momentum
-from cs231n.parallel import use_threads
 
 pytestmark = pytest.mark.q1
 

@@ -24,8 +24,8 @@ from test_optim import SETTINGS, optimizer_in_torch, plain_adam, run
 
 import cs231n
 from cs231n import optim
+from cs231n.kernels.threads import use_threads
 from cs231n.optim import BLOCK, adam
-from cs231n.parallel import use_threads
 
 pytestmark = pytest.mark.q1
 
@@ -268,7 +268,7 @@ def test_what_may_not_be_written_to_is_refused(argument):
 
 NOT_BUILT = """
 import sys
-sys.modules["cs231n.optim_cython"] = None  # an import of it fails
+sys.modules["cs231n.kernels.optim_cython"] = None  # an import of it fails
 import numpy as np
 from cs231n import optim
 from cs231n.optim import adam

@@ -17,7 +17,7 @@ from cs231n.layer_utils import (
 )
 from cs231n.layers import *  # noqa: F403
 from cs231n.layers import affine_backward, affine_forward, softmax_loss
-from cs231n.validation import check_integer
+from cs231n.validation import require_integer
 
 __all__ = ["ThreeLayerConvNet", *layers.__all__, *fast_layers.__all__, *layer_utils.__all__]
 
@@ -49,7 +49,7 @@ class ThreeLayerConvNet:
         dtype=np.float32,
     ):
         C, H, W = _check_input_dim(input_dim)
-        if check_integer("filter_size", filter_size, 1) % 2 == 0:
+        if require_integer("filter_size", filter_size, 1) % 2 == 0:
             raise ValueError(f"filter_size must be odd, so that the image keeps its size; got {filter_size}")
         self.reg = reg
         self.dtype = np.dtype(dtype)

@@ -22,7 +22,7 @@ from cs231n.layer_utils import (
 )
 from cs231n.layers import *  # noqa: F403
 from cs231n.layers import affine_backward, affine_forward, softmax_loss
-from cs231n.validation import check_choice, check_number
+from cs231n.validation import require_choice, require_number
 
 __all__ = ["FullyConnectedNet", "TwoLayerNet", *layers.__all__, *layer_utils.__all__]
 
@@ -97,7 +97,7 @@ class FullyConnectedNet:
         seed=None,
         dropout_keep_ratio=None,
     ):
-        check_choice("normalization", normalization, (None, *NORMALIZATIONS))
+        require_choice("normalization", normalization, (None, *NORMALIZATIONS))
         keep = _keep_probability(dropout, dropout_keep_ratio)
         self.normalization = normalization
         self.reg = reg
@@ -171,10 +171,10 @@ class FullyConnectedNet:
 def _keep_probability(dropout, dropout_keep_ratio):
     """The one probability to keep a unit that the two names stand for."""
     if dropout_keep_ratio is None:
-        return check_number("dropout, the probability to keep a unit,", dropout, 0, 1, closed="right")
+        return require_number("dropout, the probability to keep a unit,", dropout, 0, 1, closed="right")
     if dropout != 1:
         raise ValueError(
             f"dropout={dropout!r} and dropout_keep_ratio={dropout_keep_ratio!r} are two names of one "
             "argument; give one of them"
         )
-    return check_number("dropout_keep_ratio", dropout_keep_ratio, 0, 1, closed="right")
+    return require_number("dropout_keep_ratio", dropout_keep_ratio, 0, 1, closed="right")

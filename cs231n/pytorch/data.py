@@ -12,7 +12,7 @@ from torchvision.datasets import VisionDataset
 from torchvision.transforms import v2
 
 from cs231n.data_utils import get_class_names, load_splits
-from cs231n.validation import check_integer
+from cs231n.validation import require_integer
 
 
 class ImageDataset(VisionDataset):
@@ -60,7 +60,7 @@ def make_loader(dataset, batch_size, transform=None, *, shuffle=False, sampler=N
     - transform: of a whole minibatch, a uint8 tensor (n, 3, 32, 32)
     - shuffle, sampler: as for DataLoader; device: where the minibatches will go, "cuda" to make copies fast
     """
-    check_integer("batch_size", batch_size, 1)
+    require_integer("batch_size", batch_size, 1)
 
     def collate(batch):
         images, labels = batch
@@ -92,7 +92,7 @@ class RandomShiftAndFlip(torch.nn.Module):
 
     def __init__(self, most):
         super().__init__()
-        self.most = check_integer("most", most, 0)
+        self.most = require_integer("most", most, 0)
 
     def forward(self, images):
         N, _, H, W = images.shape

@@ -27,7 +27,7 @@ from cs231n.pytorch import checkpoint
 from cs231n.pytorch.convnet import ConvNet
 from cs231n.pytorch.data import load_datasets
 from cs231n.pytorch.training import Recipe, Training, pick_device
-from cs231n.validation import check_number
+from cs231n.validation import require_number
 
 CHECKPOINT, METRICS = "checkpoint.pt", "metrics.jsonl"
 HELP = {
@@ -49,7 +49,7 @@ def main(arguments=None):
     options = vars(parser.parse_args(arguments))
     try:
         recipe = Recipe(**{name: options[name] for name in HELP})
-        check_number("width", options["width"], 0, math.inf, closed="neither")
+        require_number("width", options["width"], 0, math.inf, closed="neither")
         device = _device(options["device"])
     except ValueError as error:
         parser.error(str(error))

@@ -19,7 +19,7 @@ from torch.utils.data import DistributedSampler, Subset
 from torchvision.transforms import v2
 
 from cs231n.pytorch.data import RandomShiftAndFlip, make_loader, to_normalized_floats
-from cs231n.validation import check_integer, check_number
+from cs231n.validation import require_integer, require_number
 
 EVALUATION_BATCH = 500
 
@@ -57,12 +57,12 @@ class Recipe:
 
     def __post_init__(self):
         for name, low in {"epochs": 1, "batch_size": 1, "shift": 0, "seed": 0}.items():
-            check_integer(name, getattr(self, name), low)
-        check_number("learning_rate", self.learning_rate, 0, math.inf, closed="neither")
-        check_number("warmup", self.warmup, 0, 1, closed="neither")
-        check_number("weight_decay", self.weight_decay, 0, math.inf, closed="left")
+            require_integer(name, getattr(self, name), low)
+        require_number("learning_rate", self.learning_rate, 0, math.inf, closed="neither")
+        require_number("warmup", self.warmup, 0, 1, closed="neither")
+        require_number("weight_decay", self.weight_decay, 0, math.inf, closed="left")
         for name in ("momentum", "label_smoothing"):
-            check_number(name, getattr(self, name), 0, 1, closed="left")
+            require_number(name, getattr(self, name), 0, 1, closed="left")
 
 
 class Training:

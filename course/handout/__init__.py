@@ -1,0 +1,1 @@
+"""The learners' version of this repository: exercises blanked, solutions searched for."""

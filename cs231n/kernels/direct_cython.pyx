@@ -1,0 +1,163 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+"""Convolution without columns, compiled: the functions of `cs231n.kernels.numpy_kernels`, for float32 and float64.
+
+Here the sizes of arguments are checked; the work is done in C, see `c/convolution.h` and what it includes:
+a direct convolution for any geometry, and Winograd's for 3x3 filters at stride 1, which is faster where there
+are many channels. Both run without the interpreter's lock, so that threads can share a minibatch.
+
+Winograd's adds and subtracts neighbouring pixels before it multiplies. So rounding errors are relative to the
+largest pixel of a 4x4 patch, an infinity makes its patch's four outputs infinite or NaN, and in dw an infinity
+or NaN reaches more taps than those that meet it.
+"""
+
+from cython cimport floating
+
+import numpy as np
+
+from cs231n.kernels.im2col_cython import max_pool_backward  # noqa: F401  of the same speed here
+from cs231n.kernels.im2col_cython import max_pool_forward as max_pool_forward_by_pixel
+from cs231n.validation import require_shape
+from cs231n.windows import count_windows
+
+cdef extern from "c/convolution.h" nogil:
+    ctypedef struct Geometry:
+        Py_ssize_t images, channels, height, width, filters, window_height, window_width
+        Py_ssize_t stride, pad, rows, columns
+    ctypedef struct Convolution:
+        int (*forward)(const Geometry*, const void*, const void*, const void*, void*) noexcept nogil
+        int (*backward_input)(const Geometry*, const void*, const void*, void*) noexcept nogil
+        int (*backward_weights)(const Geometry*, const void*, const void*, void*, void*) noexcept nogil
+    ctypedef int MaxPool(const Geometry*, const void*, void*, Py_ssize_t*) noexcept
+    const Convolution CONVOLUTIONS[3][2][2]
+    MaxPool* MAX_POOLS[3][2]
+    const char* const SET_NAMES[3]
+    int count_sets()
+
+# channels and filters from which on Winograd's convolution is the faster one: it takes fewer multiplications,
+# but transforms every patch of 4x4 pixels
+WINOGRAD_FROM = 16
+
+LARGE_WINDOW = 64  # pixels from which on the largest so far is seldom exceeded: a branch that can be foreseen
+
+cdef int _set = count_sets() - 1  # of vector instructions: the widest
+
+
+def vector_sets():
+    """The names of the vector instructions that this processor has, the widest last, which is used."""
+    return [SET_NAMES[i].decode() for i in range(count_sets())]
+
+
+def use_vectors(name):
+    """Use these vector instructions from now on: to measure and to test, since the widest are the fastest."""
+    global _set
+    if name not in vector_sets():
+        raise ValueError(f"name must be one of {', '.join(vector_sets())}; got {name!r}")
+    _set = vector_sets().index(name)
+
+
+def conv_forward(x, w, b, stride, pad, out):
+    """Write the convolution of x (N, C, H, W) with w (F, C, HH, WW), plus b (F,), into out (N, F, H', W')."""
+    cdef Geometry geometry = _geometry(x, w, stride, pad, out)
+    require_shape("b", b, w.shape[:1], "one bias per filter of w")
+    _conv_forward(geometry, x, w, b, out)
+
+
+def _conv_forward(
+    Geometry geometry,
+    const floating[:, :, :, ::1] x,
+    const floating[:, :, :, ::1] w,
+    const floating[::1] b,
+    floating[:, :, :, ::1] out,
+):
+    cdef const Convolution* convolution = _choose(&geometry, floating is double)
+    cdef int enough
+    with nogil:
+        enough = convolution.forward(&geometry, &x[0, 0, 0, 0], &w[0, 0, 0, 0], &b[0], &out[0, 0, 0, 0])
+    _check_memory(enough, "a convolution")
+
+
+def conv_backward(dout, x, w, stride, pad, dx):
+    """Write the gradient of x into dx, unless that is None; return dw (F, C, HH, WW) and db (F,)."""
+    cdef Geometry geometry = _geometry(x, w, stride, pad, dout)
+    if dx is not None:
+        require_shape("dx", dx, x.shape, "that of x")
+    dw, db = np.empty_like(w), np.empty(len(w), w.dtype)
+    _conv_backward(geometry, dout, x, w, dx, dw, db)
+    return dw, db
+
+
+def _conv_backward(
+    Geometry geometry,
+    const floating[:, :, :, ::1] dout,
+    const floating[:, :, :, ::1] x,
+    const floating[:, :, :, ::1] w,
+    floating[:, :, :, ::1] dx,
+    floating[:, :, :, ::1] dw,
+    floating[::1] db,
+):
+    cdef const Convolution* convolution = _choose(&geometry, floating is double)
+    cdef bint need_dx = dx is not None
+    cdef int enough = 1
+    with nogil:
+        if need_dx:
+            enough = convolution.backward_input(&geometry, &dout[0, 0, 0, 0], &w[0, 0, 0, 0], &dx[0, 0, 0, 0])
+        if enough:
+            enough = convolution.backward_weights(
+                &geometry, &dout[0, 0, 0, 0], &x[0, 0, 0, 0], &dw[0, 0, 0, 0], &db[0]
+            )
+    _check_memory(enough, "a convolution")
+
+
+def max_pool_forward(x, HH, WW, stride, out, argmax):
+    """Write the largest value of every window into out and its place in the plane H W into argmax.
+
+    - x: (N, C, H, W); out, argmax: (N, C, H', W'), the latter of dtype np.intp
+    """
+    cdef Geometry g
+    N, C, H, W = x.shape
+    if HH * WW >= LARGE_WINDOW or H * W > 2**31:  # of float32, offsets in the plane have 32 bits
+        return max_pool_forward_by_pixel(x, HH, WW, stride, out, argmax)
+    rows, columns = count_windows(x.shape, HH, WW, stride, 0)
+    for name, array in (("out", out), ("argmax", argmax)):
+        require_shape(name, array, (N, C, rows, columns), "one value per window")
+    g.images, g.channels, g.height, g.width = N * C, 1, H, W
+    g.filters, g.window_height, g.window_width = 1, HH, WW
+    g.stride, g.pad, g.rows, g.columns = stride, 0, rows, columns
+    _max_pool_forward(g, x, out, argmax)
+
+
+def _max_pool_forward(
+    Geometry geometry,
+    const floating[:, :, :, ::1] x,
+    floating[:, :, :, ::1] out,
+    Py_ssize_t[:, :, :, ::1] argmax,
+):
+    cdef MaxPool* max_pool = MAX_POOLS[_set][floating is double]
+    cdef int enough
+    with nogil:
+        enough = max_pool(&geometry, &x[0, 0, 0, 0], &out[0, 0, 0, 0], &argmax[0, 0, 0, 0])
+    _check_memory(enough, "a pooling")
+
+
+cdef Geometry _geometry(x, w, stride, pad, out):
+    """The sizes of a convolution, once x, w and the output or its gradient are known to fit together."""
+    cdef Geometry g
+    F, C, HH, WW = w.shape
+    require_shape("x", x, (len(x), C, *x.shape[2:]), "with the channels of w")
+    rows, columns = count_windows(x.shape, HH, WW, stride, pad)
+    require_shape("out", out, (len(x), F, rows, columns), "that of the output")
+    g.images, g.channels, g.height, g.width = x.shape
+    g.filters, g.window_height, g.window_width = F, HH, WW
+    g.stride, g.pad, g.rows, g.columns = stride, pad, rows, columns
+    return g
+
+
+cdef const Convolution* _choose(const Geometry* g, bint double_precision) noexcept:
+    cdef bint is_3x3 = g.window_height == g.window_width == 3 and g.stride == 1
+    cdef bint winograd = is_3x3 and min(g.channels, g.filters) >= WINOGRAD_FROM
+    return &CONVOLUTIONS[_set][winograd][double_precision]
+
+
+cdef _check_memory(int enough, task):
+    if not enough:
+        raise MemoryError(f"too little memory for the workspace of {task}")

@@ -1,0 +1,114 @@
+"""Convolution and pooling in NumPy, by im2col: what the fast layers use where nothing was compiled.
+
+im2col ("image to columns") lays every window of the images out as a column of a matrix; a convolution
+is then one matrix product, filters (F, C HH WW) times columns (C HH WW, N H' W'). col2im is its adjoint:
+it adds every column back to where its window stood, which is how the gradient returns to the image.
+(Chellapilla, Puri and Simard 2006, "High performance convolutional neural networks for document
+processing".)
+
+`cs231n.kernels.im2col_cython` has the same functions with the same arguments and results. All but im2col and
+col2im write into arrays that the caller made: `out` and `dx` may then be slices of a minibatch.
+
+Axes: N images, C channels, H W image height and width, F filters, HH WW window height and width, H' W'
+output height and width.
+"""
+
+import numpy as np
+
+from cs231n.validation import require_shape
+from cs231n.windows import count_windows
+
+COLUMN_BYTES = 4 * 2**20  # columns made at a time; what fits into a cache is not read back from memory
+
+
+def im2col(x, HH, WW, stride, pad):
+    """The windows of images x (N, C, H, W) as columns: (C HH WW, N H' W').
+
+    A row is one place (c, p, q) in the window, a column one window (n, i, j); pixels beyond the border
+    are zeros.
+    """
+    N, C = x.shape[:2]
+    out_height, out_width = count_windows(x.shape, HH, WW, stride, pad)
+    padded = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
+    cols = np.empty((C, HH, WW, N, out_height, out_width), x.dtype)
+    for p, q in np.ndindex(HH, WW):
+        cols[:, p, q] = _at(padded, p, q, stride, out_height, out_width).swapaxes(0, 1)
+    return cols.reshape(C * HH * WW, N * out_height * out_width)
+
+
+def col2im(cols, x_shape, HH, WW, stride, pad):
+    """The adjoint of `im2col`: columns (C HH WW, N H' W') added up to images of shape x_shape."""
+    N, C, H, W = x_shape
+    out_height, out_width = count_windows(x_shape, HH, WW, stride, pad)
+    require_shape("cols", cols, (C * HH * WW, N * out_height * out_width), "that of im2col's result")
+    cols = cols.reshape(C, HH, WW, N, out_height, out_width)
+    padded = np.zeros((N, C, H + 2 * pad, W + 2 * pad), cols.dtype)
+    for p, q in np.ndindex(HH, WW):
+        _at(padded, p, q, stride, out_height, out_width)[...] += cols[:, p, q].swapaxes(0, 1)
+    return padded[:, :, pad : pad + H, pad : pad + W]
+
+
+def conv_forward(x, w, b, stride, pad, out):
+    """Write the convolution of x (N, C, H, W) with w (F, C, HH, WW), plus b (F,), into out (N, F, H', W')."""
+    F, _, HH, WW = w.shape
+    for part in _chunks(x, w, out):
+        values = w.reshape(F, -1) @ im2col(x[part], HH, WW, stride, pad)
+        values += b[:, np.newaxis]
+        out[part] = _images_first(values, out[part].shape)
+
+
+def conv_backward(dout, x, w, stride, pad, dx):
+    """Write the gradient of x into dx, unless that is None; return dw (F, C, HH, WW) and db (F,)."""
+    F, _, HH, WW = w.shape
+    dw_columns = np.zeros((w[0].size, F), x.dtype)  # transposed: BLAS is faster with the long factor first
+    for part in _chunks(x, w, dout):
+        cols = im2col(x[part], HH, WW, stride, pad)
+        drows = dout[part].swapaxes(0, 1).reshape(F, -1)
+        dw_columns += cols @ drows.T
+        if dx is not None:
+            dcols = w.reshape(F, -1).T @ drows
+            dx[part] = col2im(dcols, x[part].shape, HH, WW, stride, pad)
+    return dw_columns.T.reshape(w.shape), dout.sum(axis=(0, 2, 3))
+
+
+def max_pool_forward(x, HH, WW, stride, out, argmax):
+    """Write the largest value of every window into out and its place in the plane H W into argmax.
+
+    - x: (N, C, H, W); out, argmax: (N, C, H', W'), the latter of dtype np.intp
+    """
+    W = x.shape[3]
+    rows, columns = (stride * np.arange(size) for size in out.shape[2:])
+    corner = rows[:, np.newaxis] * W + columns  # the place of each window's first pixel
+    out[...] = _at(x, 0, 0, stride, *out.shape[2:])
+    argmax[...] = corner
+    for p, q in np.ndindex(HH, WW):
+        candidate = _at(x, p, q, stride, *out.shape[2:])
+        better = ~(candidate <= out) & ~np.isnan(out)  # a NaN beats all, and the first of them stays
+        np.copyto(out, candidate, where=better)
+        np.copyto(argmax, corner + p * W + q, where=better)
+
+
+def max_pool_backward(dout, argmax, dx):
+    """Write into dx (N, C, H, W) the gradients dout (N, C, H', W'), added up at the places argmax."""
+    N, C, H, W = dx.shape
+    planes = H * W * np.arange(N * C).reshape(N, C, 1, 1)
+    dx[...] = 0
+    np.add.at(dx.reshape(-1), (planes + argmax).reshape(-1), dout.reshape(-1))
+
+
+def _at(x, p, q, stride, out_height, out_width):
+    """Pixel (p, q) of every window of x (N, C, H, W): a view (N, C, H', W')."""
+    return x[:, :, p : p + stride * out_height : stride, q : q + stride * out_width : stride]
+
+
+def _chunks(x, w, out):
+    """Slices of the minibatch of which each has about COLUMN_BYTES of columns, one image at least."""
+    bytes_per_image = w[0].size * out[0, 0].size * x.itemsize
+    images = max(1, COLUMN_BYTES // bytes_per_image)
+    return [slice(start, start + images) for start in range(0, len(x), images)]
+
+
+def _images_first(rows, shape):
+    """Rows (F, N H' W') as images of shape (N, F, H', W')."""
+    N, F, out_height, out_width = shape
+    return rows.reshape(F, N, out_height, out_width).swapaxes(0, 1)

@@ -1,6 +1,0 @@
-/* The templates of vectors.h, for one type of numbers and one set of vector instructions. */
-
-#include "tile.h"
-#include "direct.h"
-#include "pooling.h"
-#include "winograd.h"

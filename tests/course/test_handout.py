@@ -1,0 +1,361 @@
+"""The learners' version: what is in it and what is not, and how it behaves before anything is written."""
+
+import ast
+import os
+import re
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from zipfile import ZipFile
+
+import nbformat
+import pytest
+from conftest import MESSAGES, PATIENCE, missing_exercise
+
+import run_notebooks
+from course.handout import make as handout
+from course.handout.__main__ import main
+from course.handout.make import (
+    LEFT_OUT,
+    collect,
+    learners_makefile,
+    learners_pyproject,
+    make_handout,
+    read_all,
+)
+from course.handout.search import find_solutions
+from course.rubric import BY_ID, EXERCISES, LAYERS, NOTEBOOKS
+from course.submission.source import cells_of, find_function
+
+ROOT = Path(handout.ROOT)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """The handout's folder, with its zip beside it, which no test writes to."""
+    folder = tmp_path_factory.mktemp("handout") / "assignment2"
+    make_handout(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def originals():
+    return read_all(ROOT)
+
+
+@pytest.fixture(scope="module")
+def files(made):
+    return {path: (made / path).read_text(encoding="utf-8") for path in paths_in(made)}
+
+
+def paths_in(folder):
+    paths = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    return sorted(path for path in paths if "__pycache__" not in path)
+
+
+def run_in(folder, *arguments):
+    """Run Python on the handout, as someone would who has nothing but the handout."""
+    environment = os.environ | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "120"}
+    environment.pop("PYTEST_ADDOPTS", None)
+    command = [sys.executable, *arguments]
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=PATIENCE
+    )
+
+
+class TestContents:
+    def test_at_the_top(self, made):
+        assert sorted(path.name for path in made.iterdir()) == sorted(
+            [
+                *NOTEBOOKS,
+                *("cs231n", "submission", "tests", "collect_submission.sh", "run_notebooks.py", "setup.py"),
+                *("pyproject.toml", "Makefile", "README.md", "LICENSE", ".gitignore"),
+            ]
+        )
+
+    def test_every_module_of_the_package_and_nothing_compiled_or_downloaded(self, files):
+        ours = {path.relative_to(ROOT).as_posix() for path in (ROOT / "cs231n").rglob("*.*")}
+        ours = {path for path in ours if path.endswith((".py", ".pyx", ".h"))} - set(LEFT_OUT)
+        assert {path for path in files if path.startswith("cs231n/")} == ours
+
+    def test_what_is_no_exercise_is_as_it_was(self, files):
+        for path in ("cs231n/solver.py", "setup.py", "LICENSE", "tests/conftest.py", "submission/rubric.py"):
+            assert files[path] == (ROOT / path).read_text(encoding="utf-8")
+
+    def test_nothing_names_what_is_not_there(self, files):
+        for path in ("pyproject.toml", "Makefile", "README.md"):
+            assert not re.search("grading|benchmark|docs/", files[path])
+        for path, text in files.items():
+            if path.endswith(".py"):
+                assert not re.search(r"^\s*(from|import) (grading|benchmarks)\b", text, re.MULTILINE), path
+
+    def test_the_readme_has_every_exercise_and_its_points(self, files):
+        rows = [line.split(" | ") for line in files["README.md"].split("\n") if line.startswith("| Q")]
+        assert len(rows) == len(EXERCISES)
+        for row, exercise in zip(rows, EXERCISES, strict=True):
+            assert row[0] == f"| Q{exercise.question}"
+            assert exercise.file in row[1]
+            assert all(name in row[1] for name in exercise.names)
+            assert row[2] == f"{exercise.points} |"
+        assert "| | all | 100 |" in files["README.md"]
+
+    def test_every_question_has_tests(self, files):
+        tests = "".join(text for path, text in files.items() if path.startswith("tests/test_"))
+        assert all(f"pytest.mark.q{question}" in tests for question in range(1, 6))
+
+    def test_the_tests_that_write_an_exercise_out_are_left_out(self, files):
+        assert "def plain_adam" not in files["tests/test_optim.py"]
+        assert "def test_rule_agrees_with_torch" in files["tests/test_optim.py"]
+
+    def test_requirements_are_the_learners(self, files):
+        tomllib = pytest.importorskip("tomllib")
+        extras = tomllib.loads(files["pyproject.toml"])["project"]["optional-dependencies"]
+        ours = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+        ours = ours["project"]["optional-dependencies"]
+        assert extras.keys() == ours.keys() - {"grading"}
+        assert extras["submission"] == ours["submission"]
+        assert extras["test"] == ["cs231n[submission]", *ours["test"][1:]]
+
+
+class TestZip:
+    def test_it_holds_what_the_folder_holds(self, made):
+        with ZipFile(made.with_name("assignment2.zip")) as archive:
+            names = archive.namelist()
+            assert names == sorted(names)
+            assert names == [f"assignment2/{path}" for path in paths_in(made)]
+            assert all(
+                archive.read(f"assignment2/{path}") == (made / path).read_bytes() for path in paths_in(made)
+            )
+
+    def test_it_is_the_same_when_made_again(self, made, tmp_path):
+        archive = make_handout(tmp_path / "assignment2")
+        assert archive == tmp_path / "assignment2.zip"
+        assert archive.read_bytes() == made.with_name("assignment2.zip").read_bytes()
+
+    def test_times_are_fixed_and_the_script_can_be_run(self, made):
+        with ZipFile(made.with_name("assignment2.zip")) as archive:
+            entries = archive.infolist()
+        assert {entry.date_time for entry in entries} == {(1980, 1, 1, 0, 0, 0)}
+        assert {entry.create_system for entry in entries} == {3}
+        executable = [entry.filename for entry in entries if entry.external_attr >> 16 & stat.S_IXUSR]
+        assert executable == ["assignment2/collect_submission.sh"]
+        assert os.access(made / "collect_submission.sh", os.X_OK)
+
+
+class TestWhere:
+    def test_a_folder_that_holds_something_is_refused(self, tmp_path):
+        (tmp_path / "mine").write_text("mine")
+        for folder in (tmp_path, tmp_path / "mine"):
+            with pytest.raises(
+                ValueError, match=r"FOLDER must be new or empty; .* remove it or name another"
+            ):
+                make_handout(folder)
+        assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+    def test_a_zip_is_not_written_over(self, tmp_path):
+        (tmp_path / "new.zip").write_text("mine")
+        with pytest.raises(ValueError, match=r"must not exist yet; remove .*new.zip"):
+            make_handout(tmp_path / "new")
+        assert [path.name for path in tmp_path.iterdir()] == ["new.zip"]
+
+    def test_the_command_line_says_why_there_is_none(self, tmp_path):
+        (tmp_path / "mine").write_text("mine")
+        with pytest.raises(SystemExit, match="No handout was made: FOLDER must be new or empty"):
+            main([str(tmp_path)])
+
+    def test_the_command_line_says_what_was_made(self, tmp_path, monkeypatch, capsys):
+        monkeypatch.setattr(handout, "collect", lambda root: {"a.py": "x = 1\n"})
+        main([str(tmp_path / "new")])
+        assert capsys.readouterr().out.startswith(f"{len(EXERCISES)} exercises, 100 points: ")
+        assert (tmp_path / "new" / "a.py").read_text() == "x = 1\n"
+        assert (tmp_path / "new.zip").exists()
+
+
+def body_of(text, name):
+    """The lines of a function's body, without its docstring."""
+    function = find_function(ast.parse(text), name)
+    start = function.body[0].end_lineno if ast.get_docstring(function) else function.lineno
+    return text.split("\n")[start : function.end_lineno]
+
+
+class TestSearch:
+    @pytest.fixture
+    def plant(self, files, originals):
+        """A function that appends text to a file of the handout and returns what the search finds there."""
+        return lambda path, text: find_solutions({path: f"{files[path]}\n{text}\n"}, originals)
+
+    def test_nothing_is_found(self, files, originals):
+        assert find_solutions(files, originals) == []
+
+    @pytest.mark.parametrize(
+        "exercise", [e for e in EXERCISES if e.names and not e.in_notebook], ids=lambda e: e.id
+    )
+    def test_every_solution_is_found_where_it_is_left(self, files, originals, exercise):
+        found = find_solutions({exercise.file: originals[exercise.file]}, originals)
+        assert any(f": {exercise.id}: " in leak for leak in found)
+
+    @pytest.mark.parametrize("exercise", [e for e in EXERCISES if e.in_notebook], ids=lambda e: e.id)
+    def test_every_cell_is_found_where_it_is_left(self, originals, exercise):
+        found = find_solutions({exercise.file: originals[exercise.file]}, originals)
+        assert any(f": {exercise.id}: " in leak for leak in found)
+
+    def test_two_lines_are_found_in_a_module_that_is_given(self, plant, originals):
+        first, second = "    centered = x_hat / inv_std", "    dcentered = dx_hat * inv_std"
+        assert {first, second} <= set(body_of(originals[LAYERS], "batchnorm_backward"))
+        (leak,) = plant("cs231n/solver.py", f"def mine():\n    {first}\n\n    # and\n    {second}")
+        assert leak.startswith("cs231n/solver.py: batchnorm_backward: ")
+
+    def test_one_short_line_is_nobodys(self, plant, originals):
+        assert "    dbeta = dout.sum(axis=0)" in body_of(originals[LAYERS], "layernorm_backward")
+        assert plant("cs231n/solver.py", "def mine(dout):\n    dbeta = dout.sum(axis=0)") == []
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "centered = x_hat / inv_std\n\n\n    # and then\ndcentered = dx_hat * inv_std",
+            "# centered = x_hat / inv_std\n# dcentered = dx_hat * inv_std",
+            "`centered = x_hat/inv_std`\n`dcentered = dx_hat*inv_std`",
+            "out = matmul(\n    x.reshape(\n        len(x), num_features,\n    ),  # rows\n    w,\n)",
+        ],
+    )
+    def test_layout_and_comments_do_not_hide_it(self, plant, text):
+        assert plant("README.md", text)
+        assert plant("tests/test_layers.py", text)
+
+    def test_quotes_do_not_hide_it(self, plant):
+        line = "dparams = {'W1': dW1, 'b1': db1, 'W2': dW2, 'b2': db2}".replace("dparams", "grads")
+        assert plant("cs231n/solver.py", line)
+
+    def test_it_is_found_in_a_cell(self, files, originals):
+        notebook = nbformat.reads(files["Dropout.ipynb"], as_version=4)
+        notebook.cells[0].source += "\n\n    mask = np.less(rand(*x.shape), p).astype(x.dtype)\n    mask /= p"
+        found = find_solutions({"Dropout.ipynb": nbformat.writes(notebook)}, originals)
+        assert found and all(leak.startswith("Dropout.ipynb: dropout_forward: ") for leak in found)
+
+    def test_a_helper_is_found(self, plant):
+        assert plant(
+            "cs231n/im2col.py", "x_hat = x - mean\nvar = np.square(x_hat).mean(axis=axes, keepdims=True)"
+        )
+
+    def test_a_sentence_of_an_answer_is_found(self, plant, originals):
+        exercise = BY_ID["q2-answer-2"]
+        (cell,) = cells_of(nbformat.reads(originals[exercise.file], as_version=4), exercise)
+        sentence = re.search(r"The smaller the batch.*?\.", cell.source).group()
+        assert f"README.md: {exercise.id}: " in "".join(plant("README.md", f"> {sentence}"))
+
+    def test_what_is_found_stops_the_handout(self, monkeypatch):
+        monkeypatch.setattr(handout, "hand_out", dict)
+        with pytest.raises(
+            ValueError, match=r"must hold no solution; .*\n.*cs231n/layers.py: affine_forward: "
+        ):
+            collect()
+
+
+class TestDrift:
+    PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+
+    @pytest.mark.parametrize(
+        "before, after, found",
+        [
+            ("\ngrading = [", "\ngrades = [", "grading = "),
+            ("cs231n[grading]", "cs231n[notebooks]", "test = "),
+            ('"*.ipynb" = ', '"*.py" = ', "ipynb"),
+            ("[tool.ruff]", "[tool.grading]\n[tool.ruff]", "tool.grading"),
+        ],
+    )
+    def test_a_pyproject_that_has_changed_is_noticed(self, before, after, found):
+        assert before in self.PYPROJECT
+        with pytest.raises(ValueError, match=rf"pyproject.toml must .*{re.escape(found)[:7]}"):
+            learners_pyproject(self.PYPROJECT.replace(before, after))
+
+    @pytest.mark.parametrize(
+        "before, after",
+        [
+            ("# make bench", "# make benchmarks"),
+            (" bench ", " "),
+            ("\nbench:", "\nspeed:"),
+            ("\nlint:", "\ngrade:\n\tpython -m course.grading\n\nlint:"),
+        ],
+    )
+    def test_a_makefile_that_has_changed_is_noticed(self, before, after):
+        assert before in self.MAKEFILE
+        with pytest.raises(ValueError, match=r"Makefile must .*grading/handout\.py"):
+            learners_makefile(self.MAKEFILE.replace(before, after))
+
+    def test_files_that_are_no_longer_there_are_noticed(self, tmp_path):
+        with pytest.raises(ValueError, match=r"COPIED must name files of .*; nothing there matches cs231n/"):
+            read_all(tmp_path)
+
+    def test_a_test_that_is_no_longer_there_is_noticed(self, monkeypatch):
+        monkeypatch.setattr(handout, "WITHHELD", {"tests/test_layers.py": ("test_of_old",)})
+        with pytest.raises(ValueError, match="got 'test_of_old'"):
+            collect()
+
+
+class TestBeforeAnythingIsWritten:
+    def test_the_style_is_that_of_the_whole(self, made):
+        """No name is missing either: what went with the helpers is used nowhere any more."""
+        ruff = run_in(made, "-m", "ruff", "check", "--no-cache", ".")
+        assert ruff.returncode == 0, ruff.stdout
+
+    def test_every_module_can_be_imported(self, made, files):
+        paths = [path for path in files if path.startswith("cs231n/") and path.endswith(".py")]
+        modules = [path.removesuffix(".py").replace("/", ".").removesuffix(".__init__") for path in paths]
+        modules = [name for name in modules if not name.endswith(".__main__")]
+        code = (
+            "import importlib, sys\nfor name in sys.argv[1:]: print(importlib.import_module(name).__file__)"
+        )
+        run = run_in(made, "-W", "error", "-c", code, *modules)
+        assert run.returncode == 0, run.stderr
+        assert all(line.startswith(str(made)) for line in run.stdout.splitlines())
+
+    def test_a_notebook_stops_at_the_first_exercise(self, made, tmp_path, tiny_data, monkeypatch):
+        monkeypatch.setenv("PYTHONPATH", str(made))
+        result = run_notebooks.run_notebook(made / "FullyConnectedNets.ipynb", tmp_path, timeout=PATIENCE)
+        assert result.error.endswith(f"NotImplementedError: {BY_ID['affine_forward'].not_done}")
+        assert 1 < result.cells < 10
+
+    def test_tests_wait_for_exercises_and_nothing_crashes(self, made):
+        """All are collected; some of each kind are run, of which one meets its exercise in a fixture."""
+        chosen = "on_paper or minibatch_of_one_example"
+        run = run_in(made, "-m", "pytest", "-k", chosen, "-p", "no:cacheprovider")
+        assert run.returncode == 1, run.stdout
+        waiting = re.findall(r"^(Q. is not done yet: .*) \((\d+) tests? waits?\)$", run.stdout, re.MULTILINE)
+        waiting = {message: int(count) for message, count in waiting}
+        assert list(waiting) == [message for message in MESSAGES if message in waiting]
+        expected = ("affine_forward", "TwoLayerNet", "adam", "batchnorm_forward", "dropout_forward")
+        assert {BY_ID[id].not_done for id in expected} <= waiting.keys()
+        assert waiting[BY_ID["affine_forward"].not_done] == 1
+        assert re.search(
+            rf"= \d passed, \d+ deselected, {sum(waiting.values())} not done yet in ", run.stdout
+        )
+        assert "\ntests/test_layers.py NN " in run.stdout
+        assert not re.search("Error|Traceback|FAILED|failed", run.stdout)
+
+
+class Several(Exception):  # noqa: N818  stands for ExceptionGroup, which Python 3.10 has not
+    def __init__(self, *exceptions):
+        self.exceptions = exceptions
+
+
+class TestMissingExercise:
+    DONE = NotImplementedError(BY_ID["adam"].not_done)
+
+    @pytest.mark.parametrize(
+        "error, message",
+        [
+            (DONE, BY_ID["adam"].not_done),
+            (Several(DONE, NotImplementedError(BY_ID["rmsprop"].not_done)), BY_ID["adam"].not_done),
+            (Several(Several(DONE)), BY_ID["adam"].not_done),
+            (Several(DONE, ValueError("a mistake")), None),
+            (NotImplementedError("Q1 is not done yet: write something else"), None),
+            (NotImplementedError(), None),
+            (ValueError(BY_ID["adam"].not_done), None),
+            (Several(), None),
+            (None, None),
+        ],
+    )
+    def test_it_is_one_of_the_rubrics(self, error, message):
+        assert missing_exercise(error) == message

@@ -1,0 +1,299 @@
+"""Work shared among threads: slices of a minibatch, and matrix products."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from functools import cache
+
+import numpy as np
+import pytest
+from conftest import DTYPES, PATIENCE, draw
+from threadpoolctl import ThreadpoolController
+
+from cs231n.kernels import threads
+
+pytestmark = pytest.mark.q4
+
+PROCESSORS = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+
+
+@pytest.fixture
+def two_threads():
+    with threads.use_threads(2):
+        assert threads.num_threads() == 2
+        yield
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 8])
+@pytest.mark.parametrize("length", [1, 2, 3, 4, 5, 7, 100])
+def test_slices_cover_every_example_once_and_in_order(monkeypatch, count, length):
+    monkeypatch.setattr(threads, "num_threads", lambda: count)
+    parts = threads.map_slices(lambda part: np.arange(length)[part], length)
+    np.testing.assert_array_equal(np.concatenate(parts), np.arange(length))
+    assert len(parts) == min(count, length)
+    sizes = [len(part) for part in parts]
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_slices_are_worked_on_at_the_same_time_each_on_one_thread(two_threads):
+    together = threading.Barrier(2)
+
+    def work(part):
+        together.wait(timeout=PATIENCE)  # as long as nobody else comes, this one does not get on
+        return threading.get_ident(), threads.num_threads()
+
+    (first, blas_threads), (second, _) = threads.map_slices(work, 2)
+    assert len({first, second, threading.get_ident()}) == 3  # the caller's thread waits
+    assert blas_threads == 1
+    assert threads.num_threads() == 2
+
+
+def test_a_single_slice_has_all_threads_of_the_blas(two_threads):
+    assert threads.map_slices(lambda part: (part, threads.num_threads()), 1) == [(slice(0, 1), 2)]
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+def test_an_error_is_raised_once_every_slice_has_ended(two_threads, failing):
+    ended = []
+
+    def work(part):
+        if part.start == failing:
+            raise ArithmeticError(f"slice {failing}")
+        time.sleep(0.05)
+        ended.append(part.start)
+
+    with pytest.raises(ArithmeticError, match=f"slice {failing}"):
+        threads.map_slices(work, 2)
+    assert ended == [1 - failing]
+    assert threads.num_threads() == 2
+    assert threads.map_slices(lambda part: part.start, 2) == [0, 1]  # and the threads are still there
+
+
+def test_an_error_is_raised_once_every_slice_of_many_has_ended(monkeypatch):
+    monkeypatch.setattr(threads, "num_threads", lambda: 3)
+    ended = []
+
+    def work(part):
+        if part.start == 1:
+            raise ArithmeticError("slice 1")
+        time.sleep(0.1 * part.start)
+        ended.append(part.start)
+
+    with pytest.raises(ArithmeticError, match="slice 1"):
+        threads.map_slices(work, 3)
+    assert ended == [0, 2]
+
+
+def test_slices_within_slices_are_worked_on_where_they_are(monkeypatch):
+    monkeypatch.setattr(threads, "num_threads", lambda: 2)
+
+    def work(part):
+        here = threading.get_ident()
+        assert threads.map_slices(lambda inner: (inner, threading.get_ident()), 5) == [(slice(0, 5), here)]
+        return part.start
+
+    for _ in range(3):
+        assert threads.map_slices(work, 4) == [0, 2]
+
+
+def test_a_second_thread_does_not_wait_for_the_slices_of_the_first(monkeypatch):
+    monkeypatch.setattr(threads, "num_threads", lambda: 2)
+    in_the_middle, done = threading.Barrier(3), threading.Event()
+
+    def work(part):
+        in_the_middle.wait(timeout=PATIENCE)
+        assert done.wait(timeout=PATIENCE)
+
+    first = threading.Thread(target=threads.map_slices, args=(work, 2))
+    first.start()
+    in_the_middle.wait(timeout=PATIENCE)
+    assert threads.map_slices(lambda part: part, 6) == [slice(0, 6)]
+    done.set()
+    first.join()
+    assert threads.map_slices(lambda part: part.start, 2) == [0, 1]  # and work is shared again
+
+
+@pytest.fixture
+def interruptible():
+    """Ctrl-C raises KeyboardInterrupt, also in a process that a shell has started in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signals to threads here")
+def test_an_interrupt_is_raised_once_every_slice_has_ended(two_threads, interruptible):
+    ended, caller, together = [], threading.get_ident(), threading.Barrier(2)
+
+    def work(part):
+        together.wait(timeout=PATIENCE)
+        time.sleep(0.05)
+        if part.start == 0:
+            signal.pthread_kill(caller, signal.SIGINT)
+        time.sleep(0.05 * (1 + part.start))
+        ended.append(part.start)
+
+    with pytest.raises(KeyboardInterrupt):
+        threads.map_slices(work, 2)
+    assert ended == [0, 1]
+    assert threads.num_threads() == 2
+    assert threads.map_slices(lambda part: part.start, 2) == [0, 1]  # and the threads are still there
+
+
+def test_an_interrupt_before_all_slices_have_begun_is_raised_once_those_that_have_ended(monkeypatch):
+    class Interrupted:
+        def submit(self, function, part):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(threads, "num_threads", lambda: 2)
+    (worker,) = threads._workers.__wrapped__(os.getpid(), 1)
+    monkeypatch.setattr(threads, "_workers", lambda process, count: [worker, Interrupted()])
+    ended = []
+
+    def work(part):
+        time.sleep(0.05)
+        ended.append(part.start)
+
+    with pytest.raises(KeyboardInterrupt):
+        threads.map_slices(work, 2)
+    assert ended == [0]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no fork here")
+def test_threads_are_there_again_after_a_fork():
+    program = (
+        "import os, signal\n"
+        "from cs231n.kernels import threads\n"
+        "threads.num_threads = lambda: 2\n"
+        "assert threads.map_slices(lambda part: part.start, 2) == [0, 1]\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        f"    signal.alarm({PATIENCE})\n"
+        "    os._exit(0 if threads.map_slices(lambda part: part.start, 2) == [0, 1] else 1)\n"
+        "assert os.waitpid(child, 0)[1] == 0\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], timeout=PATIENCE, check=False)
+    assert done.returncode == 0
+
+
+@pytest.fixture
+def processors(monkeypatch):
+    """Those that this process may use, of which new threads are told."""
+    if PROCESSORS is None:
+        pytest.skip("a thread cannot be told where to stay here")
+    assert sorted(os.sched_getaffinity(0)) == PROCESSORS  # no call before has tied its caller to one of them
+    monkeypatch.setattr(threads, "_workers", cache(threads._workers.__wrapped__))
+    return PROCESSORS
+
+
+def test_as_many_threads_as_processors_stay_each_on_its_own(monkeypatch, processors):
+    if len(processors) == 1:
+        pytest.skip("there is just one processor")
+    monkeypatch.setattr(threads, "num_threads", lambda: len(processors))
+    for length in (len(processors), 10 * len(processors)):
+        places = threads.map_slices(lambda part: os.sched_getaffinity(0), length)
+        assert places == [{processor} for processor in processors]
+    assert sorted(os.sched_getaffinity(0)) == processors  # the caller's thread may go anywhere, as before
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_fewer_or_more_threads_than_processors_may_go_anywhere(monkeypatch, processors, count):
+    really = os.sched_getaffinity
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 2})
+    monkeypatch.setattr(threads, "num_threads", lambda: count)
+    assert threads.map_slices(lambda part: sorted(really(0)), count) == [processors] * count
+
+
+def test_threads_that_cannot_be_told_where_to_stay_work_all_the_same(monkeypatch, processors):
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(threads, "num_threads", lambda: len(processors) + 1)
+    lengths = threads.map_slices(lambda part: part.stop - part.start, 3 * len(processors) + 3)
+    assert lengths == [3] * (len(processors) + 1)
+
+
+def test_threads_that_may_not_be_told_where_to_stay_work_all_the_same(monkeypatch, processors):
+    def refuse(process, places):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "sched_setaffinity", refuse)
+    monkeypatch.setattr(threads, "num_threads", lambda: len(processors))
+    places = threads.map_slices(lambda part: sorted(os.sched_getaffinity(0)), len(processors))
+    assert places == [processors] * len(processors)
+
+
+def test_a_thread_always_works_on_the_same_slice(two_threads):
+    before = threads.map_slices(lambda part: threading.get_ident(), 2)
+    assert threads.map_slices(lambda part: threading.get_ident(), 9) == before
+
+
+products = pytest.mark.parametrize(
+    "rows, inner, columns",
+    [
+        (1, 1, 1),
+        (3, 4, 5),
+        (100, 300, 200),  # 6e6 multiplications, below 2**23
+        (256, 128, 256),  # exactly 2**23
+        (3000, 60, 50),  # tall
+        (50, 60, 3001),  # wide
+        (4, 1100, 2000),
+        (2000, 1100, 4),
+    ],
+)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("dtype", DTYPES)
+@products
+def test_matmul_is_the_matrix_product(monkeypatch, dtype, rows, inner, columns, count):
+    monkeypatch.setattr(threads, "LARGE", 2**23)
+    a, b = draw((rows, inner), dtype), draw((inner, columns), dtype, 1)
+    at, bt = np.ascontiguousarray(a.T), np.ascontiguousarray(b.T)
+    expected = a.astype(np.float64) @ b.astype(np.float64)
+    tol = 1e-3 if dtype == np.float32 else 1e-10
+    with threads.use_threads(count):
+        for left, right in ((a, b), (at.T, b), (a, bt.T), (at.T, bt.T)):
+            product = threads.matmul(left, right)
+            assert product.dtype == dtype and product.shape == (rows, columns)
+            np.testing.assert_allclose(product, expected, rtol=tol, atol=tol)
+
+
+@pytest.mark.skipif(not threads._blas().lib_controllers, reason="this BLAS takes no limit")
+def test_large_products_only_are_shared(monkeypatch, two_threads):
+    shared = []
+    map_slices = threads.map_slices
+    monkeypatch.setattr(threads, "LARGE", 2**23)
+    monkeypatch.setattr(
+        threads, "map_slices", lambda work, length: shared.append(length) or map_slices(work, length)
+    )
+    threads.matmul(np.ones((256, 128)), np.ones((128, 255)))
+    assert shared == []
+    threads.matmul(np.ones((128, 128)), np.ones((128, 512)))  # LARGE, and wide: the columns are shared
+    threads.matmul(np.ones((1024, 128)), np.ones((128, 64)))  # tall: the rows
+    assert shared == [512, 1024]
+
+
+@pytest.fixture
+def silent_blas(monkeypatch):
+    """As with Apple's Accelerate, of which threadpoolctl knows nothing."""
+    none = ThreadpoolController().select(user_api="of none")
+    monkeypatch.setattr(threads, "_blas", lambda: none)
+
+
+@pytest.mark.parametrize("setting, count", [("3", 3), ("0", 1), ("", None), ("many", None), ("2,1", None)])
+def test_beside_a_blas_that_tells_nothing_threads_follow_the_environment(
+    silent_blas, monkeypatch, setting, count
+):
+    monkeypatch.setenv("OMP_NUM_THREADS", setting)
+    processors = len(PROCESSORS) if PROCESSORS else os.cpu_count()
+    assert threads.num_threads() == (count or processors)
+
+
+def test_beside_a_blas_that_takes_no_limit_work_is_shared_and_products_are_not(silent_blas, monkeypatch):
+    monkeypatch.setattr(threads, "LARGE", 0)
+    with threads.use_threads(2):
+        assert threads.map_slices(lambda part: (part.start, threads.num_threads()), 2) == [(0, 1), (1, 1)]
+        monkeypatch.setattr(threads, "map_slices", None)
+        np.testing.assert_array_equal(threads.matmul(np.ones((4, 3)), np.ones((3, 5))), np.full((4, 5), 3.0))
