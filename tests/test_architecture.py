@@ -4,6 +4,7 @@ import ast
 import graphlib
 import importlib
 import inspect
+import re
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import cs231n
 pytestmark = pytest.mark.q1
 
 PACKAGE = Path(cs231n.__file__).parent
+ROOT = PACKAGE.parent
 MODULES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted(PACKAGE.rglob("*.py"))
@@ -81,13 +83,30 @@ def test_imports_never_run_in_a_circle():
     floors.prepare()
 
 
+def test_the_readmes_table_is_the_tree():
+    """Every place in it is there, and every file and folder of the library and the course is in it."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = readme.split("## What is where\n")[1].split("\n## ")[0]
+    places = re.findall(r"(?m)^\| `([^`]+)`", table)
+    assert [place for place in places if not (ROOT / place).exists()] == []
+    ours = [path for room in ("cs231n", "course") for path in (ROOT / room).iterdir() if is_source(path)]
+    missing = {f"{path.relative_to(ROOT).as_posix()}{'/' * path.is_dir()}" for path in ours} - set(places)
+    assert missing == set()
+    assert len(places) == len(set(places))
+
+
+def is_source(path):
+    """Whether a path is a module or a package with modules."""
+    return path.name != "__init__.py" and (path.suffix == ".py" or any(path.glob("*.py")))
+
+
 @every_module
 def test_nothing_imports_what_is_built_around_the_package(name):
     tops = {path.split(".")[0] for path in imports_of(name)}
     assert not tops & {"tests", "conftest", "benchmarks", "course", "pytest", "hypothesis"}
 
 
-COURSE = PACKAGE.parent / "course"
+COURSE = ROOT / "course"
 
 # What the rooms of the course's wing import from each other and from the library
 COURSE_ARROWS = {
