@@ -6,7 +6,7 @@ import re
 import stat
 import subprocess
 import sys
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from zipfile import ZipFile
 
 import nbformat
@@ -109,6 +109,30 @@ class TestContents:
     def test_the_tests_that_write_an_exercise_out_are_left_out(self, files):
         assert "def plain_adam" not in files["tests/test_optim.py"]
         assert "def test_rule_agrees_with_torch" in files["tests/test_optim.py"]
+
+    def test_the_files_that_are_installed_with_the_course_are_there(self, files):
+        tomllib = pytest.importorskip("tomllib")
+        patterns = tomllib.loads(files["pyproject.toml"])["tool"]["setuptools"]["package-data"]["course"]
+        assert patterns
+        for pattern in patterns:
+            assert any(PurePosixPath(path).match(f"course/{pattern}") for path in files), pattern
+        assert not any(path.startswith(("course/grading", "course/handout")) for path in files)
+
+    def test_no_tool_is_set_up_that_only_instructors_use(self):
+        text = TestDrift.PYPROJECT + '\n[tool.mypy]\nstrict = true\n\n[[tool.mypy.overrides]]\nmodule = "a"\n'
+        assert learners_pyproject(text) == learners_pyproject(TestDrift.PYPROJECT)
+
+    def test_every_text_keeps_the_line_endings_of_unix(self, files):
+        assert all("\r" not in text for text in files.values())
+        assert "* text=auto eol=lf" in files[".gitattributes"].splitlines()
+
+    def test_the_readmes_commands_are_there(self, files):
+        readme = files["README.md"]
+        targets = re.findall(r"^(\w+): ", files["Makefile"], re.MULTILINE)
+        assert set(re.findall(r"\bmake (lab|test|notebooks|data)\b", readme)) <= set(targets)
+        modules = set(re.findall(r"python -m ((?:cs231n|course)[\w.]*)", readme))
+        assert modules == {"cs231n.datasets", "course.submission"}
+        assert all(f"{module.replace('.', '/')}/__main__.py" in files for module in modules)
 
     def test_requirements_are_the_learners(self, files):
         tomllib = pytest.importorskip("tomllib")

@@ -616,6 +616,12 @@ def test_the_script_fails_where_a_file_is_missing(handed_out, tmp_path):
     assert "code cell 1 (? = 1)" in done.stdout
 
 
+def test_the_help_names_the_command_for_windows(capsys):
+    with pytest.raises(SystemExit):
+        collecting.main(["--help"])
+    assert "python -m course.submission does the same, on Windows too." in capsys.readouterr().out
+
+
 def test_the_script_prefers_the_environment_of_the_assignment(handed_out, tmp_path):
     own = handed_out / ".venv/bin/python"
     own.parent.mkdir(parents=True)
