@@ -15,7 +15,7 @@ from typing import Any
 import nbformat
 
 from course.rubric import EXERCISES, UNANSWERED, Exercise, Kind
-from course.submission.source import FUNCTION, Function, cells_of, class_body, find_function, python_of
+from course.submission.source import Function, cells_of, class_body, find_function, python_of
 
 LINE_LENGTH = 110
 HEADING = re.compile(r"^#+ ", re.MULTILINE)
@@ -159,7 +159,7 @@ def find_definition(tree: ast.Module, name: str) -> ast.stmt | None:
 
 def _names_of(node: ast.stmt) -> list[str]:
     """Return the names that a statement defines: a function's, a class's, or those of plain assignments."""
-    if isinstance(node, (*FUNCTION, ast.ClassDef)):
+    if isinstance(node, Function | ast.ClassDef):
         return [node.name]
     if isinstance(node, ast.Assign):
         return [target.id for target in node.targets if isinstance(target, ast.Name)]

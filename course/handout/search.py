@@ -9,7 +9,7 @@ from typing import Any
 
 from course.handout.blanking import find_definition, parse_with_nbformat
 from course.rubric import EXERCISES, Exercise, Kind
-from course.submission.source import FUNCTION, cells_of, find_function, python_of, tags_of
+from course.submission.source import Function, cells_of, find_function, python_of, tags_of
 
 DISTINCTIVE = 40  # characters: a statement this long is taken to come from the solution that has it
 
@@ -44,7 +44,7 @@ def _given(originals: Mapping[str, str]) -> Iterator[str]:
             cells = _read(text).cells
             yield from (cell.source for cell in cells if cell.cell_type == "code" and not tags_of(cell))
         elif path in with_exercises:
-            functions = [node for node in _parse(text).body if isinstance(node, FUNCTION)]
+            functions = [node for node in _parse(text).body if isinstance(node, Function)]
             yield from (_text_of(text, node) for node in functions if node.name not in names)
         elif path.startswith("cs231n/"):
             yield text

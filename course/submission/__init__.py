@@ -1,1 +1,1 @@
-"""What learners run to submit: the checks before it, the zip and the PDF."""
+"""Check an assignment and collect it for submission, as learners do: findings, the zip and the PDF."""

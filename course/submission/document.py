@@ -42,7 +42,7 @@ BREAK_HERE = "\u200b"
 
 
 class Pictures:
-    """The pictures of a notebook, which are written into a folder one by one."""
+    """A folder for the pictures of a notebook, and how many are in it."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self.folder = folder

@@ -12,12 +12,11 @@ from course.rubric import TAG, Exercise
 from course.submission.notebook import Cell, Notebook
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
-FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
 MAGIC = re.compile(r"^[ \t]*[%!].*$", re.MULTILINE)
 
 
 def find_function(tree: ast.Module, name: str) -> Function | None:
-    """Return the definition of `name`, "function" or "Class.method", in a module; None if there is none.
+    """Return the definition of `name`, "function" or "Class.method", in a module, else None.
 
     If a name is defined twice, the later definition counts, as in Python.
 
@@ -27,7 +26,7 @@ def find_function(tree: ast.Module, name: str) -> Function | None:
     """
     *classes, function = name.split(".")
     body = class_body(tree, classes)
-    found = [node for node in body if isinstance(node, FUNCTION) and node.name == function]
+    found = [node for node in body if isinstance(node, Function) and node.name == function]
     return found[-1] if found else None
 
 

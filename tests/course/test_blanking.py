@@ -173,7 +173,7 @@ class D:
 
 
 def added_lines(before, after):
-    """The lines of `after` that are not in `before`, in their order."""
+    """Return the lines of `after` that are not in `before`, in their order."""
     before, after = before.split("\n"), after.split("\n")
     matcher = SequenceMatcher(None, before, after, autojunk=False)
     return [

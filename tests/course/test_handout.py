@@ -33,7 +33,7 @@ ROOT = Path(handout.ROOT)
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """The handout's folder, with its zip beside it, which no test writes to."""
+    """Make the handout's folder, with its zip beside it; no test writes to it."""
     folder = tmp_path_factory.mktemp("handout") / "assignment2"
     make_handout(folder)
     return folder
@@ -199,7 +199,7 @@ class TestWhere:
 
 
 def body_of(text, name):
-    """The lines of a function's body, without its docstring."""
+    """Return the lines of a function's body, without its docstring."""
     function = find_function(ast.parse(text), name)
     start = function.body[0].end_lineno if ast.get_docstring(function) else function.lineno
     return text.split("\n")[start : function.end_lineno]
@@ -208,7 +208,7 @@ def body_of(text, name):
 class TestSearch:
     @pytest.fixture
     def plant(self, files, originals):
-        """A function that appends text to a file of the handout and returns what the search finds there."""
+        """Return a function that appends text to a file of the handout and searches it."""
         return lambda path, text: find_solutions({path: f"{files[path]}\n{text}\n"}, originals)
 
     def test_nothing_is_found(self, files, originals):

@@ -18,7 +18,7 @@ ROOT = Path(command.__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def handout(tmp_path_factory):
-    """The folder that a learner unpacks, in a place whose name has a space."""
+    """Make the folder that a learner unpacks, in a place whose name has a space."""
     folder = tmp_path_factory.mktemp("a learner")
     archive = make_handout(folder / "assignment2")
     with zipfile.ZipFile(archive) as file:

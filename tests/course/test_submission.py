@@ -39,7 +39,7 @@ LAYERS = "cs231n/layers.py"
 
 @pytest.fixture
 def folder(tmp_path):
-    """The solved assignment, to be spoilt, in a folder with a space in its name."""
+    """Copy the solved assignment, to be spoilt, to a folder with a space in its name."""
     return copy_files(tmp_path / "my course")
 
 
@@ -61,14 +61,14 @@ def texts(notebook):
 
 
 def collect(folder, capsys, *arguments):
-    """The exit status and what is printed."""
+    """Return the exit status and what is printed."""
     status = collecting.main([*arguments, "--output", str(folder)], folder)
     return status, capsys.readouterr().out
 
 
 @pytest.fixture
 def no_pdf(monkeypatch):
-    """Tests of all else do not wait for a PDF."""
+    """Replace the PDF, so that tests of everything else do not wait for it."""
     monkeypatch.setattr(
         pdf, "make_pdf", lambda notebooks, folder: PdfResult(folder / "a2.pdf", "9 pages", [])
     )
@@ -573,7 +573,7 @@ def test_an_output_folder_that_cannot_be_written_to(folder, capsys):
 
 @pytest.fixture
 def handed_out(folder, tmp_path):
-    """The assignment with its script, and a PATH on which there is Python but no zip."""
+    """Set up the assignment with its script, and a PATH with Python but without zip."""
     for name in ("course", "cs231n"):
         ignored = shutil.ignore_patterns("__pycache__", "datasets", "*.so", "*.c")
         shutil.copytree(ROOT / name, folder / name, ignore=ignored, dirs_exist_ok=True)

@@ -223,7 +223,7 @@ g
 
 @pytest.fixture
 def secret(tmp_path):
-    """The path of a file beside the notebook."""
+    """Return the path of a file beside the notebook."""
     (tmp_path / "secret.txt").write_text(SECRET)
     return str(tmp_path / "secret.txt")
 
@@ -241,7 +241,7 @@ def test_a_notebook_cannot_read_a_file(tmp_path, secret):
 
 
 def assert_page_is_harmless(path):
-    """A page of HTML from a notebook that reaches out shows its text, and reads or runs nothing of it."""
+    """Check that a page of HTML shows the text of a notebook that reaches out, but reads and runs nothing."""
     page = path.read_text(encoding="utf-8")
     assert "the end" in page
     assert SECRET not in page
