@@ -202,8 +202,7 @@ def _attempts(exercise):
 
     The cache is private to a pair, so a backward pass is tried with the learner's forward first.
     """
-    partner = exercise.id.replace("backward_alt", "backward").replace("backward", "forward")
-    others = tuple(id for id in exercise.needs if id != partner or partner == exercise.id)
+    others = tuple(id for id in exercise.needs if id != exercise.forward)
     attempts = [None]
     attempts += [
         given for given in dict.fromkeys((others, exercise.needs)) if given or not _is_layer(exercise)

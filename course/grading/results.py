@@ -4,7 +4,7 @@ import json
 
 from course.grading.grade import WAITING
 from course.grading.judge import PASSED
-from course.grading.report import fence_lines, lines_of, title_of
+from course.grading.report import fence_lines, lines_of
 
 MAX_OUTPUT = 2_000  # characters on one exercise
 
@@ -40,7 +40,7 @@ def _tests(grade):
         tests.append(
             {
                 "number": f"{exercise.question}.{counts[exercise.question]}",
-                "name": title_of(exercise),
+                "name": exercise.full_title,
                 "score": verdict.score,
                 "max_score": exercise.points,
                 "status": "passed" if verdict.state == PASSED else "failed",

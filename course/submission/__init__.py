@@ -1,1 +1,1 @@
-"""What a learner submits: the rubric, the checks before submission, the zip and the PDF."""
+"""Check an assignment and collect it for submission, as learners do: findings, the zip and the PDF."""

@@ -60,7 +60,7 @@ def failed(name, value, traceback=()):
 
 
 def picture(width=300, height=200):
-    """A picture of one colour as base64."""
+    """Return a picture of one colour as base64."""
     stream = io.BytesIO()
     Image.new("RGB", (width, height), "teal").save(stream, "PNG")
     return base64.b64encode(stream.getvalue()).decode()
