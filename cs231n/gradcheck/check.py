@@ -17,7 +17,7 @@ from cs231n.gradcheck.models import gradients_of, knowledge_of
 from cs231n.gradcheck.numeric import STEP, numeric_gradient, rel_error
 from cs231n.gradcheck.projected import compare_slopes, random_directions
 from cs231n.gradcheck.report import FAIL, PASS, WARN, Comparison, Report
-from cs231n.gradcheck.values import as_floats
+from cs231n.gradcheck.values import float64_copy
 
 __all__ = [
     *("FAIL", "PASS", "WARN", "Case", "Cause", "Comparison", "Report"),
@@ -133,7 +133,7 @@ def compare(name, grad, numeric, tol, known):
     causes = diagnose_value(grad, expected, **known) or _unusable(expected)
     if causes:
         return Comparison(name, FAIL, np.inf, tol, causes=causes)
-    actual = as_floats(grad)
+    actual = float64_copy(grad)
     with np.errstate(all="ignore"):
         right, notes = right_entries(actual, numeric, tol)
         error = _error(actual, numeric, right, tol)

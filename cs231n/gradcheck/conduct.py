@@ -3,7 +3,7 @@
 import numpy as np
 
 from cs231n.gradcheck.diagnosis.causes import Cause
-from cs231n.gradcheck.values import as_floats, as_list, equal, is_numbers, kept, message_of
+from cs231n.gradcheck.values import as_list, equal, float64_copy, is_numbers, message_of, private_copy
 
 DRAWS = "Fix what it draws with a seed: no gradient can be checked otherwise."
 
@@ -20,7 +20,7 @@ def run_once(forward, backward, inputs, report, rng):
     report.causes += causes
     if any(cause.title.startswith("forward") for cause in causes):
         return None
-    out, cache = as_floats(result[0]), result[1]
+    out, cache = float64_copy(result[0]), result[1]
     if not equal(out, forward(*_copies(inputs).values())[0]):
         evidence = "twice the same arguments gave two outputs"
         report.causes.append(Cause("the forward pass gives another result each time", evidence, DRAWS))
@@ -35,7 +35,7 @@ def run_once(forward, backward, inputs, report, rng):
     if len(grads) != len(inputs):
         report.causes.append(_miscounted(grads, inputs))
         return None
-    grads = [kept(grad) for grad in grads]
+    grads = [private_copy(grad) for grad in grads]
     if not _all_equal(grads, as_list(backward(dout.copy(), cache))):
         look = "Does it draw random numbers, or write into its cache? Backward only reads."
         evidence = "twice the same dout and cache gave two results"
@@ -66,7 +66,7 @@ def _returned(result):
     elif not is_numbers(result[0]):
         evidence = f"the output is a {type(result[0]).__name__}"
         yield Cause("forward returns no array of numbers", evidence, "Was the output computed?")
-    elif not np.isfinite(as_floats(result[0])).all():
+    elif not np.isfinite(float64_copy(result[0])).all():
         evidence = "there are NaN or infinite entries in it"
         look = "Look for a division by zero, a log of zero or an overflow in exp."
         yield Cause("forward returns what is not finite", evidence, look)

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cs231n.gradcheck.diagnosis import REARRANGED, Case, Cause, diagnose_value, factor_causes
-from cs231n.gradcheck.numeric import ROUNDINGS, SMALLER
 from cs231n.gradcheck.report import FAIL, PASS, WARN, Comparison
-from cs231n.gradcheck.values import as_floats, is_numbers
+from cs231n.gradcheck.tolerances import ROUNDINGS
+from cs231n.gradcheck.tolerances import SMALLER_STEPS as SMALLER
+from cs231n.gradcheck.values import float64_copy, is_numbers
 
 SHOWN = 3  # directions that are shown
 KINK = "A smaller step fits: there are kinks within the larger one. That is no mistake."
@@ -56,7 +57,7 @@ def random_directions(forward, inputs, key, run, count, rng):
             moved = {
                 name: array + h * vector if name == key else array.copy() for name, array in inputs.items()
             }
-            return float(np.sum(as_floats(forward(*moved.values())[0]) * dout))
+            return float(np.sum(float64_copy(forward(*moved.values())[0]) * dout))
 
         return Direction(vector, move, noise)
 
@@ -91,7 +92,7 @@ def _failed(name, key, grads, directions, tol, h, known):
     actual, numeric = _along(grads[key], directions[key]), _slopes(directions[key], h)
     shown = zip(actual[:SHOWN].tolist(), numeric.tolist(), strict=False)
     worst = [(f"direction {i}", a, n) for i, (a, n) in enumerate(shown)]
-    if np.any(as_floats(grads[key])):
+    if np.any(float64_copy(grads[key])):
         case = Case(actual, numeric, name=key, tol=tol, **known)
         causes = [*factor_causes(case), *_undone(key, grads, directions, tol, h)]
     else:
@@ -104,7 +105,7 @@ def _slopes(directions, h):
 
 
 def _along(grad, directions):
-    return np.array([np.vdot(as_floats(grad), direction.vector) for direction in directions])
+    return np.array([np.vdot(float64_copy(grad), direction.vector) for direction in directions])
 
 
 def _error(actual, numeric):
@@ -115,7 +116,7 @@ def _undone(key, grads, directions, tol, h):
     """Causes that, undone, give the right slopes in all directions."""
     if not is_numbers(grads[key]):
         return
-    grad = as_floats(grads[key])
+    grad = float64_copy(grads[key])
     candidates = [(title, key, repaired, look) for title, repaired, look in _repairs(grad)]
     candidates += [(f"it is the gradient of {other}", other, grad, ORDER) for other in grads if other != key]
     for title, argument, repaired, look in candidates:

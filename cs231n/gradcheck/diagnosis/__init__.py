@@ -21,7 +21,7 @@ from cs231n.gradcheck.diagnosis.regularization import regularization_causes
 from cs231n.gradcheck.diagnosis.shapes import shape_causes
 from cs231n.gradcheck.diagnosis.sums import sum_causes
 from cs231n.gradcheck.diagnosis.whole import REARRANGED, whole_causes
-from cs231n.gradcheck.values import as_floats, is_numbers
+from cs231n.gradcheck.values import float64_copy, is_numbers
 
 __all__ = ["REARRANGED", "Case", "Cause", "diagnose", "diagnose_value", "factor_causes", "where_wrong"]
 
@@ -54,7 +54,7 @@ def diagnose_value(value, expected, **known):
         kind = f"an array of {value.dtype}" if is_array else f"a {type(value).__name__}"
         look = "A gradient is an array like its argument."
         return [Cause("it is not an array of numbers", f"it is {kind}", look)]
-    value, expected = as_floats(value), np.asarray(expected)
+    value, expected = float64_copy(value), np.asarray(expected)
     if value.shape != expected.shape:
         with np.errstate(all="ignore"):
             return shape_causes(Case(value, expected, **known))
