@@ -11,21 +11,22 @@ SMALLER_STEPS = (0.1, 0.01)
 # The tolerance for one layer: 1e4 times the error of a centered difference, and far below any mistake.
 LAYER_TOL = 1e-6
 
-# The tolerance for a network, and along random directions. The error grows with the number of layers, and with
-# the number of entries that move together.
+# The tolerance for a network, and along random directions. The error grows with the number of layers, and
+# with the number of entries that move together.
 NETWORK_TOL = 1e-5
 
 # Entries smaller than this are compared as if they had this size: they are mostly rounding error.
 FLOOR = 1e-8
 
-# The rounding error of a sum is at most this many times eps times the sum of the absolute values, in practice.
+# In practice the rounding error of a sum is at most this many times eps times the sum of absolute values.
 ROUNDINGS = 4
 
 # Two slopes differ, and it is not noise, if their difference is more than this many times the noise.
 ABOVE_NOISE = 10
 
-# With a step 10 or 100 times smaller, curvature shrinks the gap between the slopes to the left and to the right
-# to 0.1 or 0.01 of what it was, and a kink at the point leaves it as it was. Above this fraction it is a kink.
+# With a step 10 or 100 times smaller, curvature shrinks the gap between the slopes to the left and to the
+# right to 0.1 or 0.01 of what it was; a kink at the point leaves it as it was. Above this
+# fraction it is a kink.
 STILL_A_KINK = 0.3
 
 # A function is smooth along a step if its two slopes differ by less than this, relative to the gradient.
@@ -40,8 +41,8 @@ COARSE_EPS = 1e-12
 # A gradient in float32 may be off by this many roundings of its largest entry: it sums some hundred terms.
 COARSE_ROUNDINGS = 200
 
-# A repaired gradient fits along random directions if its error is at most this many times the tolerance, since
-# the repair of the wrong mistake is off by about 1.
+# A repaired gradient fits along random directions if its error is at most this many times the tolerance: the
+# repair of the wrong mistake is off by about 1.
 REPAIR_FACTOR = 10
 
 # At a kink the numeric slope may be off by half the difference of the two slopes. Several entries may be at
