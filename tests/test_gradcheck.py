@@ -10,7 +10,7 @@ from conftest import draw, draw_all
 
 from cs231n import gradient_check, passes
 from cs231n.classifiers.fc_net import TwoLayerNet
-from cs231n.gradcheck import check as gradient_report
+from cs231n.gradcheck import check as check_module
 from cs231n.gradcheck import notebook, numeric
 from cs231n.gradcheck.check import (
     FAIL,
@@ -623,7 +623,7 @@ class TestProjected:
 
 
 def test_public_names_are_there():
-    assert all(hasattr(gradient_report, name) for name in gradient_report.__all__)
+    assert all(hasattr(check_module, name) for name in check_module.__all__)
 
 
 ARRAYS = {"x": draw((2, 3))}
@@ -715,7 +715,7 @@ class TestArguments:
             assert options == [name for name in order if name in options] != []
 
 
-@pytest.mark.parametrize("module", [passes, gradient_check, gradient_report, notebook, numeric])
+@pytest.mark.parametrize("module", [passes, gradient_check, check_module, notebook, numeric])
 def test_examples_in_docstrings_run(module):
     failed, tried = doctest.testmod(module)
     assert tried > 0 and failed == 0

@@ -102,7 +102,7 @@ BROKEN = {  # a function that makes (forward, backward), and the kinds of causes
 
 @pytest.fixture
 def reword(monkeypatch):
-    """A function from which on every title is another one: cause 0, cause 1 and so on."""
+    """Return a function that replaces every title from then on: cause 0, cause 1 and so on."""
 
     def replace_titles():
         original, numbers = Cause.__init__, itertools.count()
