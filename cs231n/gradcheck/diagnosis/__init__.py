@@ -10,7 +10,7 @@ gives the gradient at hand. Both have to agree in all entries, to 1e-5 of the la
 
 import numpy as np
 
-from cs231n.gradcheck.diagnosis.causes import Case, Cause, same
+from cs231n.gradcheck.diagnosis.causes import Case, Cause, Kind, same
 from cs231n.gradcheck.diagnosis.convolution import convolution_causes
 from cs231n.gradcheck.diagnosis.elementwise import elementwise_causes
 from cs231n.gradcheck.diagnosis.factors import factor_causes
@@ -21,9 +21,18 @@ from cs231n.gradcheck.diagnosis.regularization import regularization_causes
 from cs231n.gradcheck.diagnosis.shapes import shape_causes
 from cs231n.gradcheck.diagnosis.sums import sum_causes
 from cs231n.gradcheck.diagnosis.whole import REARRANGED, whole_causes
-from cs231n.gradcheck.values import as_floats, is_numbers
+from cs231n.gradcheck.values import float64_copy, is_numbers
 
-__all__ = ["REARRANGED", "Case", "Cause", "diagnose", "diagnose_value", "factor_causes", "where_wrong"]
+__all__ = [
+    "REARRANGED",
+    "Case",
+    "Cause",
+    "Kind",
+    "diagnose",
+    "diagnose_value",
+    "factor_causes",
+    "where_wrong",
+]
 
 EXPLANATIONS = (
     *(regularization_causes, whole_causes, factor_causes, elementwise_causes),
@@ -46,15 +55,14 @@ def diagnose_value(value, expected, **known):
     - known: what is known besides, as in a `Case`; a wrong shape is often explained by it
     """
     if value is None:
-        return [
-            Cause("it is None", "no gradient was returned", "Was it computed, and returned in its place?")
-        ]
+        look = "Was it computed, and returned in its place?"
+        return [Cause("it is None", "no gradient was returned", look, kind=Kind.MISSING)]
     if not is_numbers(value):
         is_array = issubclass(type(value), np.ndarray)
         kind = f"an array of {value.dtype}" if is_array else f"a {type(value).__name__}"
         look = "A gradient is an array like its argument."
-        return [Cause("it is not an array of numbers", f"it is {kind}", look)]
-    value, expected = as_floats(value), np.asarray(expected)
+        return [Cause("it is not an array of numbers", f"it is {kind}", look, kind=Kind.NOT_NUMBERS)]
+    value, expected = float64_copy(value), np.asarray(expected)
     if value.shape != expected.shape:
         with np.errstate(all="ignore"):
             return shape_causes(Case(value, expected, **known))
@@ -66,6 +74,7 @@ def diagnose_value(value, expected, **known):
                 "it is not finite",
                 f"{bad.sum()} of {value.size} entries are NaN or infinite, the first at {first}",
                 "Look for a division by zero, a log of zero or an overflow in exp.",
+                kind=Kind.NOT_FINITE,
             )
         ]
     return []

@@ -1,11 +1,43 @@
 """What a diagnosis is made of: the case at hand, and the causes that its numbers speak for."""
 
 from dataclasses import dataclass, field
+from enum import Enum, auto
 
 import numpy as np
 
 CLOSE = 1e-5  # relative to the largest entry; numeric gradients are far more exact
 SHARE = 1e-2  # an explanation leaves at most this share of the difference
+
+
+class Kind(Enum):
+    """The kinds of causes, for code that has to tell them apart: titles are for people.
+
+    - FORMULA: the gradient has numbers, and a known mistake explains them
+    - SHAPE: the gradient has the wrong shape, and no known mistake explains it
+    - MISSING: there is no gradient, only None
+    - NOT_NUMBERS: the gradient is not an array of numbers
+    - NOT_FINITE: the gradient, or the forward pass near its input, is NaN or infinite
+    - OUTPUT: the forward pass or the loss returns something unusable, so that there is nothing to compare
+    - COUNT: the backward pass returns more or fewer gradients than there are inputs
+    - PARAMETER: a parameter of a model is not an array of floats
+    - ERROR: the learner's code raises an exception
+    - MODIFIES: a function changes an argument of the caller
+    - VARIES: a function called twice with the same arguments returns different results
+    - STALE_CACHE: another forward pass changes what is in the cache of the first
+    """
+
+    FORMULA = auto()
+    SHAPE = auto()
+    MISSING = auto()
+    NOT_NUMBERS = auto()
+    NOT_FINITE = auto()
+    OUTPUT = auto()
+    COUNT = auto()
+    PARAMETER = auto()
+    ERROR = auto()
+    MODIFIES = auto()
+    VARIES = auto()
+    STALE_CACHE = auto()
 
 
 @dataclass(frozen=True)
@@ -15,13 +47,15 @@ class Cause:
     - title: what is wrong, without numbers of the data, so that a grader may say it
     - evidence: what shows it, with the numbers
     - look: where the mistake is likely to be
+    - kind: what code may decide by
     """
 
     title: str
     evidence: str
     look: str
+    kind: Kind = field(default=Kind.FORMULA, kw_only=True)
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.title}: {self.evidence}. {self.look}"
 
 

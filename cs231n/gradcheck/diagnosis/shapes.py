@@ -2,7 +2,7 @@
 
 from itertools import chain, combinations
 
-from cs231n.gradcheck.diagnosis.causes import Cause, same
+from cs231n.gradcheck.diagnosis.causes import Cause, Kind, same
 from cs231n.gradcheck.diagnosis.sums import shares_of
 
 
@@ -18,6 +18,7 @@ def shape_causes(case):
             "it has the wrong shape",
             f"its shape is {case.actual.shape}, that of its argument {case.expected.shape}",
             "A gradient has the shape of what it is the gradient of.",
+            kind=Kind.SHAPE,
         )
     ]
 
