@@ -51,7 +51,7 @@ class TestRun:
         before = capsys.readouterr().out.splitlines()
         run(tmp_path, "--epochs", "1")
         printed = capsys.readouterr()
-        assert "Going on after epoch 1" in printed.err
+        assert "Resuming after epoch 1" in printed.err
         assert printed.out.splitlines() == before[-1:]
 
     def test_a_run_that_ctrl_c_ended_goes_on(self, tmp_path, capsys, monkeypatch):
@@ -69,7 +69,7 @@ class TestRun:
         with pytest.raises(SystemExit) as stop:
             run(tmp_path / "stopped", "--epochs", "3")
         assert stop.value.code == 130
-        assert "The same command goes on" in capsys.readouterr().err
+        assert "The same command resumes" in capsys.readouterr().err
         assert len(read_metrics(tmp_path / "stopped")) == 1  # the second epoch's were still to be written
         run(tmp_path / "stopped", "--epochs", "3")
         assert len(calls) == 3

@@ -142,7 +142,9 @@ def read_images_per_batch(path: StrPath) -> int:
     return number
 
 
-def write_batch(path: StrPath, images: NDArray[np.uint8], labels: Sequence[int] | NDArray[Any], batch_label: str) -> None:
+def write_batch(
+    path: StrPath, images: NDArray[np.uint8], labels: Sequence[int] | NDArray[Any], batch_label: str
+) -> None:
     """Write images uint8 (N, 32, 32, 3) and integer labels (N,) as one batch file."""
     rows = np.ascontiguousarray(images.transpose(0, 3, 1, 2)).reshape(len(images), ROW_LENGTH)
     content = {"batch_label": batch_label, "labels": [int(label) for label in labels], "data": rows}

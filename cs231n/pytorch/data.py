@@ -85,7 +85,7 @@ def make_loader(
     """
     require_integer("batch_size", batch_size, 1)
 
-    def collate(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    def collate(batch: Any) -> tuple[Tensor, Tensor]:
         images, labels = batch
         return images if transform is None else transform(images), labels
 
