@@ -15,8 +15,8 @@ class ConvNet(nn.Module):
 
     def __init__(self, num_classes: int = 10, width: float = 1.0) -> None:
         super().__init__()
-        # The stem halves the image, and a convolution follows at half its size. Then come, twice, max pooling,
-        # a convolution and a residual one; last, an affine layer on the largest value of every channel.
+        # The stem halves the image, and a convolution follows at half its size. Then come, twice, max
+        # pooling, a convolution and a residual one; last, an affine layer on every channel's largest value.
         stem, first, second, third = (max(round(width * channels), 1) for channels in WIDTHS)
         self.layers = nn.Sequential(
             # Pool before the normalization, which leaves it and GELU a quarter of the work.

@@ -155,7 +155,7 @@ def _load_datasets() -> dict[str, ImageDataset]:
 
 def _resume(training: Training, path: Path, settings: Mapping[str, Any]) -> None:
     """Resume from the checkpoint, if there is one; only the first process needs access to the file."""
-    message = [checkpoint.load(path, settings)] if training.rank == 0 and path.exists() else [None]
+    message: list[Any] = [checkpoint.load(path, settings)] if training.rank == 0 and path.exists() else [None]
     if training.world_size > 1:
         distributed.broadcast_object_list(message)
     if message[0]:

@@ -1,7 +1,8 @@
 """Train a classifier with PyTorch: a recipe, its epochs, and the state from which a run can resume.
 
-The notebook and the trainer, `cs231n.pytorch.train`, share this module. In a process group every process works
-on its share of each minibatch and the gradients are averaged: any number of processes takes the same steps.
+The notebook and the trainer, `cs231n.pytorch.train`, share this module. In a process group every process
+works on its share of each minibatch and the gradients are averaged: any number of processes takes the same
+steps.
 """
 
 import math
@@ -116,9 +117,8 @@ class Training:
                 f"batch_size must be a multiple of the number of processes, {self.world_size}, which share "
                 f"each minibatch; got {self.recipe.batch_size}"
             )
-        sampler: DistributedSampler[Any] = DistributedSampler(
-            dataset, self.world_size, self.rank, seed=self.recipe.seed
-        )
+        seed = self.recipe.seed
+        sampler: DistributedSampler[Any] = DistributedSampler(dataset, self.world_size, self.rank, seed=seed)
         return sampler, make_loader(dataset, share, sampler=sampler, device=self.device)
 
     def _in_parallel(self, model: nn.Module) -> nn.Module:
@@ -186,7 +186,7 @@ class Training:
 
     @torch.no_grad()
     def predict(self, dataset: Dataset[Any]) -> Tensor:
-        """Return the scores (N, classes) of the images in `dataset` plus those of their mirror images, on the CPU."""
+        """Return scores (N, classes) on the CPU: those of each image plus those of its mirror image."""
         self.model.eval()
         scores = []
         for images, _ in make_loader(dataset, EVALUATION_BATCH, device=self.device):
@@ -233,7 +233,7 @@ def _place_in_group() -> tuple[int, int]:
 
 
 def _make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
-    """Return an SGD that decays only weights, because shrinking scales and biases would undo normalization."""
+    """Return an SGD that decays weights only: smaller scales or biases would change the normalization."""
     groups = [
         {"params": [p for p in model.parameters() if p.ndim > 1], "weight_decay": recipe.weight_decay},
         {"params": [p for p in model.parameters() if p.ndim <= 1], "weight_decay": 0.0},
