@@ -3,8 +3,8 @@
 # make lab         open JupyterLab
 # make bench       time our layers against PyTorch's
 # make data        fetch CIFAR-10 (without it the notebooks use a stand-in)
-# make lint        check the style of the code
-# make clean       remove what the others made, but not the data
+# make lint        check the style and the types of the code
+# make clean       remove everything the other targets made, except the data
 
 PYTHON ?= python3
 VENV := .venv
@@ -31,12 +31,13 @@ data: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
-# The environment is made anew only when what it is made from has changed. PYTHONWARNINGS: setuptools would
-# warn of editable installations as such.
+# Make the environment again only when a file that it depends on has changed. PYTHONWARNINGS silences the
+# warning that setuptools gives for every editable installation.
 $(READY): pyproject.toml setup.py $(wildcard cs231n/kernels/*.pyx cs231n/kernels/c/*.h)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
-		{ echo "Python 3.10 or newer is needed; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+		{ echo "Python 3.10 or newer is needed. Name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --editable ".[test]"
@@ -44,6 +45,6 @@ $(READY): pyproject.toml setup.py $(wildcard cs231n/kernels/*.pyx cs231n/kernels
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build executed *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build executed *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	rm -f $(addprefix cs231n/kernels/*.,c so pyd)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

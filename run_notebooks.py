@@ -1,12 +1,12 @@
-"""Run the notebooks from top to bottom, as `make notebooks` does, and say how each of them went.
+"""Run the notebooks from top to bottom, as `make notebooks` does, and report the result of each.
 
     python run_notebooks.py                             # all of them, in order
     python run_notebooks.py Dropout.ipynb               # one
     python run_notebooks.py --output .                  # keep the outputs in the notebooks themselves
 
-Executed copies and a table of results, summary.md, are written to the output folder. A notebook that fails
-does not keep the next from running; the exit status is 1 if any failed. Ctrl-C stops the notebook that is
-running and leaves out the rest; the exit status is 130.
+Executed copies and a table of results, summary.md, are written to the output folder. After a notebook that
+fails, the next one still runs; the exit status is 1 if any failed. Ctrl-C stops the notebook that is running
+and skips the rest; the exit status is 130.
 """
 
 import argparse
@@ -14,13 +14,16 @@ import asyncio
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbformat import NotebookNode
 
 from course.rubric import NOTEBOOKS
 from cs231n.files import written_whole
@@ -29,7 +32,7 @@ from cs231n.passes import read_passes
 
 @dataclass
 class Result:
-    """How one notebook went: `error` is empty if it ran to the end, `stopped` tells that Ctrl-C ended it."""
+    """The result of one notebook: `error` is empty if it ran to the end; `stopped` is true after Ctrl-C."""
 
     name: str
     error: str
@@ -38,37 +41,38 @@ class Result:
     checks: int
     stopped: bool = False
 
-    def row(self):
+    def row(self) -> str:
         outcome = "failed" if self.error else "passed"
         return f"| {self.name} | {outcome} | {self.seconds:.0f} | {self.cells} | {self.checks} |"
 
 
 class Progress:
-    """Prints a line per code cell: the notebook, the cell's number, its first words and its seconds."""
+    """Print a line per code cell: the notebook, the cell's number, its first words and its seconds."""
 
-    def __init__(self, name, notebook):
+    def __init__(self, name: str, notebook: NotebookNode) -> None:
         self.name = name
         self.numbers = {index: number for number, index in enumerate(_code_cell_indices(notebook), start=1)}
         self.current = 0
+        self.started = 0.0
 
-    def cell_starts(self, cell, cell_index):
+    def cell_starts(self, cell: NotebookNode, cell_index: int) -> None:
         self.current = self.numbers[cell_index]
         self.started = time.monotonic()
         label = f"{self.name} [{self.current}/{len(self.numbers)}]"
         print(f"{label}  {_first_words(cell)}", end=" ", flush=True)
 
-    def cell_ends(self, cell, cell_index, execute_reply):
+    def cell_ends(self, cell: NotebookNode, cell_index: int, execute_reply: dict[str, Any]) -> None:
         print(f" {time.monotonic() - self.started:.1f} s", flush=True)
 
-    def place(self):
+    def place(self) -> str:
         return f"cell {self.current}" if self.current else "starting the kernel"
 
 
-def run_notebook(path, output_folder, timeout):
+def run_notebook(path: str | Path, output_folder: str | Path, timeout: int) -> Result:
     """Execute one notebook, write its executed copy into `output_folder` and return its Result.
 
     A cell that runs longer than `timeout` seconds is stopped and counts as a failure. Ctrl-C stops the
-    notebook too, and then no copy is written.
+    notebook too; no copy is written then.
     """
     path, started = Path(path), time.monotonic()
     notebook, progress, error, stopped = None, None, "", False
@@ -90,30 +94,31 @@ def run_notebook(path, output_folder, timeout):
     return Result(path.stem, error, seconds, cells, _count_passes(notebook), stopped)
 
 
-def _read(path):
-    """The notebook without what an earlier run left in it, which might pass for results of this one."""
-    notebook = nbformat.read(path, as_version=4)
+def _read(path: Path) -> NotebookNode:
+    """Read the notebook without the outputs of an earlier run, which could be mistaken for new results."""
+    notebook: NotebookNode = nbformat.read(path, as_version=4)
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     return notebook
 
 
-def _execute(client):
-    """Run a notebook in a thread of its own, so that Ctrl-C stops it in good order.
+def _execute(client: NotebookClient) -> None:
+    """Run a notebook in its own thread, so that Ctrl-C stops it cleanly.
 
-    In the main thread nbclient answers the signal itself: it kills the kernel and then stumbles over its
-    absence. In another thread it leaves signals alone, and the main thread has the task cancelled.
+    In the main thread nbclient handles the signal: it kills the kernel and then fails because the kernel is
+    gone. In another thread it ignores signals, and the main thread cancels the task.
     """
-    running = Future()
+    running: Future[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any] | None]] = Future()
 
-    async def run():
+    async def run() -> None:
         running.set_result((asyncio.get_running_loop(), asyncio.current_task()))
         try:
             await client.async_execute()
         finally:
-            if client.km and client.km.has_kernel:  # cancelled while the kernel was starting
-                await client.km.shutdown_kernel(now=True)
+            manager: Any = client.km  # an asynchronous one, which its annotation does not say
+            if manager and manager.has_kernel:  # cancelled while the kernel was starting
+                await manager.shutdown_kernel(now=True)
 
     with ThreadPoolExecutor(max_workers=1) as thread:
         done = thread.submit(asyncio.run, run())
@@ -121,11 +126,12 @@ def _execute(client):
             done.result()
         except KeyboardInterrupt:
             loop, task = running.result()
+            assert task is not None  # it is set inside a running task
             loop.call_soon_threadsafe(task.cancel)
             raise
 
 
-def _explain(failure, timeout):
+def _explain(failure: Exception, timeout: int) -> str:
     if isinstance(failure, CellExecutionError):
         return f"{failure.ename}: {failure.evalue}"
     if isinstance(failure, CellTimeoutError):
@@ -135,36 +141,36 @@ def _explain(failure, timeout):
     return f"{type(failure).__name__}: {failure}"
 
 
-def _client(notebook, folder, timeout, progress):
+def _client(notebook: NotebookNode, folder: Path, timeout: int, progress: Progress) -> NotebookClient:
     return NotebookClient(
         notebook,
         timeout=timeout,
         kernel_name="python3",
         resources={"metadata": {"path": str(folder.resolve())}},
-        shutdown_kernel="immediate",  # a kernel that is busy would not go without a traceback
+        shutdown_kernel="immediate",  # a busy kernel would print a traceback when it is asked to shut down
         record_timing=False,
         extra_arguments=["--log-level=ERROR"],
-        coalesce_streams=True,  # keeps the last state of a progress bar, not every state it went through
+        coalesce_streams=True,  # keeps only the last state of a progress bar
         on_cell_execute=progress.cell_starts,
         on_cell_executed=progress.cell_ends,
     )
 
 
-def _write(notebook, path):
+def _write(notebook: NotebookNode, path: Path) -> None:
     with written_whole(path) as file:
         file.write(f"{nbformat.writes(notebook)}\n".encode())
 
 
-def _code_cell_indices(notebook):
+def _code_cell_indices(notebook: NotebookNode) -> list[int]:
     return [i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code" and cell.source.strip()]
 
 
-def _first_words(cell, width=60):
-    line = cell.source.strip().splitlines()[0]
+def _first_words(cell: NotebookNode, width: int = 60) -> str:
+    line: str = cell.source.strip().splitlines()[0]
     return line if len(line) <= width else line[: width - 3] + "..."
 
 
-def _count_passes(notebook):
+def _count_passes(notebook: NotebookNode | None) -> int:
     """Count the PASS lines that the notebook's checks printed."""
     cells = notebook.cells if notebook else []
     outputs = [output for cell in cells for output in cell.get("outputs", ())]
@@ -172,7 +178,7 @@ def _count_passes(notebook):
     return sum(len(read_passes(text)) for text in texts)
 
 
-def write_summary(results, output_folder):
+def write_summary(results: Sequence[Result], output_folder: str | Path) -> None:
     """Write and print the table of results."""
     header = "| notebook | result | seconds | cells | checks passed |\n|---|---|---|---|---|"
     failures = [f"\n{result.name}: {result.error}" for result in results if result.error]
@@ -181,11 +187,14 @@ def write_summary(results, output_folder):
     print(f"\n{text}")
 
 
-def main(arguments=None):
-    parser = argparse.ArgumentParser(description="Run the notebooks and say how each of them went.")
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the notebooks that the command line names; return the exit status."""
+    parser = argparse.ArgumentParser(description="Run the notebooks and report the result of each.")
     parser.add_argument("notebooks", nargs="*", default=NOTEBOOKS, help="default: all, in order")
     parser.add_argument("--output", default="executed", metavar="FOLDER", help="default: executed")
-    parser.add_argument("--timeout", type=int, default=1800, metavar="SECONDS", help="a cell; default: 1800")
+    parser.add_argument(
+        "--timeout", type=int, default=1800, metavar="SECONDS", help="longest time for a cell; default: 1800"
+    )
     options = parser.parse_args(arguments)
     Path(options.output).mkdir(parents=True, exist_ok=True)
     results = []
@@ -200,5 +209,5 @@ def main(arguments=None):
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what ends a job in CI counts as Ctrl-C
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # CI ends jobs with SIGTERM: treat it as Ctrl-C
     sys.exit(main())

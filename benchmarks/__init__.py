@@ -1,1 +1,1 @@
-"""How fast our layers are beside PyTorch's, on the same machine in the same run: `make bench`."""
+"""Compare the speed of our layers with PyTorch's, on the same machine in the same run: `make bench`."""

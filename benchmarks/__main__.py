@@ -1,4 +1,4 @@
-"""Time everything beside PyTorch, and print tables: `python -m benchmarks [--threads N]`."""
+"""Time our layers and PyTorch's, and print tables: `python -m benchmarks [--threads N]`."""
 
 import argparse
 import os
@@ -6,13 +6,13 @@ import platform
 
 
 def main():
-    """Print what is measured on what, then the tables; results are compared before they are timed."""
+    """Print the machine and the versions, then the tables; compare results before timing them."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--threads", type=int, default=2, help="for every side; default: 2")
+    parser.add_argument("--threads", type=int, default=2, help="threads for every side; default: 2")
     threads = parser.parse_args().threads
     for library in ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM"):  # read once, when NumPy is imported
         os.environ[f"{library}_NUM_THREADS"] = str(threads)
-    # Imported here, and so after the setting. The processes that measure memory inherit it.
+    # Import only now, after the setting. The processes that measure memory inherit it.
     import numpy as np
     import torch
 

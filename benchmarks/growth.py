@@ -1,9 +1,9 @@
-"""How the time of a convolution grows with its sizes and with threads, ours and PyTorch's.
+"""Measure how the time of a convolution grows with its sizes and with threads, ours and PyTorch's.
 
     python -m benchmarks.growth           # measure (4 minutes) into growth.csv, then what --draw does
     python -m benchmarks.growth --draw    # draw growth.png and write the table in README.md from growth.csv
 
-growth.csv grows case by case; --draw takes what an interrupted run has left in it.
+growth.csv grows case by case; --draw uses whatever an interrupted run has written.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from cs231n.vis_utils import COLORS, DASHES, STYLE
 
 FOLDER = Path(__file__).parent
 BASE = {"batch": 32, "channels": 32, "side": 32}  # images; channels, and as many filters; pixels
-SIZES = {  # what one of them becomes while the others stay
+SIZES = {  # the values of one size while the others stay as in BASE
     "batch": tuple(2**i for i in range(10)),
     "channels": (3, 8, 16, 32, 64, 128, 256),
     "side": (8, 16, 32, 64, 128),
@@ -40,7 +40,7 @@ THREADS = (1, 2)
 
 BLOCK_SECONDS = 0.08
 ROUNDS, FEWEST_ROUNDS = 9, 3
-CASE_SECONDS = 8  # after which a case gets no more than the fewest rounds
+CASE_SECONDS = 8  # after this time a case gets no more than FEWEST_ROUNDS
 
 COLUMNS = "batch", "channels", "side", "threads", "ours, ms", "PyTorch, ms"
 BEGIN = "<!-- The table from here on is written by `python -m benchmarks.growth`. -->"
@@ -59,7 +59,7 @@ class Row(NamedTuple):
 
     @property
     def work(self):
-        """Proportional to the multiplications."""
+        """Return a number proportional to the multiplications."""
         return self.batch * self.channels**2 * self.side**2
 
     @property
@@ -68,7 +68,7 @@ class Row(NamedTuple):
 
 
 def cases():
-    """Every (batch, channels, side), once: the base case, then those that differ from it in one size."""
+    """Return every (batch, channels, side) once: the base case, then those that differ in one size."""
     others = [tuple((BASE | {name: size}).values()) for name, sizes in SIZES.items() for size in sizes]
     return list(dict.fromkeys([tuple(BASE.values()), *others]))
 
@@ -90,9 +90,9 @@ def _pass(side):
 
 
 def _alternate(runs):
-    """Median seconds per call of every (threads, function), in alternating blocks with a pause before each.
+    """Return the median seconds per call of every (threads, function), in alternating blocks after pauses.
 
-    This is `benchmarks.timing.compare` with fewer rounds of what takes long.
+    This is `benchmarks.timing.compare` with fewer rounds of slow functions.
     """
     calls = [max(1, round(BLOCK_SECONDS / _block(*run, 1))) for run in runs]
     end = time.perf_counter() + CASE_SECONDS
@@ -103,7 +103,7 @@ def _alternate(runs):
 
 
 def _block(threads, function, calls):
-    """Seconds per call, after a pause and one call that does not count."""
+    """Return the seconds per call, after a pause and one call that does not count."""
     time.sleep(PAUSE)
     with threads_for_all(threads):
         function()
@@ -126,7 +126,7 @@ def threads_for_all(count):
 
 
 def describe_machine(threads):
-    """What is measured on what, in one line."""
+    """Describe the machine, the versions and the speed of a matrix product in one line."""
     with threads_for_all(threads):
         rate = f"{matrix_product_rate(np.float32) / 1e9:.0f} GFLOP/s in float32"
     processor = f"{_processor()} ({torch.backends.cpu.get_cpu_capability()}), {os.cpu_count()} cores"
@@ -135,7 +135,7 @@ def describe_machine(threads):
 
 
 def _processor():
-    """Its name; Linux has it in a file, where `platform` does not look."""
+    """Return the processor's name; Linux has it in a file that `platform` does not read."""
     file = Path("/proc/cpuinfo")
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -154,7 +154,7 @@ def record(path, threads):
 
 
 def read(path):
-    """The line about the machine, and the rows, of a CSV file."""
+    """Return the line about the machine and the rows of a CSV file."""
     with path.open(encoding="utf-8", newline="") as file:
         machine = file.readline().removeprefix("# ").strip()
         _, *lines = csv.reader(file)
@@ -162,7 +162,7 @@ def read(path):
 
 
 def growing(rows, name):
-    """{threads: rows} in which only the size `name` differs from the base case, the smallest first."""
+    """Return {threads: rows} in which only the size `name` differs from the base case, smallest first."""
     fixed = {other: size for other, size in BASE.items() if other != name}
     chosen = [row for row in rows if all(getattr(row, other) == size for other, size in fixed.items())]
     chosen.sort(key=lambda row: getattr(row, name))
@@ -171,7 +171,7 @@ def growing(rows, name):
 
 
 def draw(rows):
-    """The figure: above the times, below their ratios; a column of panels for each size."""
+    """Return the figure: times above, their ratios below, a column of panels for each size."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(10, 6.4), dpi=100)
         axes = figure.subplots(2, len(SIZES), sharex="col", sharey="row", height_ratios=(3, 2))
@@ -179,9 +179,8 @@ def draw(rows):
             _draw_times(times, name, growing(rows, name))
             _draw_ratios(ratios, name, growing(rows, name))
         ratios = [row.ratio for row in rows]
-        axes[1, 0].set_ylim(
-            min(0.4, 0.9 * min(ratios)), max(2.5, 1.1 * max(ratios))
-        )  # 1 is seen from both sides
+        bottom, top = min(0.4, 0.9 * min(ratios)), max(2.5, 1.1 * max(ratios))
+        axes[1, 0].set_ylim(bottom, top)  # shows both sides of 1
         axes[0, 0].set_ylabel("forward + backward, ms")
         axes[1, 0].set_ylabel("ours / PyTorch's\n(below 1 ours are faster)")
         handles, labels = axes[0, 0].get_legend_handles_labels()
@@ -190,7 +189,7 @@ def draw(rows):
 
 
 def _draw_times(axes, name, lines):
-    """Draw {threads: rows}, ours and PyTorch's, and the last if its time went with the work."""
+    """Draw {threads: rows}, ours and PyTorch's, and a line of times in proportion to the work."""
     for (count, rows), style in zip(lines.items(), _styles(len(lines)), strict=True):
         sizes = [getattr(row, name) for row in rows]
         for label, color, side in (("ours", COLORS[0], "ours"), ("PyTorch", COLORS[1], "pytorch")):
@@ -204,7 +203,7 @@ def _draw_times(axes, name, lines):
 
 
 def _draw_ratios(axes, name, lines):
-    """Draw {threads: rows}, with a line where ours take as long as PyTorch's."""
+    """Draw {threads: rows}, with a line where both take the same time."""
     axes.axhline(1, color=COLORS[1], linewidth=1, linestyle="-", zorder=1.6)  # above the grid
     for rows, style in zip(lines.values(), _styles(len(lines)), strict=True):
         sizes = [getattr(row, name) for row in rows]
@@ -217,14 +216,14 @@ def _draw_ratios(axes, name, lines):
 
 
 def _styles(count):
-    """Dashes and markers for so many numbers of threads; the most threads have a solid line."""
+    """Yield `count` styles of dashes and markers; the last, for the most threads, is a solid line."""
     for dashes in reversed(DASHES[:count]):
         face = {} if dashes == "-" else {"markerfacecolor": "white"}
         yield {"linestyle": dashes, "marker": "o", "markersize": 4, **face}
 
 
 def table(rows):
-    """The rows as a table in Markdown, a part for each size."""
+    """Return the rows as a table in Markdown, with a part for each size."""
     counts = sorted({row.threads for row in rows})
     columns = [f"{_threads_text(count)}, ms: ours | PyTorch | ours / PyTorch" for count in counts]
     lines = [f"| size | {' | '.join(columns)} |", "|---" * (1 + 3 * len(counts)) + "|"]
@@ -240,7 +239,7 @@ def _threads_text(count):
 
 
 def with_table(text, machine, rows):
-    """The text of README.md with its table, and the line about the machine, exchanged."""
+    """Return the text of README.md with a new table and a new line about the machine."""
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
@@ -249,11 +248,11 @@ def with_table(text, machine, rows):
 
 
 def main(arguments=None, folder=FOLDER):
-    """Measure unless only the drawing is asked for; growth.csv, growth.png and README.md are in `folder`."""
+    """Measure unless --draw is given, then draw; growth.csv, growth.png and README.md are in `folder`."""
     about = __doc__.partition("\n")[0]
     parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=about)
     parser.add_argument("--threads", type=int, nargs="+", default=THREADS, help="default: 1 2")
-    parser.add_argument("--draw", action="store_true", help="only draw again what growth.csv has")
+    parser.add_argument("--draw", action="store_true", help="measure nothing; only draw growth.csv again")
     options = parser.parse_args(arguments)
     if not options.draw:
         record(folder / "growth.csv", options.threads)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from math import prod
 from statistics import geometric_mean
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from benchmarks import sides
 from benchmarks.memory import peak_bytes
@@ -25,13 +25,17 @@ SMALL_CONVOLUTION = (2, 1, 4, 4), (1, 3, 3), 1, 1
 SMALL_POOLING = (2, 1, 4, 4), 2, 2
 
 
-class Case(NamedTuple):
-    """A layer to be timed: make(name, *arguments, dtype) makes one side of it; small are other arguments."""
+class TimedLayer(NamedTuple):
+    """A layer to time.
+
+    - make: make(name, *arguments, dtype) returns one side of the comparison
+    - small: other arguments, of a small layer; it runs first where memory is measured
+    """
 
     text: str
-    make: Callable
-    arguments: tuple
-    small: tuple
+    make: Callable[..., sides.Ours | sides.PyTorchs]
+    arguments: tuple[Any, ...]
+    small: tuple[Any, ...]
     forward_flops: float  # multiplications and additions
 
     def side(self, name, dtype):
@@ -45,40 +49,42 @@ class Case(NamedTuple):
 
 
 def convolutions():
+    """Yield the convolutions to time."""
     for x, filters, stride, pad in CONVOLUTIONS:
         (N, C, *_), (F, HH, WW) = x, filters
         outputs = N * F * prod(count_windows(x, HH, WW, stride, pad))
         text = f"{_times(*x)}; {F} of {HH}x{WW}; {stride}, {pad}"
         arguments = x, filters, stride, pad
-        yield Case(text, sides.convolution, arguments, SMALL_CONVOLUTION, 2 * outputs * C * HH * WW)
+        yield TimedLayer(text, sides.convolution, arguments, SMALL_CONVOLUTION, 2 * outputs * C * HH * WW)
 
 
 def poolings():
+    """Yield the max poolings to time."""
     for x, size, stride in POOLINGS:
         text = f"{_times(*x)}; {size}x{size}; {stride}"
-        yield Case(text, sides.pooling, (x, size, stride), SMALL_POOLING, float("nan"))
+        yield TimedLayer(text, sides.pooling, (x, size, stride), SMALL_POOLING, float("nan"))
 
 
 def _times(*sizes):
     return "x".join(map(str, sizes))
 
 
-def print_table(title, heading, cases, dtype):
-    """Time and measure every case in one dtype; the last line has the geometric means of the ratios."""
+def print_table(title, heading, timed_layers, dtype):
+    """Time every layer in one dtype and measure its memory; the last line has geometric means of ratios."""
     print(f"\n### {title}, {dtype.__name__}\n")
     names, ours = sides.NAMES, sides.NAMES[:-1]
     groups = {"forward, ms": names, "backward, ms": names, "both / PyTorch's": ours}
     groups |= {"GFLOP/s": (ours[0], names[-1]), "peak MB": names}
     columns = [f"{group}: {name}" for group, group_names in groups.items() for name in group_names]
     print(f"| {heading} | {' | '.join(columns)} |\n|{'---|' * (1 + len(columns))}")
-    means = map(geometric_mean, zip(*(_print_row(case, dtype) for case in cases), strict=True))
+    means = map(geometric_mean, zip(*(_print_row(layer, dtype) for layer in timed_layers), strict=True))
     cells = [""] * 2 * len(names) + [f"**{mean:.2f}**" for mean in means] + [""] * (2 + len(names))
     print(f"| geometric mean | {' | '.join(cells)} |", flush=True)
 
 
-def _print_row(case, dtype):
-    """One case: times and memory of all sides. Returns the times of ours / PyTorch's."""
-    all_sides = [case.side(name, dtype) for name in sides.NAMES]
+def _print_row(layer, dtype):
+    """Print the times and the memory of all sides of a layer; return the times of ours / PyTorch's."""
+    all_sides = [layer.side(name, dtype) for name in sides.NAMES]
     sides.assert_agree(all_sides)
     forward = compare(*(side.forward for side in all_sides))
     backward = compare(*(side.backward for side in all_sides))
@@ -86,9 +92,9 @@ def _print_row(case, dtype):
     ratios = [seconds / torchs for seconds in ours]
     cells = [f"{1e3 * seconds:.2f}" for seconds in (*forward, *backward)]
     cells += [f"{ratio:.2f}" for ratio in ratios]
-    cells += [_gigaflops(3 * case.forward_flops / seconds) for seconds in (ours[0], torchs)]
-    cells += [f"{case.megabytes(name, dtype):.0f}" for name in sides.NAMES]
-    print(f"| {case.text} | {' | '.join(cells)} |", flush=True)
+    cells += [_gigaflops(3 * layer.forward_flops / seconds) for seconds in (ours[0], torchs)]
+    cells += [f"{layer.megabytes(name, dtype):.0f}" for name in sides.NAMES]
+    print(f"| {layer.text} | {' | '.join(cells)} |", flush=True)
     return ratios
 
 

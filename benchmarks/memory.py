@@ -1,4 +1,4 @@
-"""Peak memory of one call, measured in a process of its own."""
+"""Measure the peak memory of one call in its own process."""
 
 import ctypes
 import math
@@ -10,11 +10,11 @@ STATUS = Path("/proc/self/status")  # of Linux
 
 
 def peak_bytes(make_small, make):
-    """How far one forward and backward pass raises the peak memory of a fresh process, in bytes.
+    """Return by how many bytes one forward and backward pass raises the peak memory of a fresh process.
 
-    - make: a function that returns the side, inputs and all; what these take is not counted
-    - make_small: the same for a small case, run before, so that what libraries set up once is not
-      counted either
+    - make: a function that returns the side with its inputs; the memory of these does not count
+    - make_small: the same for a small case; it runs first, so that what libraries set up once does not
+      count either
     """
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_growth, (make_small, make))
@@ -34,19 +34,19 @@ def _growth(make_small, make):
 
 
 def _give_back():
-    """Return memory that was freed to the system, where a pass could take it unseen; with glibc only."""
+    """Return freed memory to the system (glibc only), since a pass could use it without raising the peak."""
     with suppress(AttributeError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def _forget_peak():
-    """Let the peak start again from what is in use now."""
+    """Reset the peak to the memory in use now."""
     if STATUS.exists():
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 def _peak():
-    """The peak resident memory of this process in bytes; not a number where the system does not tell."""
+    """Return the peak resident memory of this process in bytes; NaN if the system does not report it."""
     if not STATUS.exists():
         return math.nan
     (line,) = (line for line in STATUS.read_text(encoding="ascii").splitlines() if line.startswith("VmHWM"))

@@ -1,4 +1,4 @@
-"""What is compared: our layers on each kind of kernels, and PyTorch's.
+"""The sides of the comparison: our layers on each kind of kernels, and PyTorch's.
 
 A side has a `forward` and a `backward` that do the same work on the same inputs and return arrays.
 """
@@ -27,7 +27,7 @@ MODULES = {
 
 
 def use_kernels(name):
-    """Let the fast layers use these kernels; RuntimeError where they were not built."""
+    """Let the fast layers use these kernels; RuntimeError if they were not built."""
     with redirect_stdout(None):
         if kernels_for(np.float32).__name__ != MODULES[name]:
             load_kernels(name)
@@ -72,7 +72,7 @@ class PyTorchs:
 
 
 def convolution(name, x_shape, filters, stride, pad, dtype):
-    """One side of a convolution: x_shape (N, C, H, W), filters (F, HH, WW)."""
+    """Return one side of a convolution: x_shape (N, C, H, W), filters (F, HH, WW)."""
     F, HH, WW = filters
     N, C = x_shape[:2]
     out_shape = N, F, *count_windows(x_shape, HH, WW, stride, pad)
@@ -84,7 +84,7 @@ def convolution(name, x_shape, filters, stride, pad, dtype):
 
 
 def pooling(name, x_shape, size, stride, dtype):
-    """One side of a max pooling with square windows: x_shape (N, C, H, W)."""
+    """Return one side of a max pooling with square windows: x_shape (N, C, H, W)."""
     out_shape = *x_shape[:2], *count_windows(x_shape, size, size, stride, 0)
     x, dout = _gaussians(dtype, x_shape, out_shape)
     if name == PYTORCH:
@@ -99,7 +99,7 @@ def _gaussians(dtype, *shapes):
 
 
 def assert_agree(sides):
-    """The first side's results are those of the others, to the dtype's precision."""
+    """Assert that the results of all sides are equal up to the precision of the dtype."""
     reference, *others = [[side.forward(), *side.backward()] for side in sides]
     for results in others:
         for ours, theirs in zip(reference, results, strict=True):

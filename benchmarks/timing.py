@@ -1,4 +1,4 @@
-"""Timing several sides fairly on a noisy machine."""
+"""Time several sides fairly on a noisy machine."""
 
 import statistics
 import time
@@ -11,10 +11,10 @@ ROUNDS = 9
 
 
 def compare(*sides):
-    """Median seconds per call of each function, measured in alternating blocks with a pause before each.
+    """Return the median seconds per call of each function, in alternating blocks with a pause before each.
 
-    Without the pause the idle but still spinning threads of one side would slow down the next; without
-    the alternation whatever else the machine does would fall on one side alone.
+    Without the pause the spinning threads of one side would slow down the next. Without the alternation any
+    other load on the machine could affect one side alone.
     """
     calls = [max(1, round(BLOCK_SECONDS / _block(side, 2))) for side in sides]
     rounds = [[_block(side, count) for side, count in zip(sides, calls, strict=True)] for _ in range(ROUNDS)]
@@ -22,7 +22,7 @@ def compare(*sides):
 
 
 def _block(side, calls):
-    """Seconds per call of `side`, after a pause and one call that does not count."""
+    """Return the seconds per call of `side`, after a pause and one call that does not count."""
     time.sleep(PAUSE)
     side()
     start = time.perf_counter()
@@ -32,6 +32,6 @@ def _block(side, calls):
 
 
 def matrix_product_rate(dtype, size=3072):
-    """Floating-point operations per second of NumPy's product of two large square matrices, at its best."""
+    """Return the best rate of NumPy's product of two large square matrices, in operations per second."""
     a = np.random.default_rng(0).standard_normal((size, size)).astype(dtype)
     return 2 * size**3 / min(_block(lambda: a @ a, 1) for _ in range(5))

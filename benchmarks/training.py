@@ -1,7 +1,7 @@
-"""An Adam step and whole training steps, ours and PyTorch's.
+"""Time an Adam step and whole training steps, ours and PyTorch's.
 
-Each case gives functions that do the same work, first PyTorch's, then ours under the names of the kernels
-they run on; that their results agree is asserted before they are handed out.
+Each case returns functions that do the same work: first PyTorch's, then ours under the names of their
+kernels. A case asserts that the results agree before it returns them.
 """
 
 from functools import partial
@@ -20,7 +20,7 @@ BATCH, PIXELS, CLASSES = 50, 3 * 32 * 32, 10
 
 
 def adam_step():
-    """One Adam step on a matrix of 3072 x 500."""
+    """Make an Adam step on a matrix of 3072 x 500."""
     rng = np.random.default_rng(0)
     w, dw = rng.standard_normal((2, PIXELS, 500), dtype=np.float32)
     parameter = nn.Parameter(torch.tensor(w))
@@ -39,7 +39,7 @@ def adam_step():
 
 
 def fully_connected_step(normalization):
-    """Forward, backward and Adam of the six-layer net (100 units a layer) on a minibatch of 50 images."""
+    """Make a training step with Adam of the six-layer net (100 units a layer) on a minibatch of 50 images."""
     np.random.seed(0)
     model = FullyConnectedNet([100] * 5, normalization=normalization, weight_scale=2e-2)
     layers = []
@@ -52,7 +52,7 @@ def fully_connected_step(normalization):
 
 
 def convolutional_step():
-    """The same of ThreeLayerConvNet with 500 hidden units, as the notebook trains it."""
+    """Make a training step of ThreeLayerConvNet with 500 hidden units, as the notebook trains it."""
     np.random.seed(0)
     model = ThreeLayerConvNet(hidden_dim=500, weight_scale=1e-2)
     convolution = _with_parameters(nn.Conv2d(3, 32, 7, padding=3), model.params["W1"], model.params["b1"])
@@ -62,7 +62,7 @@ def convolutional_step():
 
 
 def _training_step(model, net, all_kernels):
-    """Functions that train `net`, in PyTorch, and `model`, on each of the kernels, for one step."""
+    """Return functions that train `net`, in PyTorch, and `model`, on each of the kernels, for one step."""
     X = np.random.randn(BATCH, 3, 32, 32).astype(np.float32)
     y = np.random.randint(CLASSES, size=BATCH)
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
@@ -89,7 +89,7 @@ def _training_step(model, net, all_kernels):
 
 
 def _linear(model, i):
-    """Affine layer i of a model as a layer of PyTorch, which keeps weights transposed."""
+    """Return affine layer i of a model as a layer of PyTorch, which stores weights transposed."""
     W, b = model.params[f"W{i}"].T, model.params[f"b{i}"]
     return _with_parameters(nn.Linear(*reversed(W.shape)), W, b)
 
@@ -108,7 +108,7 @@ CASES = {
 
 
 def print_table():
-    """Time every case; a number is missing where the kernels do not matter."""
+    """Time every case; a number is left out where the kernels do not matter."""
     print("\n### training, float32\n")
     print("| what | direct, ms | NumPy | PyTorch | direct / PyTorch | NumPy / PyTorch |")
     print("|---|---|---|---|---|---|")

@@ -1,18 +1,22 @@
-"""Checkpoints: a nested dictionary of arrays, numbers and strings to one .npz file and back.
+"""Checkpoints: write a nested dictionary of arrays, numbers and strings to one .npz file, and read it back.
 
-A file holds plain arrays only, written and read without pickle, so a checkpoint from a stranger can be
-wrong but cannot run code. It is written beside its final place and renamed, so that a crash or a full disk
-leaves the previous checkpoint as it was.
+A file holds plain arrays only, written and read without pickle: a checkpoint from a stranger can be wrong
+but cannot run code. It is written beside its final place and renamed, so that a crash or a full disk leaves
+the previous checkpoint as it was.
 """
 
+import os
 import zipfile
+from collections.abc import Iterator, Mapping
+from typing import IO, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cs231n.files import written_whole
 
 
-def save(path, tree):
+def save(path: str | os.PathLike[str], tree: Mapping[str, Any]) -> None:
     """Write a nested dictionary (str keys without "/") of arrays, numbers and strings to `path`.
 
     Raises ValueError, and writes nothing, for any other content.
@@ -22,10 +26,10 @@ def save(path, tree):
         _write(file, arrays)
 
 
-def load(path):
-    """The nested dictionary that `save` wrote; numbers, strings and 0-d arrays come back as Python's own.
+def load(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the nested dictionary that `save` wrote, with numbers, strings and 0-d arrays as Python's own.
 
-    Raises FileNotFoundError, or ValueError where the file is damaged or is not a checkpoint.
+    Raises FileNotFoundError, or ValueError if the file is damaged or is not a checkpoint.
     """
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
@@ -36,35 +40,43 @@ def load(path):
         raise ValueError(f"{path} is not a checkpoint or is damaged: {error}") from error
 
 
-def _write(file, arrays):
-    """What np.savez writes, but for any names, and never a pickle."""
+def _write(file: IO[bytes], arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write what `np.savez` writes, but under any names, and never a pickle."""
     with zipfile.ZipFile(file, "w") as archive:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, array, allow_pickle=False)
 
 
-def _flatten(tree, prefix=""):
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, NDArray[Any]]]:
+    """Yield every array of a nested dictionary under its path, such as "params/W1"."""
     for key, value in tree.items():
         if not isinstance(key, str) or not key or "/" in key:
             raise ValueError(f'keys must be non-empty strings without "/"; got {key!r}')
         name = f"{prefix}{key}"
-        if isinstance(value, dict):
-            yield from _flatten(value, f"{name}/") if value else [(f"{name}/", np.empty(0))]
-            continue
-        array = np.asarray(value)
-        if array.dtype.hasobject:
-            raise ValueError(f"{name} must be an array, a number or a string; got {value!r}")
-        yield name, array
+        if isinstance(value, dict) and not value:
+            yield f"{name}/", np.empty(0)  # stands for an empty dictionary
+        elif isinstance(value, dict):
+            yield from _flatten(value, f"{name}/")
+        else:
+            yield name, _plain_array(name, value)
 
 
-def _unflatten(arrays):
-    tree = {}
+def _plain_array(name: str, value: Any) -> NDArray[Any]:
+    array = np.asarray(value)
+    if array.dtype.hasobject:
+        raise ValueError(f"{name} must be an array, a number or a string; got {value!r}")
+    return array
+
+
+def _unflatten(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    """Return the nested dictionary whose arrays `_flatten` put under these paths."""
+    tree: dict[str, Any] = {}
     for name, array in arrays.items():
         *folders, leaf = name.split("/")
         branch = tree
         for folder in folders:
             branch = branch.setdefault(folder, {})
-        if leaf:  # there is none in an empty dictionary
+        if leaf:  # the path of an empty dictionary ends in "/"
             branch[leaf] = array if array.ndim else array.item()
     return tree

@@ -1,14 +1,17 @@
-"""Loading CIFAR-10, or its stand-in, as NumPy arrays ready for training.
+"""Load CIFAR-10, or its stand-in, as NumPy arrays ready for training.
 
-Images are float32 throughout and are read file by file into arrays of their final size, so that
-the peak of memory is little more than what is returned.
+Images are read file by file into arrays of their final size, so that the peak of memory is little more than
+the arrays that are returned.
 """
 
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike, NDArray
 
-from cs231n.datasets import find_dataset
+from cs231n.datasets import Dataset, find_dataset
 from cs231n.datasets.batches import (
     IMAGE_SHAPE,
     META_FILE,
@@ -18,43 +21,54 @@ from cs231n.datasets.batches import (
     read_class_names,
     read_images_per_batch,
 )
+from cs231n.validation import require_integer
+
+Images = NDArray[Any]
+Labels = NDArray[np.int64]
 
 
-def load_CIFAR_batch(filename):
+# The notebooks that the course itself hands out call this function.
+def load_CIFAR_batch(filename: str | os.PathLike[str]) -> tuple[NDArray[np.float32], Labels]:
     """Read one batch file: X float32 (N, 32, 32, 3) with values 0 to 255, y int64 (N,)."""
     images, labels = read_batch(filename)
     return images.transpose(0, 2, 3, 1).astype(np.float32, order="C"), labels
 
 
-def load_CIFAR10(root):
+# The notebooks that the course itself hands out call this function.
+def load_CIFAR10(root: str | os.PathLike[str]) -> tuple[Images, Labels, Images, Labels]:
     """Read all batch files in the folder `root`, values 0 to 255.
 
-    Returns Xtr float32 (50000, 32, 32, 3), Ytr int64 (50000,), Xte (10000, 32, 32, 3), Yte
-    (10000,).
+    Returns Xtr float32 (50000, 32, 32, 3), Ytr int64 (50000,), Xte (10000, 32, 32, 3), Yte (10000,).
     """
-    per_batch = read_images_per_batch(Path(root) / META_FILE)
-    height_width_channels = (*IMAGE_SHAPE[1:], IMAGE_SHAPE[0])
-    arrays = []
-    for files in (TRAIN_FILES, (TEST_FILE,)):
-        X = np.empty((len(files) * per_batch, *height_width_channels), np.float32)
-        y = _read_into(X.transpose(0, 3, 1, 2), root, files)
-        arrays += [X, y]
-    return tuple(arrays)
+    Xtr, Ytr = _read_all(Path(root), TRAIN_FILES)
+    Xte, Yte = _read_all(Path(root), (TEST_FILE,))
+    return Xtr, Ytr, Xte, Yte
 
 
-def get_CIFAR10_data(num_training=49000, num_validation=1000, num_test=1000, subtract_mean=True):
-    """Load the chosen data set, split and centred for training; print one line that says which.
+def _read_all(folder: Path, files: tuple[str, ...]) -> tuple[NDArray[np.float32], Labels]:
+    """Read whole batch files into X float32 (N, 32, 32, 3) and y (N,)."""
+    channels, height, width = IMAGE_SHAPE
+    N = len(files) * read_images_per_batch(folder / META_FILE)
+    X = np.empty((N, height, width, channels), np.float32)
+    y = _read_into(X.transpose(0, 3, 1, 2), folder, files)
+    return X, y
 
-    The training images are the first of the training files' order, the validation images the next,
-    the test images the first of the test file. With `subtract_mean` the mean of the training images
-    is subtracted from all three. Every size must be at least 1, and there must be as many images;
-    only for the tiny data set are the sizes cut down to what it holds.
+
+def get_CIFAR10_data(
+    num_training: int = 49000, num_validation: int = 1000, num_test: int = 1000, subtract_mean: bool = True
+) -> dict[str, NDArray[Any]]:
+    """Load the chosen data set, split and centred for training; print one line that says which it is.
+
+    The first images of the training files are for training and the next ones for validation; the first
+    images of the test file are for testing. With `subtract_mean` the mean of the training images is
+    subtracted from all three. Every size must be at least 1 and at most the number of images; only the tiny
+    data set reduces larger sizes to what it holds.
 
     Returns a dictionary: X_train float32 (num_training, 3, 32, 32), y_train int64 (num_training,),
     and X_val, y_val, X_test, y_test likewise. Raises ValueError for a size that does not fit.
     """
     splits = load_splits(num_training, num_validation, num_test, dtype=np.float32)
-    data = {}
+    data: dict[str, NDArray[Any]] = {}
     for name, (images, labels) in splits.items():
         data[f"X_{name}"], data[f"y_{name}"] = images, labels
     if subtract_mean:
@@ -64,10 +78,12 @@ def get_CIFAR10_data(num_training=49000, num_validation=1000, num_test=1000, sub
     return data
 
 
-def load_splits(num_training=49000, num_validation=1000, num_test=10000, dtype=np.uint8):
-    """Load the chosen data set, split, with pixels as they are, 0 to 255; print one line that says which.
+def load_splits(
+    num_training: int = 49000, num_validation: int = 1000, num_test: int = 10000, dtype: DTypeLike = np.uint8
+) -> dict[str, tuple[Images, Labels]]:
+    """Load the chosen data set, split, with pixels from 0 to 255; print one line that says which it is.
 
-    Which images these are, and the ValueErrors, see `get_CIFAR10_data`. Returns {"train": (images, labels),
+    The split and the ValueErrors are those of `get_CIFAR10_data`. Returns {"train": (images, labels),
     "val": ..., "test": ...}: images (N, 3, 32, 32) of the `dtype`, labels int64 (N,).
     """
     dataset = find_dataset()
@@ -91,19 +107,19 @@ def load_splits(num_training=49000, num_validation=1000, num_test=10000, dtype=n
     return splits
 
 
-def get_class_names():
+def get_class_names() -> list[str]:
     """Return the class names of the chosen data set, a list of 10 str in label order."""
     return read_class_names(find_dataset().folder / META_FILE)
 
 
-def _read_into(X, folder, files, start=0):
-    """Fill X (N, 3, 32, 32) with the images from the one numbered `start`; return labels (N,)."""
+def _read_into(X: Images, folder: Path, files: tuple[str, ...], start: int = 0) -> Labels:
+    """Fill X (N, 3, 32, 32) with the images from number `start` on; return their labels (N,)."""
     y = np.empty(len(X), np.int64)
-    per_batch = read_images_per_batch(Path(folder) / META_FILE)
+    per_batch = read_images_per_batch(folder / META_FILE)
     filled = 0
     while filled < len(X):
         number, first = divmod(start + filled, per_batch)
-        path = Path(folder) / files[number]
+        path = folder / files[number]
         images, labels = read_batch(path)
         if len(images) != per_batch:
             raise ValueError(
@@ -117,16 +133,13 @@ def _read_into(X, folder, files, start=0):
     return y
 
 
-def _fit_sizes(dataset, per_batch, num_training, num_validation, num_test):
-    """The three sizes, checked against what the data set holds (cut down to it where tiny)."""
-    sizes = {
-        "num_training": num_training,
-        "num_validation": num_validation,
-        "num_test": num_test,
-    }
-    for name, size in sizes.items():
-        if not isinstance(size, (int, np.integer)) or size < 1:
-            raise ValueError(f"{name} must be an integer of at least 1; got {size!r}")
+def _fit_sizes(
+    dataset: Dataset, per_batch: int, num_training: int, num_validation: int, num_test: int
+) -> tuple[int, int, int]:
+    """Return the three sizes; ValueError if the data set holds fewer images (the tiny one reduces them)."""
+    num_training = require_integer("num_training", num_training, 1)
+    num_validation = require_integer("num_validation", num_validation, 1)
+    num_test = require_integer("num_test", num_test, 1)
     total = len(TRAIN_FILES) * per_batch
     if dataset.name == "tiny":
         num_validation = min(num_validation, per_batch)

@@ -1,17 +1,18 @@
-"""Writing files so that a crash, a full disk or Ctrl-C never leaves half of one."""
+"""Write files so that a crash, a full disk or Ctrl-C never leaves half of one."""
 
 import os
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 from uuid import uuid4
 
 
 @contextmanager
-def written_whole(path):
-    """Yield a binary file to write into, which takes the place of `path` at the end of the block.
+def written_whole(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """Yield a binary file to write into; at the end of the block it replaces `path`.
 
-    After an error in the block `path` is what it was before, and nothing else is left. Missing folders
-    are made.
+    If the block raises an error, `path` stays as it was and nothing else is left. Missing folders are made.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,30 +1,61 @@
-"""The Solver: trains any model by minibatch gradient descent and remembers how it went.
+"""The training loop: the Solver trains any model by minibatch gradient descent and records its progress.
 
-A model is an object with `params`, a dictionary of arrays, and `loss(X, y=None)`, which returns scores
-without y, and otherwise the loss and a dictionary of gradients under the names of the parameters. Where a
-model has `bn_params`, a list of dictionaries with running averages, they are kept along with the parameters.
+A model is an object with `params`, a dictionary of arrays, and `loss(X, y=None)`. Without y, `loss` returns
+the scores; with y, it returns the loss and a dictionary of gradients under the names of the parameters. If a
+model has `bn_params`, a list of dictionaries with running averages, they are saved with the parameters.
 """
 
 import math
 import sys
 import warnings
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
+from typing import Any, Protocol, overload
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
 from cs231n import checkpoint, optim
-from cs231n.validation import require_choice, require_number
+from cs231n.validation import require_choice, require_integer, require_number
 
 UPDATE_RULES = {rule.__name__: rule for rule in (optim.sgd, optim.sgd_momentum, optim.rmsprop, optim.adam)}
 
 _PROGRESS = ("iteration", "epoch", "best_val_acc")
 _HISTORIES = ("loss_history", "train_acc_history", "val_acc_history")
 
+Array = NDArray[Any]
+Params = dict[str, Array]
+BatchNormParams = list[dict[str, Any]]
+UpdateRule = Callable[[Array, Array, dict[str, Any]], tuple[Array, dict[str, Any]]]
+
+
+class Model(Protocol):
+    """Any model that the Solver can train; see the module's docstring."""
+
+    params: Params
+
+    @overload
+    def loss(self, X: Array) -> Array: ...
+
+    @overload
+    def loss(self, X: Array, y: Array) -> tuple[float, Params]: ...
+
 
 class Solver:
-    """Trains a model on a training set and keeps the parameters that do best on a validation set.
+    """Train a model on a training set and keep the parameters that do best on a validation set.
+
+        >>> import numpy as np
+        >>> from cs231n.classifiers.fc_net import TwoLayerNet
+        >>> X, y = np.random.randn(40, 6), np.repeat([0, 1], 20)
+        >>> X[y == 1] += 4
+        >>> data = {"X_train": X, "y_train": y, "X_val": X, "y_val": y}
+        >>> model = TwoLayerNet(input_dim=6, hidden_dim=10, num_classes=2)
+        >>> solver = Solver(model, data, update_rule="adam", num_epochs=200, verbose=False)
+        >>> solver.train()
+        >>> solver.best_val_acc > 0.9
+        True
 
     - model: see the module's docstring
     - data: a dictionary with `X_train` (N, ...), `y_train` (N,), `X_val`, `y_val`
@@ -36,78 +67,78 @@ class Solver:
     - batch_size: examples per minibatch, drawn with `np.random.choice`
     - num_epochs: passes over the training set, of max(N // batch_size, 1) iterations each
     - num_train_samples, num_val_samples: how many examples the accuracies are measured on; None for all
-    - checkpoint_name: where to keep a checkpoint, `checkpoint_name`.npz, rewritten after every epoch
+    - checkpoint_name: save a checkpoint to the file `checkpoint_name`.npz after every epoch
     - print_every: iterations between two updates of the loss in the progress bar
     - verbose: whether to show the progress bar
 
-    After `train()`, `loss_history` holds a loss per iteration; `train_acc_history` and `val_acc_history`
-    the accuracies at the first iteration, at every epoch's end and at the last iteration; `best_val_acc`
-    and `best_params` the best of them, which are also in `model.params`.
+    After `train()`:
+    - `loss_history` holds a loss per iteration
+    - `train_acc_history` and `val_acc_history` hold the accuracies after the first iteration, after every
+      epoch and after the last iteration
+    - `best_val_acc` is the highest validation accuracy; `best_params` and `model.params` hold its parameters
     """
 
     def __init__(
         self,
-        model,
-        data,
+        model: Model,
+        data: Mapping[str, ArrayLike],
         *,
-        update_rule="sgd",
-        optim_config=None,
-        lr_decay=1.0,
-        batch_size=100,
-        num_epochs=10,
-        num_train_samples=1000,
-        num_val_samples=None,
-        checkpoint_name=None,
-        print_every=10,
-        verbose=True,
-    ):
+        update_rule: str = "sgd",
+        optim_config: Mapping[str, Any] | None = None,
+        lr_decay: float = 1.0,
+        batch_size: int = 100,
+        num_epochs: int = 10,
+        num_train_samples: int | None = 1000,
+        num_val_samples: int | None = None,
+        checkpoint_name: str | Path | None = None,
+        print_every: int = 10,
+        verbose: bool = True,
+    ) -> None:
         require_choice("update_rule", update_rule, UPDATE_RULES)
-        counts = {"batch_size": batch_size, "num_epochs": num_epochs, "print_every": print_every}
-        samples = {"num_train_samples": num_train_samples, "num_val_samples": num_val_samples}
-        for name, value in (counts | samples).items():
-            if not (value is None and name in samples):
-                _check_count(name, value)
         self.model = model
-        self.X_train, self.y_train = _examples(data, "X_train", "y_train")
-        self.X_val, self.y_val = _examples(data, "X_val", "y_val")
         self.update_rule = update_rule
         self.optim_config = dict(optim_config or {})
         self.lr_decay = require_number("lr_decay", lr_decay, 0, math.inf)
-        self.batch_size = batch_size
-        self.num_epochs = num_epochs
-        self.num_train_samples = num_train_samples
-        self.num_val_samples = num_val_samples
+        self.batch_size = require_integer("batch_size", batch_size, 1)
+        self.num_epochs = require_integer("num_epochs", num_epochs, 1)
+        self.num_train_samples = _require_sample_size("num_train_samples", num_train_samples)
+        self.num_val_samples = _require_sample_size("num_val_samples", num_val_samples)
+        self.print_every = require_integer("print_every", print_every, 1)
+        self.X_train, self.y_train = _examples(data, "X_train", "y_train")
+        self.X_val, self.y_val = _examples(data, "X_val", "y_val")
         self.checkpoint_name = checkpoint_name
-        self.print_every = print_every
         self.verbose = verbose
         self._reset()
 
-    def _reset(self):
+    def _reset(self) -> None:
         self.optim_configs = {name: dict(self.optim_config) for name in self.model.params}
         self.iteration = 0
         self.epoch = 0
         self.best_val_acc = -math.inf
-        self.best_params = {}
-        self._best_bn_params = []
-        self.loss_history = []
-        self.train_acc_history = []
-        self.val_acc_history = []
-        self._latest = None  # the model's params and bn_params where training stopped
+        self.best_params: Params = {}
+        self._best_bn_params: BatchNormParams = []
+        self.loss_history: list[float] = []
+        self.train_acc_history: list[float] = []
+        self.val_acc_history: list[float] = []
+        # The model's params and bn_params where training stopped
+        self._latest: tuple[Params, BatchNormParams] | None = None
 
     @property
-    def iterations_per_epoch(self):
+    def iterations_per_epoch(self) -> int:
+        """Return the number of iterations that make up one pass over the training set."""
         return max(len(self.X_train) // self.batch_size, 1)
 
-    def train(self):
+    def train(self) -> None:
         """Train until `num_epochs` are done and leave the best parameters in `model.params`.
 
-        Ctrl-C, or a loss that is no longer finite (FloatingPointError), leaves the best so far there too.
-        Called again, it goes on from where it stopped, which a larger `num_epochs` allows.
+        The best parameters so far are there too after Ctrl-C or after a loss that is no longer finite, which
+        raises FloatingPointError. A second call resumes where training stopped, which a larger `num_epochs`
+        allows.
         """
         if self._latest:
             self._put_into_model(*self._latest)
         if not self.best_params:
-            self._keep_as_best()
+            self._remember_as_best()
         num_iterations = self.num_epochs * self.iterations_per_epoch
         bar = tqdm(
             total=num_iterations,
@@ -119,7 +150,7 @@ class Solver:
         )
         try:
             with bar:
-                self._measure_where_due()  # what an interruption may have left out
+                self._measure_where_due()  # an interruption may have left a measurement out
                 while self.iteration < num_iterations:
                     self._step()
                     measured = self._measure_where_due()
@@ -130,13 +161,13 @@ class Solver:
             self._latest = self.model.params, deepcopy(self._bn_params)
             self._put_into_model(_copies(self.best_params), deepcopy(self._best_bn_params))
 
-    def _step(self):
-        """Draw a minibatch and move every parameter once; at an epoch's end, lower the learning rate."""
+    def _step(self) -> None:
+        """Draw a minibatch and update every parameter; at an epoch's end, lower the learning rate."""
         batch = np.random.choice(len(self.X_train), self.batch_size)
         loss, grads = self.model.loss(self.X_train[batch], self.y_train[batch])
         if not math.isfinite(loss):
             raise FloatingPointError(self._divergence(loss))
-        update = UPDATE_RULES[self.update_rule]
+        update: UpdateRule = UPDATE_RULES[self.update_rule]
         params = self.model.params
         for name, w in params.items():
             params[name], self.optim_configs[name] = update(w, grads[name], self.optim_configs[name])
@@ -147,75 +178,84 @@ class Solver:
             for config in self.optim_configs.values():
                 config["learning_rate"] = float(config["learning_rate"]) * self.lr_decay
 
-    def _is_at_epoch_end(self):
+    def _is_at_epoch_end(self) -> bool:
         return self.iteration > 0 and self.iteration % self.iterations_per_epoch == 0
 
-    def _divergence(self, loss):
+    def _divergence(self, loss: float) -> str:
         config = next(iter(self.optim_configs.values()))
         rate = config.get("learning_rate")
-        rate = "its default learning rate" if rate is None else f"learning rate {rate:g}"
+        speed = "its default learning rate" if rate is None else f"learning rate {rate:g}"
         return (
-            f"the loss became {loss} at iteration {self.iteration + 1} with {self.update_rule} at {rate}. "
+            f"the loss became {loss} at iteration {self.iteration + 1} with {self.update_rule} at {speed}. "
             "Try a learning rate ten times smaller, a smaller weight_scale, or inputs of a smaller scale. "
             "model.params holds the best parameters seen so far."
         )
 
-    def _measure_where_due(self):
-        """After the first iteration and at an epoch's end, measure the accuracies; then save a checkpoint.
+    def _measure_where_due(self) -> bool:
+        """Measure the accuracies if that is due, then save a checkpoint; return whether it was due.
 
-        Returns whether there was anything to do. What is due is told from how much was measured before,
-        so that a measurement that Ctrl-C cut short is made when training goes on.
+        Whether a measurement is due is inferred from the number taken so far: one that Ctrl-C cut short is
+        made when training resumes.
         """
-        first_is_apart = self.iteration > 0 and self.iterations_per_epoch > 1
-        if len(self.val_acc_history) >= self.epoch + first_is_apart:
+        if len(self.val_acc_history) >= self._num_measurements_due():
             return False
         self._measure_accuracies()
         if self.checkpoint_name and self._is_at_epoch_end():
             self._save_checkpoint()
         return True
 
-    def _measure_accuracies(self):
+    def _num_measurements_due(self) -> int:
+        """Return how many measurements there should be by now: the first iteration's and one per epoch."""
+        if self.iteration == 0:
+            return 0
+        if self.iterations_per_epoch == 1:  # the first iteration is the first epoch's end
+            return self.epoch
+        return self.epoch + 1
+
+    def _measure_accuracies(self) -> None:
         train_acc = self.check_accuracy(self.X_train, self.y_train, self.num_train_samples)
         val_acc = self.check_accuracy(self.X_val, self.y_val, self.num_val_samples)
         self.train_acc_history.append(train_acc)
         self.val_acc_history.append(val_acc)
         if val_acc > self.best_val_acc and _all_finite(self.model.params):
             self.best_val_acc = val_acc
-            self._keep_as_best()
+            self._remember_as_best()
 
-    def _keep_as_best(self):
+    def _remember_as_best(self) -> None:
         self.best_params = _copies(self.model.params)
         self._best_bn_params = deepcopy(self._bn_params)
 
-    def _put_into_model(self, params, bn_params):
+    def _put_into_model(self, params: Params, bn_params: BatchNormParams) -> None:
         self.model.params = params
-        for ours, theirs in zip(self._bn_params, bn_params, strict=True):
-            ours.clear()
-            ours.update(theirs)
+        for models, saved in zip(self._bn_params, bn_params, strict=True):
+            models.clear()
+            models.update(saved)
 
     @property
-    def _bn_params(self):
-        return getattr(self.model, "bn_params", [])
+    def _bn_params(self) -> BatchNormParams:
+        bn_params: BatchNormParams = getattr(self.model, "bn_params", [])
+        return bn_params
 
-    def _summary(self):
+    def _summary(self) -> str:
         return (
             f"epoch {self.epoch}/{self.num_epochs}, loss {self.loss_history[-1]:.3f}, "
             f"accuracy train {self.train_acc_history[-1]:.3f}, val {self.val_acc_history[-1]:.3f}"
         )
 
-    def check_accuracy(self, X, y, num_samples=None, batch_size=100):
-        """Share of the examples X (N, ...) whose highest score is that of their label y (N,).
+    def check_accuracy(
+        self, X: ArrayLike, y: ArrayLike, num_samples: int | None = None, batch_size: int = 100
+    ) -> float:
+        """Return the share of the examples X (N, ...) whose highest score is that of their label y (N,).
 
-        - num_samples: measure on so many examples, drawn from X without replacement; None for all
-        - batch_size: examples per forward pass, which bounds the memory it takes
+        - num_samples: how many examples to measure on, drawn from X without replacement; None for all
+        - batch_size: examples per forward pass, which limits the memory in use
         """
         X, y = _examples({"X": X, "y": y}, "X", "y")
-        _check_count("batch_size", batch_size)
-        if num_samples is not None:
-            _check_count("num_samples", num_samples)
-            if num_samples < len(X):
-                sample = np.random.choice(len(X), num_samples, replace=False)
-                X, y = X[sample], y[sample]
+        batch_size = require_integer("batch_size", batch_size, 1)
+        num_samples = _require_sample_size("num_samples", num_samples)
+        if num_samples is not None and num_samples < len(X):
+            sample = np.random.choice(len(X), num_samples, replace=False)
+            X, y = X[sample], y[sample]
         correct = 0
         for start in range(0, len(X), batch_size):
             scores = self.model.loss(X[start : start + batch_size])
@@ -223,11 +263,12 @@ class Solver:
         return float(correct / len(X))
 
     @property
-    def checkpoint_path(self):
+    def checkpoint_path(self) -> Path:
+        """Return where the checkpoint is saved."""
         return Path(f"{self.checkpoint_name}.npz")
 
-    def _save_checkpoint(self):
-        """Write the whole state; a disk that is full costs the checkpoint, not the training."""
+    def _save_checkpoint(self) -> None:
+        """Save the whole state. If the disk is full, warn and train on."""
         _, keys, position, has_gauss, cached_gaussian = np.random.get_state()
         state = {
             "settings": self._settings(),
@@ -245,12 +286,13 @@ class Solver:
         except OSError as error:
             warnings.warn(f"no checkpoint after epoch {self.epoch}: {error}", RuntimeWarning, stacklevel=4)
 
-    def resume(self):
-        """Go back to the checkpoint: the next `train()` ends, bit for bit, as if it had not been stopped.
+    def resume(self) -> "Solver":
+        """Restore the checkpoint and return the solver; `train()` then ends as if it had never stopped.
 
-        The solver must have been made with the same model, data and options as the one that was stopped;
-        `num_epochs` may be larger. Returns the solver. NumPy's global generator goes back as well. Raises
-        FileNotFoundError where there is no checkpoint, and ValueError where it is damaged or of another run.
+        The result is the same bit for bit, because the state of NumPy's global generator is restored too.
+        Make the solver with the same model, data and options as the one that stopped; `num_epochs` may be
+        larger. Raises FileNotFoundError if there is no checkpoint, and ValueError if it is damaged or belongs
+        to another run.
         """
         if not self.checkpoint_name:
             raise ValueError("checkpoint_name must be given to resume; got None")
@@ -264,8 +306,8 @@ class Solver:
             raise ValueError(f"{self.checkpoint_path} is not a checkpoint of a Solver: {error!r}") from error
         return self
 
-    def _restore(self, state):
-        """Take over a checkpoint's state: first all that may be missing from a damaged one, then the rest."""
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        """Take over a checkpoint's state. Read all of it first: a damaged one must change nothing."""
         progress = {name: state["progress"][name] for name in _PROGRESS}
         histories = {name: state["histories"][name].tolist() for name in _HISTORIES}
         optim_configs = {name: state["optim_configs"][name] for name in self.model.params}
@@ -276,38 +318,41 @@ class Solver:
         random_state = ("MT19937", state["random"]["keys"], int(position), int(has_gauss), cached_gaussian)
         np.random.set_state(random_state)
         self._reset()
-        vars(self).update(progress | histories)
-        self.best_params, self._best_bn_params = state["best_params"], best_bn_params
+        for name, value in {**progress, **histories}.items():
+            setattr(self, name, value)
+        self.best_params = state["best_params"]
+        self._best_bn_params = best_bn_params
         self.optim_configs = optim_configs
         self._put_into_model(state["params"], bn_params)
 
-    def _settings(self):
-        """What must be the same for a resumed run to be the run that was stopped."""
+    def _settings(self) -> dict[str, Any]:
+        """Return the settings that a resumed run must share with the run that was stopped."""
+        num_train, num_val = len(self.X_train), len(self.X_val)
         settings = {
             "update_rule": self.update_rule,
             "batch_size": self.batch_size,
             "lr_decay": self.lr_decay,
-            "num_train": len(self.X_train),
-            "num_val": len(self.X_val),
-            "num_train_samples": min(self.num_train_samples or math.inf, len(self.X_train)),
-            "num_val_samples": min(self.num_val_samples or math.inf, len(self.X_val)),
+            "num_train": num_train,
+            "num_val": num_val,
+            "num_train_samples": min(self.num_train_samples or num_train, num_train),
+            "num_val_samples": min(self.num_val_samples or num_val, num_val),
         }
         numbers = {name: value for name, value in self.optim_config.items() if np.isscalar(value)}
         return settings | {f"optim_config[{name!r}]": value for name, value in numbers.items()}
 
-    def _check_settings(self, theirs):
-        """Raise ValueError unless a checkpoint was written under this solver's options."""
+    def _check_settings(self, saved: Mapping[str, Any]) -> None:
+        """Raise ValueError unless a checkpoint was written with this solver's options."""
         ours = self._settings()
-        for name in sorted(ours.keys() | theirs.keys()):
-            if ours.get(name) != theirs.get(name):
+        for name in sorted(ours.keys() | saved.keys()):
+            if ours.get(name) != saved.get(name):
                 raise ValueError(
-                    f"{self.checkpoint_path} was written with {name}={theirs.get(name)!r}; this solver has "
+                    f"{self.checkpoint_path} was written with {name}={saved.get(name)!r}; this solver has "
                     f"{ours.get(name)!r}. Make the solver with the same options, or delete the checkpoint."
                 )
 
-    def _check_params(self, theirs):
+    def _check_params(self, saved: Params) -> None:
         """Raise ValueError unless a checkpoint's parameters have the model's names, shapes and dtypes."""
-        ours, theirs = _shapes(self.model.params), _shapes(theirs)
+        ours, theirs = _shapes(self.model.params), _shapes(saved)
         if ours != theirs:
             name = min(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
             raise ValueError(
@@ -316,29 +361,29 @@ class Solver:
             )
 
 
-def _shapes(params):
+def _shapes(params: Params) -> dict[str, str]:
     return {name: f"{param.dtype} {param.shape}" for name, param in params.items()}
 
 
-def _copies(params):
+def _copies(params: Params) -> Params:
     return {name: param.copy() for name, param in params.items()}
 
 
-def _all_finite(params):
-    return all(np.isfinite(param).all() for param in params.values())
+def _all_finite(params: Params) -> bool:
+    return all(bool(np.isfinite(param).all()) for param in params.values())
 
 
-def _numbered(items):
+def _numbered(items: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return {str(i): item for i, item in enumerate(items)}
 
 
-def _check_count(name, value):
-    if not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"{name} must be an integer of at least 1; got {value!r}")
+def _require_sample_size(name: str, value: int | None) -> int | None:
+    """Return `value` as an int, or None for all examples; ValueError unless it is at least 1."""
+    return None if value is None else require_integer(name, value, 1)
 
 
-def _examples(data, X_name, y_name):
-    """The images and labels under these names as arrays, checked to belong together."""
+def _examples(data: Mapping[str, ArrayLike], X_name: str, y_name: str) -> tuple[Array, Array]:
+    """Return the examples and labels under these names as arrays; ValueError unless they fit together."""
     for name in (X_name, y_name):
         if name not in data:
             raise ValueError(f"data must have X_train, y_train, X_val and y_val; {name} is missing")

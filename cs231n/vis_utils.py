@@ -1,21 +1,25 @@
 """Pictures: image grids, training curves, comparisons of runs, computational graphs.
 
-Every figure has a light background of its own, so that it can be read in a dark notebook, and tells its
-lines apart by the colours of Okabe and Ito (https://jfly.uni-koeln.de/color/), which the colour-blind
-see as different, and by their dashes, which survive a black-and-white printer.
+Every figure has its own light background, so that it can be read in a dark notebook. Its lines differ by
+colour and by dashes: the colours of Okabe and Ito (https://jfly.uni-koeln.de/color/) differ for the
+colour-blind too, and the dashes survive a black-and-white printer.
 """
 
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import ceil, sqrt
+from typing import Any, Protocol
 
 import matplotlib.pyplot as plt
 import numpy as np
 from cycler import cycler
+from matplotlib.axes import Axes
+from numpy.typing import ArrayLike, NDArray
 
 INK = "#222222"
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)), (0, (3, 1, 1, 1, 1, 1)))
-STYLE = {
+STYLE: dict[Any, Any] = {
     "figure.facecolor": "#FFFFFF",
     "savefig.facecolor": "#FFFFFF",
     "figure.dpi": 90,
@@ -40,9 +44,17 @@ STYLE = {
 }
 
 
+class Histories(Protocol):
+    """The records of a training run that are plotted, such as a Solver's."""
+
+    loss_history: list[float]
+    train_acc_history: list[float]
+    val_acc_history: list[float]
+
+
 @contextmanager
-def figure(rows=1, columns=1, width=10, height=3.2):
-    """A figure in this module's style, shown at the end of the `with` block: yields a flat list of axes."""
+def figure(rows: int = 1, columns: int = 1, width: float = 10, height: float = 3.2) -> Iterator[list[Axes]]:
+    """Yield the axes of a new figure in this module's style as a flat list; show it after the block."""
     with plt.rc_context(STYLE):
         fig, axes = plt.subplots(rows, columns, figsize=(width, height), squeeze=False)
         try:
@@ -52,11 +64,15 @@ def figure(rows=1, columns=1, width=10, height=3.2):
             plt.close(fig)
 
 
-def visualize_grid(Xs, ubound=255.0, padding=1):
+def visualize_grid(Xs: ArrayLike, ubound: float = 255.0, padding: int = 1) -> NDArray[np.float64]:
     """Tile images (N, H, W, C) into one picture (H', W', C), each stretched to fill [0, ubound].
 
-    The grid is as square as N allows, with `padding` pixels between images; what is left over is 0.
-    An image of one value only becomes 0.
+        >>> images = np.arange(60.0).reshape(5, 2, 2, 3)  # five images of 2x2 pixels: a grid of 3x3
+        >>> visualize_grid(images).shape
+        (8, 8, 3)
+
+    The grid is as square as N allows, with `padding` pixels between images. Padding and unused places are 0.
+    An image whose pixels are all equal becomes 0.
     """
     Xs = np.asarray(Xs)
     if Xs.ndim != 4 or Xs.size == 0:
@@ -72,7 +88,7 @@ def visualize_grid(Xs, ubound=255.0, padding=1):
     return grid
 
 
-def show_grid(images, title="", width=5):
+def show_grid(images: ArrayLike, title: str = "", width: float = 5) -> None:
     """Show images (N, H, W, C), each stretched to its own full range, as one picture."""
     with figure(width=width, height=width) as (axes,):
         axes.imshow(visualize_grid(images, ubound=1.0))
@@ -80,8 +96,10 @@ def show_grid(images, title="", width=5):
         axes.axis("off")
 
 
-def show_classes(images, labels, class_names, per_class=8):
-    """Show the first `per_class` images (N, H, W, 3), uint8 or in [0, 255], of every class, a row a class."""
+def show_classes(
+    images: NDArray[Any], labels: NDArray[Any], class_names: Sequence[str], per_class: int = 8
+) -> None:
+    """Show the first `per_class` images of every class in a row: images (N, H, W, 3), from 0 to 255."""
     with figure(len(class_names), per_class, width=per_class, height=len(class_names)) as axes:
         for axis in axes:
             axis.axis("off")
@@ -92,8 +110,8 @@ def show_classes(images, labels, class_names, per_class=8):
             axes[row * per_class].set_title(name, loc="left", fontsize="small")
 
 
-def show_images(images, titles, columns=6):
-    """Show images (N, H, W, 3), uint8, one by one, each under its title; N of them, `columns` to a row."""
+def show_images(images: NDArray[np.uint8], titles: Sequence[str], columns: int = 6) -> None:
+    """Show N images (N, H, W, 3), each under its title, with `columns` images in a row."""
     rows = ceil(len(images) / columns)
     with figure(rows, columns, width=1.8 * columns, height=2.1 * rows) as axes:
         for axis in axes:
@@ -103,8 +121,10 @@ def show_images(images, titles, columns=6):
             axis.set_title(title, fontsize="small")
 
 
-def plot_confusion(y, predictions, class_names, title=""):
-    """Draw how often each true class, a row, was taken for each class, a column: labels (N,) both."""
+def plot_confusion(
+    y: NDArray[Any], predictions: NDArray[Any], class_names: Sequence[str], title: str = ""
+) -> None:
+    """Plot how often each true class (a row) was predicted as each class (a column), from labels (N,)."""
     classes = range(len(class_names))
     confusion = np.zeros((len(classes), len(classes)), dtype=int)
     np.add.at(confusion, (y, predictions), 1)
@@ -119,19 +139,18 @@ def plot_confusion(y, predictions, class_names, title=""):
             axis.text(column, row, count, ha="center", va="center", color=color, fontsize=8)
 
 
-def plot_training(solver, title=""):
+def plot_training(solver: Histories, title: str = "") -> None:
     """Plot one run: the loss of every iteration, and training and validation accuracy by epoch."""
     with figure(1, 2) as (loss_axis, accuracy_axis):
         _plot_loss(loss_axis, solver.loss_history)
         loss_axis.set(title=f"{title} loss".strip(), xlabel="iteration", ylabel="loss")
-        for label in ("train", "val"):
-            history = getattr(solver, f"{label}_acc_history")
-            accuracy_axis.plot(history, marker=".", label=label)
+        accuracy_axis.plot(solver.train_acc_history, marker=".", label="train")
+        accuracy_axis.plot(solver.val_acc_history, marker=".", label="val")
         accuracy_axis.set(title=f"{title} accuracy".strip(), xlabel="epoch", ylabel="accuracy")
         accuracy_axis.legend()
 
 
-def plot_comparison(solvers, title=""):
+def plot_comparison(solvers: Mapping[str, Histories], title: str = "") -> None:
     """Plot several runs side by side, {label: solver}: loss, training accuracy, validation accuracy."""
     with figure(1, 3, width=12) as (loss_axis, train_axis, val_axis):
         for label, solver in solvers.items():
@@ -145,17 +164,17 @@ def plot_comparison(solvers, title=""):
         loss_axis.figure.suptitle(title)
 
 
-def plot_curves(axis, x, curves, **labels):
-    """Plot curves {label: values} against x into an axis; `labels` as `Axes.set` takes them."""
-    marker = "." if len(x) <= 40 else ""  # a marker per point, where points can be told apart
+def plot_curves(axis: Axes, x: Sequence[Any], curves: Mapping[str, ArrayLike], **labels: Any) -> None:
+    """Plot curves {label: values} against x on an axis; pass `labels` on to `Axes.set`."""
+    marker = "." if len(x) <= 40 else ""  # a marker per point, unless they would overlap
     for label, values in curves.items():
         axis.plot(x, values, marker=marker, label=label)
     axis.set(**labels)
     axis.legend()
 
 
-def plot_gradients(axis, actual, numeric, title=""):
-    """Plot each entry of a gradient across its numeric value: those on the dashed line are right."""
+def plot_gradients(axis: Axes, actual: ArrayLike, numeric: ArrayLike, title: str = "") -> None:
+    """Plot each entry of a gradient against its numeric value: entries on the dashed line are right."""
     actual, numeric = np.ravel(actual), np.ravel(numeric)
     ends = [min(actual.min(), numeric.min()), max(actual.max(), numeric.max())]
     axis.plot(ends, ends, linestyle="--", linewidth=0.8, color=INK)
@@ -163,15 +182,21 @@ def plot_gradients(axis, actual, numeric, title=""):
     axis.set(title=title, xlabel="numeric", ylabel="computed")
 
 
-def draw_graph(nodes, edges, title="", width=11, height=3):
+def draw_graph(
+    nodes: Mapping[str, tuple[float, float, str]],
+    edges: Sequence[tuple[str, str, str]],
+    title: str = "",
+    width: float = 11,
+    height: float = 3,
+) -> None:
     """Draw a computational graph.
 
-    - nodes: {name: (x, y, text)}, the place and the writing (math between $ signs) of each node
-    - edges: a list of (from name, to name, gradient), with the writing of the gradient that flows back
+    - nodes: {name: (x, y, text)}, the place and the text of each node, with math between $ signs
+    - edges: a list of (from name, to name, text of the gradient that flows back)
     """
     with figure(width=width, height=height) as (axis,):
         box = {"boxstyle": "round,pad=0.5", "facecolor": "#E8F1F8", "edgecolor": COLORS[0]}
-        centered = {"ha": "center", "va": "center"}
+        centered: dict[str, Any] = {"ha": "center", "va": "center"}
         patches = {
             name: axis.text(x, y, text, bbox=box, **centered).get_bbox_patch()
             for name, (x, y, text) in nodes.items()
@@ -187,17 +212,18 @@ def draw_graph(nodes, edges, title="", width=11, height=3):
         axis.axis("off")
 
 
-def _plot_loss(axis, losses):
-    """The loss of every iteration, pale, and its running mean, which is what the eye should follow."""
+def _plot_loss(axis: Axes, losses: Sequence[float]) -> None:
+    """Plot the loss of every iteration in a pale colour and, on top, its running mean."""
     axis.plot(losses, color=COLORS[4], linewidth=0.6, alpha=0.6, label="every minibatch")
     axis.plot(_smoothed(losses), color=COLORS[0], linestyle="-", label="running mean")
     axis.legend()
 
 
-def _smoothed(values):
-    """Running mean over a twentieth of the run, which starts with what there is."""
+def _smoothed(values: Sequence[float]) -> NDArray[np.float64]:
+    """Return the running mean over a twentieth of the run; the first means have fewer values."""
     window = max(len(values) // 20, 1)
     sums = np.cumsum(np.concatenate([[0.0], values]))
     ends = np.arange(1, len(values) + 1)
     starts = np.maximum(ends - window, 0)
-    return (sums[ends] - sums[starts]) / (ends - starts)
+    means: NDArray[np.float64] = (sums[ends] - sums[starts]) / (ends - starts)
+    return means

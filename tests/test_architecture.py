@@ -39,7 +39,7 @@ ARROWS = {
     "gradient_check": {"gradcheck"},
     "vis_utils": set(),
     "datasets": set(),
-    "data_utils": {"datasets"},
+    "data_utils": {"datasets", "validation"},
     "pytorch": {"data_utils", "datasets", "files", "validation"},
 }
 STAR_IMPORTS = {

@@ -220,7 +220,7 @@ class TestSizes:
         with pytest.raises(ValueError, match=r"must be at most 100, .*got 49,000 \+ 1,000"):
             get_CIFAR10_data(num_test=20)
 
-    @pytest.mark.parametrize("size", [0, -1, 2.0, None])
+    @pytest.mark.parametrize("size", [0, -1, 2.0, None, True])
     @pytest.mark.parametrize("name", ["num_training", "num_validation", "num_test"])
     def test_what_is_no_size(self, cifar10, name, size):
         message = f"{name} must be an integer of at least 1; got {size}"

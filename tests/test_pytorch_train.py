@@ -51,7 +51,7 @@ class TestRun:
         before = capsys.readouterr().out.splitlines()
         run(tmp_path, "--epochs", "1")
         printed = capsys.readouterr()
-        assert "Going on after epoch 1" in printed.err
+        assert "Resuming after epoch 1" in printed.err
         assert printed.out.splitlines() == before[-1:]
 
     def test_a_run_that_ctrl_c_ended_goes_on(self, tmp_path, capsys, monkeypatch):
@@ -69,7 +69,7 @@ class TestRun:
         with pytest.raises(SystemExit) as stop:
             run(tmp_path / "stopped", "--epochs", "3")
         assert stop.value.code == 130
-        assert "The same command goes on" in capsys.readouterr().err
+        assert "The same command resumes" in capsys.readouterr().err
         assert len(read_metrics(tmp_path / "stopped")) == 1  # the second epoch's were still to be written
         run(tmp_path / "stopped", "--epochs", "3")
         assert len(calls) == 3
@@ -240,7 +240,7 @@ def test_after_kill_9_the_same_command_goes_on(tmp_path):
     with started(*command) as process:
         assert process.wait(timeout=PATIENCE) == 0
     assert [record["epoch"] for record in read_metrics(tmp_path)] == list(range(1, 13))
-    assert f"Going on after epoch {done}" in (tmp_path / "err").read_text()
+    assert f"Resuming after epoch {done}" in (tmp_path / "err").read_text()
 
 
 def test_torchrun_restarts_after_kill_9_of_a_worker(tmp_path):
@@ -252,7 +252,7 @@ def test_torchrun_restarts_after_kill_9_of_a_worker(tmp_path):
         workers[1].kill()
         assert process.wait(timeout=PATIENCE) == 0, (tmp_path / "err").read_text()
     assert [record["epoch"] for record in read_metrics(tmp_path)] == list(range(1, 17))
-    assert "Going on after epoch" in (tmp_path / "err").read_text()
+    assert "Resuming after epoch" in (tmp_path / "err").read_text()
     trained = [json.loads(line).get("epoch") for line in (tmp_path / "out").read_text().splitlines()]
     assert len(trained) - 1 <= 17  # but for the line with the test accuracy: at most one epoch twice
 

@@ -24,6 +24,7 @@ README = Path(__file__).with_name("learners_readme.md")
 COPIED = (
     "cs231n/**/*.py",
     "cs231n/**/*.pyx",
+    "cs231n/py.typed",
     "cs231n/kernels/c/*.h",
     "course/__init__.py",
     "course/rubric.py",

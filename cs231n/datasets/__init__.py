@@ -1,8 +1,8 @@
-"""Which data set a run uses, and where it is. This folder is also the default data folder.
+"""Choose and find the data set that a run uses. This folder is also the default data folder.
 
 Two environment variables decide: CS231N_DATA names the data folder, CS231N_DATASET the data set:
 `auto` (CIFAR-10 if it is there, otherwise the stand-in), `cifar10`, `standin` or `tiny`.
-The two synthetic sets are made when they are first asked for and kept in the data folder.
+The two synthetic sets are made when they are first needed and saved in the data folder.
 """
 
 import os
@@ -23,18 +23,18 @@ _DESCRIPTIONS = {
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set on disk: `name` is one of cifar10, standin and tiny, `description` one line."""
+    """A data set on disk: `name` is cifar10, standin or tiny; `description` is one line."""
 
     name: str
     folder: Path
     description: str
 
 
-def find_dataset():
-    """Return the `Dataset` that CS231N_DATASET chooses, made first if it is synthetic and new.
+def find_dataset() -> Dataset:
+    """Return the `Dataset` that CS231N_DATASET chooses; make a synthetic one first if it is missing.
 
-    Raises ValueError for an unknown choice, FileNotFoundError where cifar10 is asked for and is
-    not there, and OSError where a synthetic set cannot be written.
+    Raises ValueError for an unknown choice, FileNotFoundError if cifar10 is chosen and is missing, and
+    OSError if a synthetic set cannot be written.
     """
     choice = os.environ.get("CS231N_DATASET") or "auto"
     if choice not in CHOICES:
@@ -53,20 +53,20 @@ def find_dataset():
     return _synthetic("standin" if choice == "auto" else choice)
 
 
-def data_folder():
+def data_folder() -> Path:
     """Return the Path of the folder that holds the data sets."""
     return Path(os.environ.get("CS231N_DATA") or Path(__file__).parent).expanduser().resolve()
 
 
-def _synthetic(name):
-    """The stand-in or its tiny variant, made if it is not there."""
+def _synthetic(name: str) -> Dataset:
+    """Return the stand-in or its tiny variant; make it first if it is missing."""
     folder = data_folder() / f"{name}-v{standin.VERSION}"
     if not has_all_files(folder):
         _make(name, folder)
     return Dataset(name, folder, _DESCRIPTIONS[name])
 
 
-def _make(name, folder):
+def _make(name: str, folder: Path) -> None:
     write = {"standin": standin.write_standin, "tiny": standin.write_tiny}[name]
     if name == "standin":
         print(f"Making the stand-in for CIFAR-10 in {folder} (about 10 s, once) ...", flush=True)
@@ -76,5 +76,5 @@ def _make(name, folder):
     except OSError as error:
         raise OSError(
             f"cannot make the data set in {folder}: {error}. It needs 190 MB: free some space, or "
-            "set CS231N_DATA to a folder that can be written to."
+            "set CS231N_DATA to a folder that you may write to."
         ) from error

@@ -1,15 +1,16 @@
-"""`python -m cs231n.datasets` fetches CIFAR-10 into the data folder."""
+"""Fetch CIFAR-10 into the data folder: `python -m cs231n.datasets`."""
 
 import argparse
 import sys
+from collections.abc import Sequence
 
 from cs231n.datasets import data_folder
 from cs231n.datasets.batches import FOLDER_NAME, has_all_files
 from cs231n.datasets.download import DownloadError, download_cifar10
 
 
-def main(arguments=None):
-    """Fetch CIFAR-10 unless it is there, and print where it is; exit with status 1 on failure."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Fetch CIFAR-10 unless it is there already, and print where it is; exit with status 1 on failure."""
     parser = argparse.ArgumentParser(
         prog="python -m cs231n.datasets",
         description="Fetch CIFAR-10 (170 MB) and unpack it into the data folder.",

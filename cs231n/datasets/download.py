@@ -1,7 +1,7 @@
-"""Fetching CIFAR-10: the official archive, checked, unpacked safely and whole or not at all.
+"""Fetch CIFAR-10: download the official archive, check it, and unpack it safely, whole or not at all.
 
-Its host is slow or down at times, so a transfer that breaks off is taken up where it stopped, and
-the environment variable CS231N_CIFAR10_URL names a mirror to use in its place.
+Its host is slow or down at times. A transfer that breaks off is resumed where it stopped, and the environment
+variable CS231N_CIFAR10_URL names a mirror to use instead.
 """
 
 import os
@@ -9,6 +9,7 @@ import shutil
 import tarfile
 import time
 from pathlib import Path, PurePosixPath
+from typing import IO, Any
 
 import pooch
 import requests
@@ -19,6 +20,8 @@ from cs231n.datasets.batches import (
     FOLDER_NAME,
     MAX_FILE_BYTES,
     META_FILE,
+    TEST_FILE,
+    TRAIN_FILES,
     has_all_files,
     new_data_folder,
     read_batch,
@@ -48,12 +51,14 @@ class DownloadError(Exception):
     """CIFAR-10 could not be fetched; the message says why, in one line, and what to do."""
 
 
-def download_cifar10(data_folder, url=None, md5=MD5, size=SIZE):
-    """Fetch CIFAR-10 into `data_folder` unless it is there; return the folder of its files, a Path.
+def download_cifar10(
+    data_folder: str | os.PathLike[str], url: str | None = None, md5: str = MD5, size: int = SIZE
+) -> Path:
+    """Fetch CIFAR-10 into `data_folder` unless it is there already; return the folder of its files.
 
-    The archive comes from `url`, by default the address in CS231N_CIFAR10_URL or the official one;
-    it must have `size` bytes and the checksum `md5`. Raises DownloadError, with nothing left
-    behind, if it cannot be fetched, is not the expected archive or cannot be written.
+    The archive comes from `url`, by default the address in CS231N_CIFAR10_URL or the official one. It must
+    have `size` bytes and the checksum `md5`. Raises DownloadError, and leaves nothing behind, if the archive
+    cannot be fetched, is not the expected one or cannot be written.
     """
     url = url or os.environ.get("CS231N_CIFAR10_URL") or URL
     folder = Path(data_folder) / FOLDER_NAME
@@ -74,26 +79,23 @@ def download_cifar10(data_folder, url=None, md5=MD5, size=SIZE):
     return folder
 
 
-def _fetch(url, folder, md5, size):
-    """Download the archive into `folder`, whole and with the right checksum; return its path."""
+def _fetch(url: str, folder: Path, md5: str, size: int) -> Path:
+    """Download the archive into `folder`, check its size and checksum, and return its path."""
 
-    def receive(url, path, _pooch):
+    def receive(url: str, path: str, _pooch: Any) -> None:
         _receive(url, path, size)
 
     pooch.get_logger().setLevel("WARNING")
     try:
-        return pooch.retrieve(url, f"md5:{md5}", "archive.tar.gz", folder, downloader=receive)
-    except requests.exceptions.HTTPError as error:
-        reason = f"the server answers {error.response.status_code} {error.response.reason}"
-        raise DownloadError(f"Cannot fetch {url}: {reason}. {_REMEDY}") from error
+        return Path(pooch.retrieve(url, f"md5:{md5}", "archive.tar.gz", folder, downloader=receive))
     except requests.exceptions.RequestException as error:
         raise DownloadError(f"Cannot fetch {url}: {error}. {_REMEDY}") from error
     except ValueError as error:
         raise DownloadError(f"{url} does not have the MD5 checksum {md5}. {_REMEDY}") from error
 
 
-def _receive(url, path, size):
-    """Write what `url` sends to the file `path`, taking a broken transfer up where it stopped."""
+def _receive(url: str, path: str, size: int) -> None:
+    """Write the answer of `url` to the file `path`; resume a broken transfer where it stopped."""
     reason = "the server stopped sending"
     bar = tqdm(total=size, desc="CIFAR-10", unit="B", unit_scale=True, ncols=79, mininterval=0.5)
     with bar, open(path, "wb") as file:
@@ -110,11 +112,13 @@ def _receive(url, path, size):
     raise requests.exceptions.ConnectionError(f"the connection {when} ({reason})")
 
 
-def _append(url, file, size, bar):
-    """Add to `file` the bytes it lacks, or all of them where the server cannot send a part."""
+def _append(url: str, file: IO[bytes], size: int, bar: "tqdm[Any]") -> None:
+    """Add the missing bytes to `file`; if the server cannot send a part, start again with all of them."""
     headers = {"Accept-Encoding": "identity", "Range": f"bytes={file.tell()}-"}
     with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
-        response.raise_for_status()
+        if not response.ok:
+            answer = f"the server answers {response.status_code} {response.reason}"
+            raise DownloadError(f"Cannot fetch {url}: {answer}. {_REMEDY}")
         if response.status_code != requests.codes.partial_content:
             file.seek(0)
             file.truncate()
@@ -127,22 +131,23 @@ def _append(url, file, size, bar):
             bar.update(len(chunk))
 
 
-def _unpack(archive, folder):
-    """Copy CIFAR-10's files from `archive` into `folder`; ValueError for an archive unlike it."""
+def _unpack(archive: Path, folder: Path) -> None:
+    """Copy CIFAR-10's files from `archive` into `folder`; ValueError for an unexpected archive."""
     wanted = {f"{FOLDER_NAME}/{name}": folder / name for name in ALL_FILES}
     with tarfile.open(archive, "r:gz") as tar:
         for member in tar:
             _check_member(member)
-            if member.isfile() and member.name in wanted:
-                with tar.extractfile(member) as source, wanted[member.name].open("wb") as target:
+            source = tar.extractfile(member) if member.name in wanted else None
+            if source is not None:  # a folder has no content
+                with source, wanted[member.name].open("wb") as target:
                     shutil.copyfileobj(source, target)
     missing = [name for name, path in wanted.items() if not path.exists()]
     if missing:
         raise ValueError(f"it lacks {', '.join(missing)}")
 
 
-def _check_member(member):
-    """Refuse what has no place in the archive, even where it would not be unpacked."""
+def _check_member(member: tarfile.TarInfo) -> None:
+    """Raise ValueError for a member that the archive must not have, even if it would not be unpacked."""
     path = PurePosixPath(member.name)
     if path.is_absolute() or ".." in path.parts:
         raise ValueError(f"its member {member.name!r} lies outside the archive's folder")
@@ -152,8 +157,8 @@ def _check_member(member):
         raise ValueError(f"its member {member.name!r} has {member.size:,} bytes, which is too large")
 
 
-def _check(folder):
-    """Read every file once; ValueError where one is not what it should be."""
-    for name in ALL_FILES:
-        read = read_class_names if name == META_FILE else read_batch
-        read(folder / name)
+def _check(folder: Path) -> None:
+    """Read every file once; ValueError if one of them is damaged."""
+    for name in (*TRAIN_FILES, TEST_FILE):
+        read_batch(folder / name)
+    read_class_names(folder / META_FILE)

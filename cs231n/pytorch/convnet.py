@@ -1,25 +1,25 @@
-"""The ConvNet of the open-ended challenge: small enough to be trained on a CPU in minutes."""
+"""The ConvNet of the open-ended challenge: small enough to train on a CPU in minutes."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 WIDTHS = (32, 48, 128, 128)  # channels of the stem and of the three stages
 SCORE_SCALE = 1 / 8  # keeps the first scores small, and with them the first steps
 
 
 class ConvNet(nn.Module):
-    """Normalized images (N, 3, H, W) to scores (N, num_classes); H and W at least 8.
+    """Map normalized images (N, 3, H, W) to scores (N, num_classes); H and W are at least 8.
 
     - width: factor on the number of channels of every layer
     """
 
-    def __init__(self, num_classes=10, width=1.0):
+    def __init__(self, num_classes: int = 10, width: float = 1.0) -> None:
         super().__init__()
-        # A stem, which halves the image; a convolution at half its size; then twice max pooling, a
-        # convolution and a residual one; at last an affine layer on the largest value of every channel.
+        # The stem halves the image, and a convolution follows at half its size. Then come, twice, max
+        # pooling, a convolution and a residual one; last, an affine layer on every channel's largest value.
         stem, first, second, third = (max(round(width * channels), 1) for channels in WIDTHS)
         self.layers = nn.Sequential(
-            # Pooling before the normalization leaves it, and GELU, a quarter of the work.
+            # Pool before the normalization, which leaves it and GELU a quarter of the work.
             conv_block(3, stem, nn.MaxPool2d(2)),
             conv_block(stem, first),
             nn.MaxPool2d(2),
@@ -30,17 +30,18 @@ class ConvNet(nn.Module):
             Residual(conv_block(third, third)),
         )
         self.scores = nn.Linear(third, num_classes)
-        self.to(memory_format=torch.channels_last)  # in which convolutions are faster
+        self.to(memory_format=torch.channels_last)  # convolutions are faster in this format
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         features = self.layers(x).amax(dim=(2, 3))
-        return SCORE_SCALE * self.scores(features)
+        scores: Tensor = self.scores(features)
+        return SCORE_SCALE * scores
 
 
-def conv_block(in_channels, out_channels, *before_norm):
-    """3x3 convolution, batch normalization, GELU (Hendrycks and Gimpel, 2016).
+def conv_block(in_channels: int, out_channels: int, *before_norm: nn.Module) -> nn.Sequential:
+    """Return a 3x3 convolution, batch normalization and GELU (Hendrycks and Gimpel, 2016).
 
-    The convolution has no bias, since the normalization would take it away again.
+    The convolution has no bias, because the normalization would subtract it again.
     """
     convolution = nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1, bias=False)
     nn.init.kaiming_normal_(convolution.weight)
@@ -48,11 +49,12 @@ def conv_block(in_channels, out_channels, *before_norm):
 
 
 class Residual(nn.Module):
-    """x + block(x): the block learns what to add, and gradients have a way around it (He et al., 2015)."""
+    """Compute x + block(x): the block learns a correction, and gradients can bypass it (He et al., 2015)."""
 
-    def __init__(self, block):
+    def __init__(self, block: nn.Module) -> None:
         super().__init__()
         self.block = block
 
-    def forward(self, x):
-        return x + self.block(x)
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = x + self.block(x)
+        return out

@@ -4,7 +4,7 @@
     torchrun --nproc-per-node 2 -m cs231n.pytorch.train           # two processes share each minibatch
 
 Every epoch ends with a line of JSON, printed and added to metrics.jsonl in the output folder, and a
-checkpoint there. The same command again goes on after the last finished epoch, whatever ended the run.
+checkpoint there. The same command resumes after the last finished epoch, whatever ended the run.
 """
 
 import argparse
@@ -13,9 +13,11 @@ import json
 import math
 import os
 import sys
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import distributed
@@ -25,26 +27,26 @@ from cs231n.datasets import find_dataset
 from cs231n.files import written_whole
 from cs231n.pytorch import checkpoint
 from cs231n.pytorch.convnet import ConvNet
-from cs231n.pytorch.data import load_datasets
-from cs231n.pytorch.training import Recipe, Training, pick_device
+from cs231n.pytorch.data import ImageDataset, load_datasets
+from cs231n.pytorch.training import Recipe, Record, Training, pick_device
 from cs231n.validation import require_number
 
 CHECKPOINT, METRICS = "checkpoint.pt", "metrics.jsonl"
 HELP = {
     "epochs": "passes over the training set",
     "batch_size": "images per step, over all processes together",
-    "learning_rate": "its peak",
-    "warmup": "share of all steps in which it rises",
-    "momentum": "of SGD, Nesterov's kind",
+    "learning_rate": "peak of the learning rate",
+    "warmup": "share of all steps in which the learning rate rises",
+    "momentum": "Nesterov momentum of SGD",
     "weight_decay": "L2 penalty on the weights",
     "label_smoothing": "share of the target spread over all classes",
-    "shift": "pixels by which a training image may be moved",
-    "seed": "of the weights, the order of the images and their shifts",
+    "shift": "largest shift of a training image, in pixels",
+    "seed": "seed of the weights, the order of the images and their shifts",
 }
 
 
-def main(arguments=None):
-    """Train as the command line says; exit with status 2 for bad arguments, 1 for an error in the run."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train as the command line says; exit with status 2 for bad arguments and 1 for an error in the run."""
     parser = _parser()
     options = vars(parser.parse_args(arguments))
     try:
@@ -59,11 +61,11 @@ def main(arguments=None):
     except (ValueError, OSError, FloatingPointError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
-        print("Stopped. The same command goes on after the last finished epoch.", file=sys.stderr)
+        print("Stopped. The same command resumes after the last finished epoch.", file=sys.stderr)
         sys.exit(130)
 
 
-def _parser():
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m cs231n.pytorch.train",
         description="Train the ConvNet of the PyTorch notebook, on one device or, under torchrun, on many.",
@@ -75,21 +77,23 @@ def _parser():
             f"--{name.replace('_', '-')}", type=type(default), default=default, help=HELP[name]
         )
     parser.add_argument("--width", type=float, default=1.0, help="factor on the channels of every layer")
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="where")
-    parser.add_argument("--output", default="runs/convnet", help="folder of the checkpoint and the metrics")
+    parser.add_argument(
+        "--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="where to train"
+    )
+    parser.add_argument("--output", default="runs/convnet", help="folder for the checkpoint and the metrics")
     return parser
 
 
-def _device(name):
+def _device(name: str) -> torch.device:
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name != "auto" and not available[name]:
-        raise ValueError(f"--device {name}: PyTorch finds no such device here; take cpu, or auto")
+        raise ValueError(f"--device {name}: PyTorch finds no such device here; use cpu or auto")
     return pick_device() if name == "auto" else torch.device(name)
 
 
 @contextmanager
-def _process_group(device):
-    """Join the group that torchrun has started, if it has, and yield this process's own device."""
+def _process_group(device: torch.device) -> Iterator[torch.device]:
+    """Join the process group if torchrun started one, and yield this process's own device."""
     if "LOCAL_RANK" not in os.environ:
         yield device
         return
@@ -105,13 +109,13 @@ def _process_group(device):
         distributed.destroy_process_group()
 
 
-def _join_group(backend):
-    """What `init_process_group(backend)` does, safely after a restart too.
+def _join_group(backend: str) -> None:
+    """Call `init_process_group(backend)` in a way that is safe after a restart too.
 
-    torchrun's workers find each other through a store, in which the addresses of the processes that died are
-    still found after a restart (https://github.com/pytorch/pytorch/issues/135712). So each restart writes
-    under a name of its own. Several machines count restarts each for itself; there torchrun has to be told
-    to make a new store, by TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1.
+    torchrun's workers find each other through a store, which after a restart still has the addresses of the
+    processes that died (https://github.com/pytorch/pytorch/issues/135712). So each restart writes under its
+    own name. Several machines count their restarts separately; set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
+    there, which lets torchrun make a new store.
     """
     store, rank, world_size = next(distributed.rendezvous("env://"))
     if world_size == int(os.environ["LOCAL_WORLD_SIZE"]):
@@ -119,8 +123,8 @@ def _join_group(backend):
     distributed.init_process_group(backend, store=store, rank=rank, world_size=world_size)
 
 
-def _run(recipe, width, device, folder):
-    """Train to the end, from the checkpoint on if there is one, and print the test accuracy."""
+def _run(recipe: Recipe, width: float, device: torch.device, folder: Path) -> None:
+    """Train to the end, resuming from the checkpoint if there is one, and print the test accuracy."""
     datasets = _load_datasets()
     torch.manual_seed(recipe.seed)
     training = Training(ConvNet(len(datasets["train"].classes), width), datasets, recipe, device)
@@ -130,15 +134,15 @@ def _run(recipe, width, device, folder):
     while not training.finished:
         record = _train_epoch(training)
         if training.rank == 0:
-            _keep(folder, settings, training)
+            _save(folder, settings, training)
             print(json.dumps(record), flush=True)
     test_accuracy = training.accuracy(datasets["test"])
     if training.rank == 0:
         print(json.dumps({"epochs": recipe.epochs, "test_accuracy": test_accuracy}), flush=True)
 
 
-def _load_datasets():
-    """The data sets; the first process of a machine makes or reads them before the others do."""
+def _load_datasets() -> dict[str, ImageDataset]:
+    """Load the data sets; the first process of a machine makes or reads them before the others do."""
     first = int(os.environ.get("LOCAL_RANK", 0)) == 0
     if not first:
         distributed.barrier()
@@ -149,9 +153,9 @@ def _load_datasets():
     return datasets
 
 
-def _resume(training, path, settings):
-    """Go on from the checkpoint, if there is one; only the first process needs to see the file."""
-    message = [checkpoint.load(path, settings)] if training.rank == 0 and path.exists() else [None]
+def _resume(training: Training, path: Path, settings: Mapping[str, Any]) -> None:
+    """Resume from the checkpoint, if there is one; only the first process needs access to the file."""
+    message: list[Any] = [checkpoint.load(path, settings)] if training.rank == 0 and path.exists() else [None]
     if training.world_size > 1:
         distributed.broadcast_object_list(message)
     if message[0]:
@@ -160,12 +164,12 @@ def _resume(training, path, settings):
         except (KeyError, RuntimeError, ValueError) as error:
             raise ValueError(f"{path} is of another network: {str(error).splitlines()[0]}") from error
         if training.rank == 0:
-            print(f"Going on after epoch {len(training.records)}, from {path}", file=sys.stderr)
+            print(f"Resuming after epoch {len(training.records)}, from {path}", file=sys.stderr)
             _write_metrics(path.parent, training)
 
 
-def _train_epoch(training):
-    """One epoch behind a progress bar, which the first process draws, on a terminal."""
+def _train_epoch(training: Training) -> Record:
+    """Train for one epoch; the first process shows a progress bar if it has a terminal."""
     epochs, images = training.recipe.epochs, len(training.datasets["train"])
     with tqdm(
         total=images,
@@ -177,8 +181,8 @@ def _train_epoch(training):
         return training.train_epoch(progress=bar.update)
 
 
-def _keep(folder, settings, training):
-    """Write checkpoint and metrics; a disk that is full costs these, not the training."""
+def _save(folder: Path, settings: Mapping[str, Any], training: Training) -> None:
+    """Save the checkpoint and the metrics. If the disk is full, warn and train on."""
     try:
         checkpoint.save(folder / CHECKPOINT, settings, training.state_dict())
         _write_metrics(folder, training)
@@ -186,7 +190,7 @@ def _keep(folder, settings, training):
         print(f"warning: no checkpoint after epoch {len(training.records)}: {error}", file=sys.stderr)
 
 
-def _write_metrics(folder, training):
+def _write_metrics(folder: Path, training: Training) -> None:
     lines = "".join(f"{json.dumps(record)}\n" for record in training.records)
     with written_whole(folder / METRICS) as file:
         file.write(lines.encode())

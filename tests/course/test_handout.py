@@ -76,7 +76,7 @@ class TestContents:
 
     def test_every_module_of_the_package_and_nothing_compiled_or_downloaded(self, files):
         ours = {path.relative_to(ROOT).as_posix() for path in (ROOT / "cs231n").rglob("*.*")}
-        ours = {path for path in ours if path.endswith((".py", ".pyx", ".h"))} - set(LEFT_OUT)
+        ours = {path for path in ours if path.endswith((".py", ".pyx", ".h", ".typed"))} - set(LEFT_OUT)
         assert {path for path in files if path.startswith("cs231n/")} == ours
 
     def test_what_is_no_exercise_is_as_it_was(self, files):
