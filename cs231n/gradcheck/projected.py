@@ -129,8 +129,8 @@ def _undone(key, grads, directions, tol, h):
 
 def _repairs(grad):
     """(title, what the gradient is without the mistake, where to look) for mistakes that can be undone."""
-    for title, turn, look in REARRANGED.get(grad.ndim, ()):
-        yield title, turn(grad), look
+    for mistake, turn, look in REARRANGED.get(grad.ndim, ()):
+        yield mistake.value, turn(grad), look
     if grad.ndim > 1:
         look = "What all examples share, such as a bias, gets the sum of their gradients."
         yield "it is not summed over the batch", grad.sum(axis=0), look
