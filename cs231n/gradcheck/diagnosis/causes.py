@@ -152,4 +152,4 @@ def matching(case: Case, candidates: Iterable[tuple[Mistake, Array]], look: str)
     """Yield a Finding for each (mistake, gradient with this mistake) that is the case's gradient."""
     for mistake, gradient in candidates:
         if case.is_explained_by(gradient):
-            yield Finding(mistake, "all entries are those of the formula with this mistake", look)
+            yield Finding(mistake, "every entry matches the formula with this mistake", look)

@@ -11,7 +11,7 @@ from cs231n.gradcheck.diagnosis.causes import Case, Finding
 from cs231n.gradcheck.diagnosis.mistakes import Mistake
 from cs231n.gradcheck.diagnosis.tolerances import FACTOR, PENALTY
 
-MEAN = "The gradient of a mean over examples contains 1/N once; that of a sum does not contain it."
+MEAN = "A mean over examples puts the factor 1/N into the gradient once; a sum over examples does not."
 PIXELS = "Is there a mean instead of a sum, or a sum instead of a mean?"
 SQUARE = "The derivative of w^2 is 2 w; that of w^2 / 2 is w."
 KEEP = "Inverted dropout divides kept units by p, the probability to keep one: once forward, once backward."

@@ -45,9 +45,13 @@ def _miscounted_terms(case: Case, terms: Terms) -> Iterator[Finding]:
     if counts is None or not math.isclose(counts[0], 1, rel_tol=TERM_COUNT):
         return
     _, of_mean, of_variance = counts
-    evidence = f"it contains mean(g) {of_mean:.4g} times and x_hat mean(g x_hat) {of_variance:.4g} times"
+    evidence = f"mean(g) is in it {_text(of_mean)} times, x_hat mean(g x_hat) {_text(of_variance)} times"
     for mistake, term in _mistakes(_mistake(of_mean, terms), _mistake(of_variance, terms)):
         yield Finding(mistake, evidence, FORMULA, about=term)
+
+
+def _text(count: float) -> str:
+    return f"{round(count, 4) + 0.0:.6g}"  # + 0.0 turns -0.0 into 0.0
 
 
 def _mistakes(in_mean: Mistake | None, in_variance: Mistake | None) -> Iterator[tuple[Mistake, str]]:

@@ -55,7 +55,7 @@ def _wrong_at_ties(case: Case, wrong: Mask) -> Iterator[Finding]:
         return
     tied = layer.tied
     if tied.any() and not (wrong & ~tied).any():
-        evidence = f"{wrong.sum()} entries are wrong, each of them one of several maxima of a window"
+        evidence = f"wrong entries: {wrong.sum()}, each of them one of several maxima of a window"
         yield Finding(Mistake.TIES, evidence, TIES)
 
 
@@ -77,7 +77,7 @@ def _wrong_at_border(case: Case, wrong: Mask) -> Iterator[Finding]:
     frame = np.ones(wrong.shape, dtype=bool)
     frame[:, :, width:-width, width:-width] = False
     if _wrong_just_in(frame, wrong, case):
-        evidence = f"{wrong.sum()} entries are wrong, all within {width} pixels of the border"
+        evidence = f"wrong entries: {wrong.sum()}, all in a frame {width} wide around the image"
         yield Finding(Mistake.BORDER, evidence, PADDING)
 
 

@@ -42,7 +42,7 @@ def _transposed(case: Case) -> Iterator[Finding]:
 def _of_another_argument(case: Case) -> Iterator[Finding]:
     for name, gradient in case.numeric.items():
         if name != case.name and same(case.actual, gradient):
-            evidence = f"its shape and all its entries are those of d{name}"
+            evidence = f"its shape and every entry match d{name}"
             yield Finding(Mistake.OF_ANOTHER_ARGUMENT, evidence, ORDER, about=name)
 
 
@@ -63,7 +63,7 @@ def _padding_kept(case: Case) -> Iterator[Finding]:
     if same(actual[:, :, pad:-pad, pad:-pad], case.expected):
         yield Finding(
             Mistake.PADDING_KEPT,
-            f"its shape is {actual.shape}; without {pad} pixels on every side it is right",
+            f"its shape is {actual.shape}; without the padding of {pad} on every side it is right",
             "The padding is not part of x: cut its gradient off.",
         )
 

@@ -78,7 +78,7 @@ def _left_out(case: Case, part: str, contributions: Array) -> Iterator[Finding]:
         evidence = f"it is the contribution of the last of {total} {part}"
         yield Finding(Mistake.ONLY_LAST_TERM, evidence, ADD)
     elif len(missing) < total:
-        evidence = f"it is right except for {part} {listed(missing)} of 0-{total - 1}"
+        evidence = f"of {part} 0-{total - 1}, the sum lacks {listed(missing)}"
         yield Finding(Mistake.TERMS_LEFT_OUT, evidence, RANGE, about=part)
 
 

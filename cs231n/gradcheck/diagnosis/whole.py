@@ -10,7 +10,7 @@ from cs231n.gradcheck.diagnosis.mistakes import Mistake
 from cs231n.gradcheck.diagnosis.tolerances import OVERLAP
 
 FILTERS = "The forward pass does not flip filters; the backward pass may have to, or must not."
-ORDER = "Look at the order in which gradients are returned: it is that of the forward pass's arguments."
+ORDER = "Return the gradients in the order of the forward pass's arguments."
 LEAST_REACH = 2  # pixels that a shift is looked for in each direction, or the padding if that is wider
 
 
@@ -54,7 +54,7 @@ def find_whole(case: Case) -> Iterator[Finding]:
 def _of_another_argument(case: Case) -> Iterator[Finding]:
     for name, gradient in case.numeric.items():
         if name != case.name and case.is_explained_by(gradient):
-            evidence = f"all entries are those of d{name}"
+            evidence = f"every entry matches d{name}"
             yield Finding(Mistake.OF_ANOTHER_ARGUMENT, evidence, ORDER, about=name)
 
 
@@ -83,7 +83,7 @@ def _shifted(case: Case) -> Iterator[Finding]:
         if is_large and there.any() and same(here, there):
             yield Finding(
                 Mistake.SHIFTED,
-                f"it is {down} rows and {right} columns away from where it should be",
+                f"it is off by ({down}, {right}) in rows and columns",
                 "Is the padding cut off on both sides, and by the width that was added?",
             )
             return
