@@ -1,73 +1,84 @@
-"""Numeric gradients, to check the ones that were derived by hand.
+"""Numeric gradients under the course's names, to check the ones that were derived by hand.
 
-All use the centered difference (f(x + h) - f(x - h)) / 2h, whose error is of order h^2 plus what
-rounding leaves, about 1e-16 / h in float64. The functions change x in place, one coordinate at a
-time, so that an f which closes over x sees the change, and put every coordinate back.
+All use the centered difference (f(x + h) - f(x - h)) / 2h of `cs231n.gradcheck`, whose error is of order h^2
+plus rounding, about 1e-16 / h in float64. They change x in place, one entry at a time, so that an f that
+closes over x sees the change, and put every entry back.
 """
 
-import numpy as np
-from tqdm import tqdm
+from collections.abc import Callable
+from typing import Any
 
-from cs231n.gradcheck.numeric import rel_error
+import numpy as np
+from tqdm import tqdm  # type: ignore[import-untyped]
+
+from cs231n.gradcheck.numeric import numeric_gradient, rel_error
+from cs231n.gradcheck.tolerances import STEP
+from cs231n.gradcheck.values import Array
 
 __all__ = ["eval_numerical_gradient", "eval_numerical_gradient_array", "grad_check_sparse", "rel_error"]
 
 
-def eval_numerical_gradient(f, x, verbose=True, h=1e-5):
-    """Numeric gradient of a scalar function: an array of x's shape and dtype.
+def eval_numerical_gradient(
+    f: Callable[[Array], Any], x: Array, verbose: bool = True, h: float = STEP
+) -> Array:
+    """Return the numeric gradient of a scalar function, an array of x's shape and dtype.
+
+    >>> gradient = eval_numerical_gradient(lambda x: np.sum(x**2), np.array([1.0, 2.0]))
+    >>> print(gradient.round(6))
+    [2. 4.]
 
     - f: takes x and returns a number
     - x: the point, an array of any shape, best in float64
-    - verbose: show a progress bar when it takes longer than a second
+    - verbose: show a progress bar if it takes longer than a second
     """
-    _check_point(x, h)
-    grad = np.zeros_like(x)
-    indices = np.ndindex(x.shape)
-    for index in tqdm(indices, "numeric gradient", x.size, leave=False, delay=1, disable=not verbose):
-        above, below, width = _evaluate_around(f, x, index, h)
-        grad[index] = (above - below) / width
-    return grad
+    _require_point(x, h)
+    indices = tqdm(np.ndindex(x.shape), "numeric gradient", x.size, leave=False, delay=1, disable=not verbose)
+    return numeric_gradient(lambda: _number(f(x)), x, 1.0, h, indices).centered.astype(x.dtype)
 
 
-def eval_numerical_gradient_array(f, x, df, h=1e-5):
-    """Numeric gradient of sum(f(x) * df) with respect to x, for a function f to an array.
+def eval_numerical_gradient_array(f: Callable[[Array], Any], x: Array, df: Array, h: float = STEP) -> Array:
+    """Return the numeric gradient of sum(f(x) * df) with respect to x, for a function f to an array.
 
     - f: takes x and returns an array
     - x: the point, an array of any shape, best in float64
     - df: the upstream gradient, of the shape of f(x)
 
-    Returns an array of x's shape and dtype: what a backward pass returns, given dout = df.
+    The result has x's shape and dtype. A backward pass returns the same, given dout = df.
     """
-    _check_point(x, h)
-    grad = np.zeros_like(x)
-    for index in np.ndindex(x.shape):
-        above, below, width = _evaluate_around(f, x, index, h)
-        if np.shape(above) != np.shape(df):
-            raise ValueError(f"df must have the shape of f(x), {np.shape(above)}; got {np.shape(df)}")
-        grad[index] = np.sum((above - below) * df) / width
-    return grad
+    _require_point(x, h)
+
+    def out() -> Array:
+        array = np.asarray(f(x))
+        if array.shape != np.shape(df):
+            raise ValueError(f"df must have the shape of f(x), {array.shape}; got {np.shape(df)}")
+        return array
+
+    return numeric_gradient(out, x, df, h).centered.astype(x.dtype)
 
 
-def grad_check_sparse(f, x, analytic_grad, num_checks=10, h=1e-5):
-    """Compare the analytic gradient of a scalar function with the numeric one at random coordinates.
+def grad_check_sparse(
+    f: Callable[[Array], Any], x: Array, analytic_grad: Array, num_checks: int = 10, h: float = STEP
+) -> float:
+    """Compare the analytic gradient of a scalar function with the numeric one at random entries.
 
-    Prints a line for each and returns the largest relative error. Coordinates are drawn from NumPy's
-    global generator.
+    Print a line for each and return the largest relative error. The entries are drawn from NumPy's global
+    generator.
     """
-    _check_point(x, h)
+    _require_point(x, h)
     if np.shape(analytic_grad) != x.shape:
         raise ValueError(f"analytic_grad must have the shape of x, {x.shape}; got {np.shape(analytic_grad)}")
+    indices = [tuple(np.random.randint(length) for length in x.shape) for _ in range(num_checks)]
+    grad = numeric_gradient(lambda: _number(f(x)), x, 1.0, h, indices).centered
     errors = []
-    for _ in range(num_checks):
-        index = tuple(np.random.randint(length) for length in x.shape)
-        above, below, width = _evaluate_around(f, x, index, h)
-        numeric, analytic = (above - below) / width, analytic_grad[index]
+    for index in indices:
+        numeric, analytic = grad[index], analytic_grad[index]
         errors.append(rel_error(numeric, analytic))
         print(f"numerical {numeric: f}  analytic {analytic: f}  relative error {errors[-1]:.1e}")
     return max(errors)
 
 
-def _check_point(x, h):
+def _require_point(x: Any, h: float) -> None:
+    """Raise ValueError unless x is an array of floats whose precision allows the step h."""
     if not isinstance(x, np.ndarray) or x.dtype.kind != "f":
         raise ValueError(
             f"x must be an array of floats; got {getattr(x, 'dtype', type(x).__name__)}, which x + {h:g} "
@@ -80,16 +91,12 @@ def _check_point(x, h):
         )
 
 
-def _evaluate_around(f, x, index, h):
-    """f at x[index] + h and at x[index] - h, and the distance between the two as x's dtype holds them."""
-    center = x[index]
-    try:
-        x[index] = center + h
-        high = x[index]
-        above = np.array(f(x), dtype=np.float64)
-        x[index] = center - h
-        low = x[index]
-        below = np.array(f(x), dtype=np.float64)
-    finally:
-        x[index] = center
-    return above, below, float(high) - float(low)
+def _number(value: Any) -> Array:
+    """Return the value of a scalar function; ValueError if it is an array of several numbers."""
+    array = np.asarray(value)
+    if array.size != 1:
+        raise ValueError(
+            f"f(x) must be a number; got an array of shape {array.shape}. For a function to an array, use "
+            "eval_numerical_gradient_array."
+        )
+    return array

@@ -303,6 +303,6 @@ class Offset:
 def test_what_drowns_in_rounding_is_no_mistake_and_what_does_not_is_one():
     report = check_model(Offset(), None, None)
     assert report.status == WARN
-    assert "the noise of rounding" in str(report)
+    assert "the rounding noise" in str(report)
     wrong = check_model(Offset(factor=1.01), None, None)
     assert [comparison.status for comparison in wrong.comparisons] == [FAIL, WARN]

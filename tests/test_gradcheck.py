@@ -1,13 +1,17 @@
 """The gradient report is what a learner reads: its text, its status, and that nothing makes it crash."""
 
+import doctest
+import inspect
 from collections import Counter
 
 import numpy as np
 import pytest
 from conftest import draw, draw_all
 
+from cs231n import gradient_check, passes
 from cs231n.classifiers.fc_net import TwoLayerNet
-from cs231n.gradcheck import check as gradient_report
+from cs231n.gradcheck import check as check_module
+from cs231n.gradcheck import notebook, numeric
 from cs231n.gradcheck.check import (
     FAIL,
     PASS,
@@ -21,6 +25,7 @@ from cs231n.gradcheck.check import (
     compare,
     compare_all,
 )
+from cs231n.gradcheck.notebook import check_backward, check_gradients
 from cs231n.gradcheck.numeric import Numeric, numeric_gradient
 from cs231n.layers import (
     affine_backward,
@@ -74,13 +79,13 @@ class TestText:
         assert str(comparison).split("\n") == [
             "FAIL  dx: relative error 1.0e+00, at most 1e-06.",
             "      its sign is wrong: it is -1 times what it should be. Look for a minus.",
-            "      (0, 2): 1.5, and should be -1.5",
+            "      (0, 2): got 1.5, expected -1.5",
             "      A note.",
         ]
 
     def test_of_a_failure_that_nothing_explains(self):
         text = str(Comparison("dx", FAIL, 1.0, 1e-6, [((0,), 1.5, 2.5)]))
-        assert "No mistake that is known fits. The entries that are farthest off:\n      (0,): 1.5" in text
+        assert "No known mistake matches. Worst entries:\n      (0,): got 1.5" in text
 
     def test_of_a_layer_that_fails_as_a_whole(self):
         cause = Cause("it raises an error", "ValueError: x", "Look.")
@@ -130,7 +135,7 @@ class TestLayer:
         x = np.arange(6, dtype=np.float32).reshape(2, 3) - 2.5
         x.flags.writeable = False
         assert check_layer(relu_forward, relu_backward, {"x": x}).status == PASS
-        assert check_layer(relu_forward, relu_backward, {"x": [[1, -2], [3, 4]]}).status == PASS
+        assert check_layer(relu_forward, relu_backward, {"x": [[1.0, -2.0], [3.0, 4.0]]}).status == PASS
 
     def test_the_same_seed_gives_the_same_report(self):
         texts = {str(check_layer(affine_forward, affine_backward, AFFINE, seed=seed)) for seed in (1, 1, 2)}
@@ -199,7 +204,7 @@ class TestLayer:
                 return np.where(x > 0.5, np.nan, x), None
 
         report = check_layer(forward, lambda dout, cache: dout, {"x": np.array([0.5, 0.1])})
-        assert report.all_causes()[0].title == "the forward pass is not finite beside its input"
+        assert report.all_causes()[0].title == "the forward pass returns NaN or infinity near its input"
 
 
 class Raises:
@@ -418,12 +423,12 @@ class TestConduct:
             return dout * cache
 
         report = check_layer(lambda x: (x**2, x.copy()), backward, {"x": draw((3, 4))})
-        assert titles(report) == ["the backward pass gives another result each time"]
+        assert titles(report) == ["the backward pass changes from call to call"]
         assert report.comparisons == []
 
     @pytest.mark.parametrize("check", [check_layer, check_projected])
     @pytest.mark.parametrize(
-        "seed, expected", [(None, ["the forward pass gives another result each time"]), (3, [])]
+        "seed, expected", [(None, ["the forward pass changes from call to call"]), (3, [])]
     )
     def test_dropout_without_a_seed_is_named(self, check, seed, expected):
         np.random.seed(0)
@@ -452,7 +457,7 @@ class TestConduct:
     def test_a_loss_that_draws_is_named(self):
         rng = np.random.default_rng(0)
         report = check_model(a_model(lambda W: (rng.random(), {"W": W})), None, None)
-        assert titles(report) == ["the loss is another one each time"]
+        assert titles(report) == ["the loss changes from call to call"]
 
     @pytest.mark.parametrize("param", [None, 3, [1.0], np.arange(3), np.array(["a"])])
     def test_a_parameter_that_is_no_array_of_floats_is_named(self, param):
@@ -618,4 +623,99 @@ class TestProjected:
 
 
 def test_public_names_are_there():
-    assert all(hasattr(gradient_report, name) for name in gradient_report.__all__)
+    assert all(hasattr(check_module, name) for name in check_module.__all__)
+
+
+ARRAYS = {"x": draw((2, 3))}
+MODEL = a_model(lambda W: (W.sum(), {"W": np.ones(2)}))
+FORWARD, BACKWARD = relu_forward, relu_backward
+REFUSED_INPUTS = [
+    ((ARRAYS["x"],) * 3, "inputs must be a dictionary {name: array}, .*; got a tuple of 3"),
+    ([ARRAYS["x"]], "inputs must be a dictionary .*; got a list of 1"),
+    ({}, "inputs must be a dictionary .*; got an empty dictionary"),
+    (ARRAYS["x"], r"inputs must be a dictionary .*; got an array of shape \(2, 3\)"),
+    (None, "inputs must be a dictionary .*; got None"),
+    ({0: ARRAYS["x"]}, "inputs must be a dictionary .*; got a dictionary with the keys 0"),
+    ({"x": np.arange(3)}, r"inputs\['x'\] must hold floats; got dtype int64\. Convert it"),
+    ({"x": np.array(["a"])}, r"inputs\['x'\] must hold floats; got dtype <U1"),
+]
+
+
+class TestArguments:
+    @pytest.mark.parametrize("check", [check_layer, check_projected])
+    @pytest.mark.parametrize("inputs, message", REFUSED_INPUTS)
+    def test_inputs_of_a_layer(self, check, inputs, message):
+        with pytest.raises(ValueError, match=message):
+            check(FORWARD, BACKWARD, inputs)
+
+    @pytest.mark.parametrize("inputs, message", [*REFUSED_INPUTS, ({"x": [1.0]}, "must be an array")])
+    def test_inputs_of_check_backward(self, inputs, message):
+        with pytest.raises(ValueError, match=message):
+            check_backward("relu", np.abs, inputs, np.ones((2, 3)), [np.ones((2, 3))])
+
+    @pytest.mark.parametrize("value", [0, -1e-6, np.nan, np.inf, "1e-6", None, True])
+    @pytest.mark.parametrize("name", ["tol", "h"])
+    def test_positive_numbers(self, name, value):
+        message = f"{name} must be a positive number, such as 1e-6; got {value!r}"
+        dout = np.ones((2, 3))
+        for check, arguments in (
+            (check_layer, (FORWARD, BACKWARD, ARRAYS)),
+            (check_projected, (FORWARD, BACKWARD, ARRAYS)),
+            (check_model, (MODEL, None, None)),
+            (check_gradients, (MODEL, None, None)),
+            (check_backward, ("relu", np.abs, ARRAYS, dout, [dout])),
+        ):
+            with pytest.raises(ValueError, match=message):
+                check(*arguments, **{name: value})
+
+    @pytest.mark.parametrize("settings", [("pad", 1), 3, "pad"])
+    def test_settings(self, settings):
+        for check in (check_layer, check_projected):
+            with pytest.raises(ValueError, match=r"settings must be a dictionary of .*; got"):
+                check(FORWARD, BACKWARD, ARRAYS, settings=settings)
+        with pytest.raises(ValueError, match=r"settings must be a dictionary of .*; got"):
+            check_backward("relu", np.abs, ARRAYS, 1.0, [1.0], settings=settings)
+
+    @pytest.mark.parametrize("value", [None, 3, "relu", FORWARD(ARRAYS["x"])])
+    def test_functions(self, value):
+        for check in (check_layer, check_projected):
+            with pytest.raises(ValueError, match="forward must be a function; got"):
+                check(value, BACKWARD, ARRAYS)
+            with pytest.raises(ValueError, match="backward must be a function; got"):
+                check(FORWARD, value, ARRAYS)
+        with pytest.raises(ValueError, match="forward must be a function; got"):
+            check_backward("relu", value, ARRAYS, 1.0, [1.0])
+
+    @pytest.mark.parametrize("directions", [0, -1, 2.0, None, True])
+    def test_directions(self, directions):
+        with pytest.raises(ValueError, match="directions must be an integer of at least 1; got"):
+            check_projected(FORWARD, BACKWARD, ARRAYS, directions=directions)
+
+    def test_models(self):
+        for model in (None, {"W": np.ones(2)}, TwoLayerNet):
+            with pytest.raises(ValueError, match=r"model\.params must be a dictionary"):
+                check_model(model, None, None)
+        without_loss = type("Model", (), {"params": {"W": np.ones(2)}})()
+        with pytest.raises(ValueError, match=r"model must have a method loss\(X, y\)"):
+            check_gradients(without_loss, None, None)
+
+    def test_what_follows_the_inputs_is_named(self):
+        for check in (check_layer, check_projected):
+            with pytest.raises(TypeError, match="positional"):
+                check(FORWARD, BACKWARD, ARRAYS, {"p": 0.5})
+        for check in (check_model, check_gradients):
+            with pytest.raises(TypeError, match="positional"):
+                check(MODEL, None, None, 1e-5)
+
+    def test_the_same_options_have_the_same_names_in_the_same_order(self):
+        order = ["settings", "name", "tol", "h", "seed", "directions"]
+        for check in (check_layer, check_projected, check_model, check_gradients, check_backward):
+            parameters = inspect.signature(check).parameters.values()
+            options = [p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
+            assert options == [name for name in order if name in options] != []
+
+
+@pytest.mark.parametrize("module", [passes, gradient_check, check_module, notebook, numeric])
+def test_examples_in_docstrings_run(module):
+    failed, tried = doctest.testmod(module)
+    assert tried > 0 and failed == 0

@@ -23,27 +23,27 @@ RUNNER = Path(run_notebooks.__file__)
 PROGRESS_BAR = r"""
 for i in range(5):
     print(f"\rstep {i}/4", end="", flush=True)
-print("\nPASS  the bar")
+print("\nPASS  the bar: 4 (at least 4)")
 """
 
 
 def stale_cell(source):
     """A cell with what an earlier run left in it."""
-    output = new_output("stream", name="stdout", text="PASS  long ago\n")
+    output = new_output("stream", name="stdout", text="PASS  long ago: 1 (at least 0)\n")
     return new_code_cell(source, execution_count=9, outputs=[output])
 
 
 NOTEBOOKS = {
     "good": [
         new_markdown_cell("# Good"),
-        stale_cell("print('PASS  one')"),
+        stale_cell("print('PASS  one: 1 (at least 0)')"),
         new_code_cell(""),
         new_code_cell(PROGRESS_BAR),
         new_code_cell("from pathlib import Path\nPath('here.txt').write_text('x')"),
         new_code_cell("print('no PASS')\n1 + 1"),
     ],
     "failing": [
-        stale_cell("print('PASS  before')"),
+        stale_cell("print('PASS  before: 1 (at least 0)')"),
         new_code_cell("# the second\nraise RuntimeError('on purpose')"),
         stale_cell("print('never')"),
     ],
@@ -98,7 +98,7 @@ def test_status_tells_of_failures(run):
 
 def test_the_copy_of_a_good_notebook_has_its_outputs_and_counts(run):
     markdown, one, empty, bar, path, number = read_cells(run.executed / "good.ipynb")
-    assert outputs_as_text(one) == "PASS  one\n"
+    assert outputs_as_text(one) == "PASS  one: 1 (at least 0)\n"
     assert [cell.execution_count for cell in (one, empty, bar, path, number)] == [1, None, 2, 3, 4]
     assert number.outputs[1].data["text/plain"] == "2"
     assert markdown.source == "# Good"
@@ -108,7 +108,7 @@ def test_the_copy_of_a_good_notebook_has_its_outputs_and_counts(run):
 def test_of_a_progress_bar_the_last_state_is_kept(run):
     bar = read_cells(run.executed / "good.ipynb")[3]
     assert len(bar.outputs) == 1
-    assert outputs_as_text(bar) == "step 4/4\nPASS  the bar\n"
+    assert outputs_as_text(bar) == "step 4/4\nPASS  the bar: 4 (at least 4)\n"
 
 
 def test_a_notebook_runs_in_its_own_folder(run):
@@ -126,7 +126,7 @@ def test_the_notebooks_themselves_are_left_alone(run):
 def test_a_failing_cell_is_named_and_its_traceback_kept(run):
     assert "FAILED  failing.ipynb, cell 2: RuntimeError: on purpose\n" in run.text
     before, failing, never = read_cells(run.executed / "failing.ipynb")
-    assert outputs_as_text(before) == "PASS  before\n"
+    assert outputs_as_text(before) == "PASS  before: 1 (at least 0)\n"
     assert failing.outputs[0].output_type == "error"
     assert any("on purpose" in line for line in failing.outputs[0].traceback)
     assert (never.outputs, never.execution_count) == ([], None)
@@ -160,7 +160,7 @@ def test_nothing_but_copies_and_summary_is_in_the_output_folder(run):
 def test_every_cell_is_announced_and_timed(run):
     lines = [line for line in run.text.splitlines() if line.startswith("good [")]
     assert len(lines) == 4
-    assert re.fullmatch(r"good \[1/4\]  print\('PASS  one'\)  \d+\.\d s", lines[0])
+    assert re.fullmatch(r"good \[1/4\]  print\('PASS  one: 1 \(at least 0\)'\)  \d+\.\d s", lines[0])
     assert re.fullmatch(r"good \[3/4\]  from pathlib import Path  \d+\.\d s", lines[2])
 
 
@@ -264,7 +264,9 @@ def wait_until(condition, seconds):
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
 def test_ctrl_c_in_the_middle_of_a_cell(tmp_path, default_signals, stop):
     """The runner ends at once, with a summary of what it did and without the kernel or a traceback."""
-    write_notebook(tmp_path / "waiting.ipynb", [new_code_cell("print('PASS  x')"), new_code_cell(WAIT)])
+    write_notebook(
+        tmp_path / "waiting.ipynb", [new_code_cell("print('PASS  x: 1 (at least 0)')"), new_code_cell(WAIT)]
+    )
     before = (tmp_path / "waiting.ipynb").read_bytes()
     runner = subprocess.Popen(
         [sys.executable, RUNNER, "missing.ipynb", "waiting.ipynb", "next.ipynb", "--output", "."],

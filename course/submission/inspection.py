@@ -5,6 +5,7 @@ before it is too late; the grader uses the same functions.
 """
 
 import ast
+import math
 import re
 import warnings
 from dataclasses import dataclass
@@ -12,13 +13,12 @@ from dataclasses import dataclass
 from course.rubric import EXERCISES, FILES, NOTEBOOKS, UNANSWERED
 from course.submission.notebook import UnreadableError, read_bytes, read_notebook
 from course.submission.source import cells_of, find_function, is_blank, python_of
+from cs231n.passes import Bound, read_passes
 
 REQUIRED, WARNING = "required", "warning"
 DONE, NOT_DONE, MISSING = "done", "not done", "missing"
 NAMED_CELLS = 3  # cells that a finding names, before it only counts the rest
 PLACEHOLDER = UNANSWERED.removeprefix("**Answer.**").strip()
-CLAIM = re.compile(r"PASS +(?P<name>[^:]*accuracy[^:]*): (?P<value>\d+(?:\.\d+)?(?:e-\d+)?) \(at least ")
-LONGEST_CLAIM = 200  # characters
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -125,15 +125,15 @@ def answer_text(notebook, exercise):
 
 
 def claims(notebook):
-    """The accuracies that a notebook's saved outputs claim: (name, value) for every PASS line about one."""
+    """Return (name, value) of the accuracies that a notebook's saved outputs claim in PASS lines."""
     texts = [
         output.get("text", "")
         for cell in _code_cells(notebook)
         for output in cell.outputs
         if output["output_type"] == "stream"
     ]
-    lines = [line for text in texts for line in text.splitlines() if len(line) <= LONGEST_CLAIM]
-    return [(found["name"], float(found["value"])) for found in map(CLAIM.match, lines) if found]
+    measures = [p for text in texts for p in read_passes(text) if p.bound is Bound.AT_LEAST]
+    return [(p.name, p.value) for p in measures if "accuracy" in p.name and 0 <= p.value < math.inf]
 
 
 def notebook_findings(notebook, name):

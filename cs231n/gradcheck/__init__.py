@@ -4,14 +4,15 @@
 
     print(check_layer(affine_forward, affine_backward, {"x": x, "w": w, "b": b}))
 
-`check_layer`, `check_model` and `check_projected` return a Report. The notebooks' checks print PASS or stop
-the notebook with the report: `check_close`, `check_at_least`, `check_backward` and `check_gradients`.
+`check_layer`, `check_model` and `check_projected` return a Report. `check_close`, `check_at_least`,
+`check_backward` and `check_gradients` are for notebooks: they print PASS, or stop the notebook with a report.
 """
 
 from cs231n.gradcheck.check import check_layer, check_model, check_projected
 from cs231n.gradcheck.notebook import check_at_least, check_backward, check_close, check_gradients
 from cs231n.gradcheck.numeric import numeric_gradient, rel_error
-from cs231n.gradcheck.report import FAIL, PASS, WARN, Comparison, Report
+from cs231n.gradcheck.report import Comparison, Report
+from cs231n.passes import FAIL, PASS, WARN
 
 __all__ = [
     "FAIL",

@@ -1,65 +1,116 @@
-"""A gradient check that says why: backward passes against numeric gradients, with a diagnosis.
+"""Check gradients and say why they are wrong: backward passes against numeric gradients, with a diagnosis.
 
     report = check_layer(affine_forward, affine_backward, {"x": x, "w": w, "b": b})
     print(report)
 
-It computes in float64 with a random upstream gradient, and takes whatever a learner's code returns. An
-entry is PASS, or FAIL with the causes that its numbers speak for, or WARN where something is to be known that
-is no mistake: a kink within the step, a difference that is only the noise of rounding, float32.
+A check computes in float64 with a random upstream gradient, and copes with anything that a learner's code
+returns. Each gradient gets PASS, FAIL with the likely causes, or WARN for something worth knowing that is not
+a mistake: a kink within the step, a difference that is only rounding noise, float32.
 """
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from cs231n.gradcheck.conduct import raised, run_once
-from cs231n.gradcheck.diagnosis import Case, Cause, diagnose, diagnose_value, where_wrong
+from cs231n.gradcheck.arguments import (
+    require_callables,
+    require_count,
+    require_inputs,
+    require_model,
+    require_positive,
+    require_settings,
+)
+from cs231n.gradcheck.conduct import NOT_FINITE, Run, raised, run_once
+from cs231n.gradcheck.diagnosis import Case, Cause, Kind, diagnose, diagnose_value, where_wrong
 from cs231n.gradcheck.judgement import is_rounding, right_entries, worst_entries
 from cs231n.gradcheck.models import gradients_of, knowledge_of
-from cs231n.gradcheck.numeric import STEP, numeric_gradient, rel_error
-from cs231n.gradcheck.projected import compare_slopes, random_directions
-from cs231n.gradcheck.report import FAIL, PASS, WARN, Comparison, Report
-from cs231n.gradcheck.values import as_floats
+from cs231n.gradcheck.numeric import Numeric, numeric_gradient, rel_error
+from cs231n.gradcheck.projected import Projection, compare_slopes, random_directions
+from cs231n.gradcheck.report import Comparison, Report
+from cs231n.gradcheck.tolerances import FLOOR, LAYER_TOL, NETWORK_TOL, STEP
+from cs231n.gradcheck.values import Array, Floats, float64_copy
+from cs231n.passes import FAIL, PASS, WARN
+
+SEED = 231
 
 __all__ = [
-    *("FAIL", "PASS", "WARN", "Case", "Cause", "Comparison", "Report"),
-    *("check_layer", "check_model", "check_projected", "compare", "compare_all", "diagnose"),
-    *("diagnose_value", "numeric_gradient"),
+    "FAIL",
+    "PASS",
+    "WARN",
+    "Case",
+    "Cause",
+    "Comparison",
+    "Kind",
+    "Report",
+    "check_layer",
+    "check_model",
+    "check_projected",
+    "compare",
+    "compare_all",
+    "diagnose",
+    "diagnose_value",
+    "numeric_gradient",
 ]
 
 
-def check_layer(forward, backward, inputs, settings=None, name="", tol=1e-6, h=STEP, seed=231):
-    """Check a layer's gradients; returns a Report.
+def check_layer(
+    forward: Callable[..., Any],
+    backward: Callable[..., Any],
+    inputs: dict[str, Any],
+    *,
+    settings: dict[str, Any] | None = None,
+    name: str = "",
+    tol: float = LAYER_TOL,
+    h: float = STEP,
+    seed: int = SEED,
+) -> Report:
+    """Check every entry of a layer's gradients and return a Report.
+
+    >>> inputs = {"x": np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]), "w": np.array([[1.0], [-1.0]])}
+    >>> forward = lambda x, w: (x @ w, (x, w))
+    >>> backward = lambda dout, cache: (dout @ cache[1].T, cache[0].T @ dout / 3)  # a mean, not a sum
+    >>> print(check_layer(forward, backward, inputs))  # doctest: +ELLIPSIS
+    PASS  dx: relative error ... (at most 1e-06)
+    FAIL  dw: relative error 5.0e-01, at most 1e-06.
+          it is N times too small: ...
+          (1, 0): got 4.0138378, expected 12.041513
+          (0, 0): got 3.09483, expected 9.28449
 
     - forward: a function of the arrays in `inputs`, in their order, that returns (out, cache)
     - backward: a function of (dout, cache) that returns a gradient for each of them
-    - inputs: {name: array}, which are copied and brought to float64
+    - inputs: {name: array}, which are copied and converted to float64
     - settings: what else the layer was called with, for the diagnosis: stride, pad, p, eps, G, ...
-    - tol: the largest relative error that passes; h: the step of the numeric gradient
-    - seed: of the upstream gradient
+    - name: of the layer, for the report
+    - tol: the largest relative error that passes
+    - h: the step of the numeric gradient
+    - seed: of the random upstream gradient
     """
-    inputs, report = _as_float64(inputs), Report(name)
+    require_callables(forward=forward, backward=backward)
+    require_positive(tol=tol, h=h)
+    arrays, settings, report = require_inputs(inputs), require_settings(settings), Report(name)
 
-    def output():
-        return forward(*(array.copy() for array in inputs.values()))[0]
+    def output() -> Any:
+        return forward(*(array.copy() for array in arrays.values()))[0]
 
-    def check():
-        run = run_once(forward, backward, inputs, report, np.random.default_rng(seed))
+    def check() -> None:
+        run = run_once(forward, backward, arrays, report, np.random.default_rng(seed))
         if run is not None:
-            out, dout, grads = run
-            numeric = {key: numeric_gradient(output, array, dout, h) for key, array in inputs.items()}
-            known = {"inputs": inputs, "out": out, "dout": dout, "settings": settings or {}}
-            report.comparisons = compare_all(name, grads, numeric, tol, known)
+            numeric = {key: numeric_gradient(output, array, run.dout, h) for key, array in arrays.items()}
+            report.comparisons = compare_all(name, run.grads, numeric, tol, _known(arrays, run, settings))
 
     return _guarded(report, check)
 
 
-def _as_float64(inputs):
-    return {key: np.array(array, dtype=np.float64) for key, array in inputs.items()}
+def _known(inputs: dict[str, Floats], run: Run, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a `Case` that hold for every gradient of a layer."""
+    return {"inputs": inputs, "out": run.out, "dout": run.dout, "settings": settings}
 
 
-def _guarded(report, check):
-    """The report after `check`, with a cause in it if that raises anything.
+def _guarded(report: Report, check: Callable[[], None]) -> Report:
+    """Run a check and return its report, with a cause in it if a learner's code raises an exception.
 
-    NotImplementedError passes: it says that an exercise is still to be written, which is no mistake.
+    NotImplementedError is raised: it says that an exercise is still to be written, which is not a mistake.
     """
     try:
         check()
@@ -70,100 +121,134 @@ def _guarded(report, check):
     return report
 
 
-def check_model(model, X, y, tol=1e-5, h=STEP):
-    """Check every gradient that `model.loss(X, y)` returns; returns a Report.
+def check_model(
+    model: Any, X: Any, y: Any, *, name: str = "", tol: float = NETWORK_TOL, h: float = STEP
+) -> Report:
+    """Check every gradient that `model.loss(X, y)` returns and return a Report.
 
-    - model: has `params` in float64, `loss(X, y)` and perhaps `reg`; small, each parameter costs two losses
+    - model: has `params` in float64, `loss(X, y)` and perhaps `reg`; it should be small, since each parameter
+      costs two losses
+    - name: of the model, for the report
+    - tol: the largest relative error that passes
+    - h: the step of the numeric gradient
     """
-    report = Report(type(model).__name__)
+    require_model(model)
+    require_positive(tol=tol, h=h)
+    report = Report(name or type(model).__name__)
 
-    def loss():
+    def loss() -> Any:
         return model.loss(X, y)[0]
 
-    def check():
+    def check() -> None:
         grads = gradients_of(model, X, y, report)
         if grads is not None:
             params = dict(sorted(model.params.items()))
-            numeric = {name: numeric_gradient(loss, param, 1.0, h) for name, param in params.items()}
+            numeric = {key: numeric_gradient(loss, param, 1.0, h) for key, param in params.items()}
             known = knowledge_of(model, X, loss)
-            grads = [grads.get(name) for name in params]
-            report.comparisons = compare_all("", grads, numeric, tol, known)
+            report.comparisons = compare_all(name, [grads.get(key) for key in params], numeric, tol, known)
 
     return _guarded(report, check)
 
 
 def check_projected(
-    forward, backward, inputs, name="", tol=1e-5, directions=4, h=STEP, seed=231, settings=None
-):
-    """Check a large layer cheaply, along a few random directions; returns a Report.
+    forward: Callable[..., Any],
+    backward: Callable[..., Any],
+    inputs: dict[str, Any],
+    *,
+    settings: dict[str, Any] | None = None,
+    name: str = "",
+    tol: float = NETWORK_TOL,
+    h: float = STEP,
+    seed: int = SEED,
+    directions: int = 4,
+) -> Report:
+    """Check the gradients of a large layer cheaply, along a few random directions, and return a Report.
 
-    The slope along a direction v is <gradient, v>: two forward passes each, whatever the size. A wrong
-    gradient is found almost surely; where it is wrong is not seen. Arguments are those of `check_layer`.
+    Each direction costs two forward passes, whatever the size. A wrong gradient is found almost surely, but
+    not where it is wrong. The arguments are those of `check_layer`, and
+
+    - directions: the number of random directions for each argument
     """
-    inputs, report = _as_float64(inputs), Report(name)
+    require_callables(forward=forward, backward=backward)
+    require_positive(tol=tol, h=h)
+    require_count(directions=directions)
+    arrays, settings, report = require_inputs(inputs), require_settings(settings), Report(name)
     rng = np.random.default_rng(seed)
 
-    def check():
-        run = run_once(forward, backward, inputs, report, rng)
+    def check() -> None:
+        run = run_once(forward, backward, arrays, report, rng)
         if run is not None:
-            known = {"inputs": inputs, "out": run[0], "dout": run[1], "settings": settings or {}}
-            grads = dict(zip(inputs, run[2], strict=True))
-            along = {key: random_directions(forward, inputs, key, run, directions, rng) for key in inputs}
-            report.comparisons = [
-                compare_slopes(f"{name} d{key}".strip(), key, grads, along, tol, h, known) for key in inputs
-            ]
+            grads = dict(zip(arrays, run.grads, strict=True))
+            along = {key: random_directions(forward, arrays, key, run, directions, rng) for key in arrays}
+            projection = Projection(grads, along, tol, h, _known(arrays, run, settings))
+            report.comparisons = [compare_slopes(_label(name, key), key, projection) for key in arrays]
 
     return _guarded(report, check)
 
 
-def compare_all(name, grads, numeric, tol, known):
-    """A Comparison for each gradient, in the order of `numeric`, {argument: Numeric}."""
+def _label(name: str, key: str) -> str:
+    """Return what a report calls the gradient of an argument, such as "affine dx"."""
+    return f"{name} d{key}".strip()
+
+
+def compare_all(
+    name: str, grads: list[Any], numeric: dict[str, Numeric], tol: float, known: dict[str, Any]
+) -> list[Comparison]:
+    """Return a Comparison for each gradient, in the order of `numeric`, {argument: Numeric}."""
     centered = {key: gradient.centered for key, gradient in numeric.items()}
     return [
-        compare(
-            f"{name} d{key}".strip(), grad, numeric[key], tol, {**known, "name": key, "numeric": centered}
-        )
+        compare(_label(name, key), grad, numeric[key], tol, {**known, "name": key, "numeric": centered})
         for key, grad in zip(numeric, grads, strict=True)
     ]
 
 
-def compare(name, grad, numeric, tol, known):
-    """One gradient beside its Numeric one; `known` are the fields of a `Case` besides the two."""
-    expected = numeric.centered
-    causes = diagnose_value(grad, expected, **known) or _unusable(expected)
+def compare(name: str, grad: Any, numeric: Numeric, tol: float, known: dict[str, Any]) -> Comparison:
+    """Compare one gradient with its Numeric one; `known` are the other fields of a `Case`."""
+    causes = diagnose_value(grad, numeric.centered, **known) or _not_finite_nearby(numeric)
     if causes:
         return Comparison(name, FAIL, np.inf, tol, causes=causes)
-    actual = as_floats(grad)
+    actual = float64_copy(grad)
     with np.errstate(all="ignore"):
         right, notes = right_entries(actual, numeric, tol)
         error = _error(actual, numeric, right, tol)
     if right.all():
         return Comparison(name, WARN if notes else PASS, error, tol, notes=notes)
-    if is_rounding(grad, actual, expected):
+    if is_rounding(grad, actual, numeric.centered):
         note = f"It is computed in {grad.dtype}, whose rounding explains the difference: check in float64."
         return Comparison(name, WARN, error, tol, notes=[note])
-    floor = max(1e-8, numeric.noise / tol)
-    case = Case(np.where(right, expected, actual), expected, tol=tol, floor=floor, **known)
+    causes, places = _explain(actual, numeric, right, tol, known)
+    worst = worst_entries(actual, numeric.centered, right)
+    return Comparison(name, FAIL, error, tol, worst, causes, [*notes, *places])
+
+
+def _explain(
+    actual: Floats, numeric: Numeric, right: Array, tol: float, known: dict[str, Any]
+) -> tuple[list[Cause], list[str]]:
+    """Return the causes of the wrong entries; without a cause, a sentence on where they are."""
+    expected = numeric.centered
+    case = Case(np.where(right, expected, actual), expected, tol=tol, floor=_floor(numeric, tol), **known)
     causes = diagnose(case)
-    notes += [] if causes else [where_wrong(case)]
-    return Comparison(name, FAIL, error, tol, worst_entries(actual, expected, right), causes, notes)
+    return causes, [] if causes else [where_wrong(case)]
 
 
-def _unusable(expected):
-    if np.isfinite(expected).all():
+def _not_finite_nearby(numeric: Numeric) -> list[Cause]:
+    """Return a cause if a numeric gradient is NaN or infinite."""
+    if np.isfinite(numeric.centered).all():
         return []
-    look = "Look for a division by zero, a log of zero or an overflow in exp."
-    return [
-        Cause("the forward pass is not finite beside its input", "a step away it is NaN or infinite", look)
-    ]
+    title, evidence = "the forward pass returns NaN or infinity near its input", "it does so one step away"
+    return [Cause(title, evidence, NOT_FINITE, kind=Kind.NOT_FINITE)]
 
 
-def _error(actual, numeric, right, tol):
-    """The largest relative error: of what is wrong, or else of what is right and not so at a kink."""
+def _error(actual: Floats, numeric: Numeric, right: Array, tol: float) -> float:
+    """Return the largest relative error: of the wrong entries, or else of the right ones not at a kink."""
     expected = numeric.centered
     if not right.all():
         return rel_error(np.where(right, expected, actual), expected)
-    near = np.abs(actual - expected) <= tol * np.maximum(np.abs(actual) + np.abs(expected), 1e-8)
+    near = np.abs(actual - expected) <= tol * np.maximum(np.abs(actual) + np.abs(expected), FLOOR)
     near |= np.abs(actual - expected) <= numeric.noise
-    floor = max(1e-8, numeric.noise / tol)
-    return rel_error(actual[near], expected[near], floor) if near.any() else 0.0
+    return rel_error(actual[near], expected[near], _floor(numeric, tol)) if near.any() else 0.0
+
+
+def _floor(numeric: Numeric, tol: float) -> float:
+    """Return the size below which the relative error of an entry is mostly rounding noise."""
+    return max(FLOOR, numeric.noise / tol)

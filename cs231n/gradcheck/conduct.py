@@ -1,109 +1,164 @@
-"""How a layer behaves, apart from what it computes: what it returns, writes to, keeps and draws."""
+"""Check how a layer behaves, apart from its values: what it returns, modifies, caches and draws."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from cs231n.gradcheck.diagnosis.causes import Cause
-from cs231n.gradcheck.values import as_floats, as_list, equal, is_numbers, kept, message_of
+from cs231n.gradcheck.diagnosis.causes import Cause, Kind
+from cs231n.gradcheck.report import Report
+from cs231n.gradcheck.values import (
+    Floats,
+    as_list,
+    equal,
+    float64_copy,
+    is_numbers,
+    message_of,
+    private_copy,
+)
 
-DRAWS = "Fix what it draws with a seed: no gradient can be checked otherwise."
+NOT_FINITE = "Look for a division by zero, a log of zero or an overflow in exp."
+COPY = "Write into a copy, or into a new array."
+SEED = "Fix its random numbers with a seed: without one, no gradient can be checked."
+CHANGED = "its values are different after the call"
 
 
-def run_once(forward, backward, inputs, report, rng):
-    """Forward and backward, with what is wrong with the layer as a whole added to the report's causes.
+@dataclass(frozen=True)
+class Run:
+    """What one forward and backward pass returned, and the upstream gradient between the two."""
 
-    Returns out, dout and the gradients; None where there is nothing to compare. The functions get copies of
-    the inputs, which stay as they are.
+    out: Floats
+    dout: Floats
+    grads: list[Any]
+
+
+def run_once(
+    forward: Callable[..., Any],
+    backward: Callable[..., Any],
+    inputs: dict[str, Floats],
+    report: Report,
+    rng: np.random.Generator,
+) -> Run | None:
+    """Run forward and backward, and add what is wrong with the layer as a whole to the report.
+
+    Return None if there is nothing to compare. The functions get copies: the inputs stay as they are.
     """
+    result = _run_forward(forward, inputs, report)
+    if result is None:
+        return None
+    out, cache = result
+    dout = rng.standard_normal(out.shape)
+    grads = _run_backward(backward, inputs, dout, cache, report)
+    if grads is None:
+        return None
+    report.causes += _stale(forward, backward, inputs, dout, cache, grads)
+    return Run(out, dout, grads)
+
+
+def _run_forward(
+    forward: Callable[..., Any], inputs: dict[str, Floats], report: Report
+) -> tuple[Floats, Any] | None:
+    """Return the output and the cache of a forward pass; None, with a cause, if the output is unusable."""
     copies = _copies(inputs)
     result = forward(*copies.values())
-    causes = [*_returned(result), *_modified(inputs, copies)]
-    report.causes += causes
-    if any(cause.title.startswith("forward") for cause in causes):
+    unusable = list(_unusable(result))
+    report.causes += [*unusable, *_modified(inputs, copies)]
+    if unusable:
         return None
-    out, cache = as_floats(result[0]), result[1]
+    out, cache = float64_copy(result[0]), result[1]
     if not equal(out, forward(*_copies(inputs).values())[0]):
-        evidence = "twice the same arguments gave two outputs"
-        report.causes.append(Cause("the forward pass gives another result each time", evidence, DRAWS))
+        evidence = "calling it twice with the same arguments gave different outputs"
+        title = "the forward pass changes from call to call"
+        report.causes.append(Cause(title, evidence, SEED, kind=Kind.VARIES))
         return None
-    dout = rng.standard_normal(out.shape)
+    return out, cache
+
+
+def _run_backward(
+    backward: Callable[..., Any], inputs: dict[str, Floats], dout: Floats, cache: Any, report: Report
+) -> list[Any] | None:
+    """Return the gradients of a backward pass; None, with a cause, if they cannot be compared."""
     given = dout.copy()
     grads = as_list(backward(given, cache))
     if not equal(given, dout):
-        look = "Write into a copy, or into a new array."
-        evidence = "it is not what it was before the call"
-        report.causes.append(Cause("the backward pass modifies dout", evidence, look))
+        report.causes.append(Cause("the backward pass modifies dout", CHANGED, COPY, kind=Kind.MODIFIES))
     if len(grads) != len(inputs):
         report.causes.append(_miscounted(grads, inputs))
         return None
-    grads = [kept(grad) for grad in grads]
+    grads = [private_copy(grad) for grad in grads]
     if not _all_equal(grads, as_list(backward(dout.copy(), cache))):
-        look = "Does it draw random numbers, or write into its cache? Backward only reads."
-        evidence = "twice the same dout and cache gave two results"
-        report.causes.append(Cause("the backward pass gives another result each time", evidence, look))
+        title = "the backward pass changes from call to call"
+        evidence = "calling it twice with the same dout and cache gave different gradients"
+        look = "Does it draw random numbers, or write into its cache? Backward should only read it."
+        report.causes.append(Cause(title, evidence, look, kind=Kind.VARIES))
         return None
-    report.causes += _stale(forward, backward, inputs, dout, cache, grads)
-    return out, dout, grads
+    return grads
 
 
-def raised(error):
-    """The Cause of an error that a learner's code raised."""
-    look = "Run forward and backward by themselves to see where."
-    return Cause("it raises an error", message_of(error), look)
+def raised(error: Exception) -> Cause:
+    """Return the Cause for an exception that a learner's code raised."""
+    look = "Call the function directly to see where."
+    return Cause("it raises an error", message_of(error), look, kind=Kind.ERROR)
 
 
-def _copies(inputs):
+def _copies(inputs: dict[str, Floats]) -> dict[str, Floats]:
     return {key: array.copy() for key, array in inputs.items()}
 
 
-def _returned(result):
-    """A cause if forward does not return numbers, and a cache."""
-    if not issubclass(type(result), tuple | list) or len(result) != 2:
-        evidence = f"it returned a {type(result).__name__}"
-        if issubclass(type(result), tuple | list):
-            evidence += f" of {len(result)}"
+def _unusable(result: Any) -> Iterator[Cause]:
+    """Yield a cause unless forward returned (out, cache), with an output of finite numbers."""
+    is_sequence = issubclass(type(result), tuple | list)
+    if not is_sequence or len(result) != 2:
+        evidence = f"it returned a {type(result).__name__}" + (f" of {len(result)}" if is_sequence else "")
         look = "Return the output and what backward needs, as a pair."
-        yield Cause("forward does not return (out, cache)", evidence, look)
+        yield Cause("the forward pass does not return (out, cache)", evidence, look, kind=Kind.OUTPUT)
     elif not is_numbers(result[0]):
-        evidence = f"the output is a {type(result[0]).__name__}"
-        yield Cause("forward returns no array of numbers", evidence, "Was the output computed?")
-    elif not np.isfinite(as_floats(result[0])).all():
-        evidence = "there are NaN or infinite entries in it"
-        look = "Look for a division by zero, a log of zero or an overflow in exp."
-        yield Cause("forward returns what is not finite", evidence, look)
+        title = "the output of the forward pass is not an array of numbers"
+        evidence = f"it is a {type(result[0]).__name__}"
+        yield Cause(title, evidence, "Was the output computed?", kind=Kind.OUTPUT)
+    elif not np.isfinite(float64_copy(result[0])).all():
+        evidence = "some entries of its output are not finite"
+        yield Cause("the forward pass returns NaN or infinity", evidence, NOT_FINITE, kind=Kind.OUTPUT)
 
 
-def _modified(before, after):
-    """A cause for every argument that the forward pass has changed."""
+def _modified(before: dict[str, Floats], after: dict[str, Floats]) -> Iterator[Cause]:
+    """Yield a cause for every argument that the forward pass changed."""
     for key, array in before.items():
         if not equal(array, after[key]):
-            yield Cause(
-                f"the forward pass modifies its argument {key}",
-                "it is not what it was before the call",
-                "Write into a copy, or into a new array.",
-            )
+            yield Cause(f"the forward pass modifies its argument {key}", CHANGED, COPY, kind=Kind.MODIFIES)
 
 
-def _miscounted(grads, inputs):
+def _miscounted(grads: list[Any], inputs: dict[str, Floats]) -> Cause:
     return Cause(
-        "backward returns another number of gradients than there are arguments",
-        f"it returned {len(grads)} for {', '.join(inputs)}",
-        "Return one for each argument of the forward pass, in their order.",
+        "the backward pass returns the wrong number of gradients",
+        f"it returned {len(grads)} for {len(inputs)} arguments ({', '.join(inputs)})",
+        "Return one gradient for each argument of the forward pass, in the same order.",
+        kind=Kind.COUNT,
     )
 
 
-def _stale(forward, backward, inputs, dout, cache, grads):
-    """A cause if the same cache gives other gradients after another forward pass."""
+def _stale(
+    forward: Callable[..., Any],
+    backward: Callable[..., Any],
+    inputs: dict[str, Floats],
+    dout: Floats,
+    cache: Any,
+    grads: list[Any],
+) -> Iterator[Cause]:
+    """Yield a cause if the same cache gives different gradients after another forward pass."""
     try:
         forward(*(array + 1 for array in inputs.values()))
-    except Exception:  # other arguments need not be possible ones
+    except Exception:  # the layer need not accept other arguments
         return
     if not _all_equal(grads, as_list(backward(dout.copy(), cache))):
         yield Cause(
             "the cache is stale",
-            "after another forward pass the same cache gives other gradients",
-            "Keep in the cache what this call computed, in arrays that no other call writes to.",
+            "after another forward pass, the same cache gave different gradients",
+            "Cache what this call computed, in arrays that no other call writes to.",
+            kind=Kind.STALE_CACHE,
         )
 
 
-def _all_equal(grads, others):
+def _all_equal(grads: list[Any], others: list[Any]) -> bool:
     return len(grads) == len(others) and all(map(equal, grads, others))

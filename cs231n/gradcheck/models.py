@@ -1,56 +1,64 @@
-"""What is to be known of a network before its gradients are compared: how it behaves, what its penalty is."""
+"""Find out what we need to know about a network before comparing gradients: its behavior and its penalty."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
-from cs231n.gradcheck.diagnosis.causes import Cause
+from cs231n.gradcheck.conduct import CHANGED, COPY, SEED
+from cs231n.gradcheck.diagnosis.causes import Cause, Kind
+from cs231n.gradcheck.report import Report
+from cs231n.gradcheck.tolerances import MEASURABLE
 from cs231n.gradcheck.values import equal, is_numbers
 
-MEASURABLE = 1e-9  # a penalty below this share of the loss is lost in its rounding
 
-
-def gradients_of(model, X, y, report):
-    """The gradients that `model.loss(X, y)` returns; None, and a cause in the report, if there are none."""
+def gradients_of(model: Any, X: Any, y: Any, report: Report) -> dict[str, Any] | None:
+    """Return the gradients of `model.loss(X, y)`; None, with a cause in the report, if they are unusable."""
     before = {name: np.array(param) for name, param in model.params.items()}
     given = np.array(X)
     result = model.loss(X, y)
-    report.causes += list(_returned(model, result))
+    report.causes += [*_unusable(result), *_unusable_params(model)]
     if report.causes:
         return None
+    report.causes += _modified(model, before, given, X)
+    if not report.causes and not equal(result[0], model.loss(X, y)[0]):
+        evidence = "calling it twice with the same minibatch gave different losses"
+        title = "the loss changes from call to call"
+        report.causes.append(Cause(title, evidence, SEED, kind=Kind.VARIES))
+    return None if report.causes else dict(result[1])
+
+
+def _unusable(result: Any) -> Iterator[Cause]:
+    """Yield a cause unless a loss returned a finite number and a dictionary."""
+    is_pair = issubclass(type(result), tuple | list) and len(result) == 2
+    if not is_pair or not issubclass(type(result[1]), dict):
+        look = "With labels, return the loss and a dictionary of gradients."
+        evidence = f"it returned a {type(result).__name__}"
+        yield Cause("loss does not return (loss, grads)", evidence, look, kind=Kind.OUTPUT)
+    elif not is_numbers(result[0]) or np.shape(result[0]) != () or not np.isfinite(float(result[0])):
+        evidence = f"it is a {type(result[0]).__name__}, not a finite number"
+        look = "Look at the first value that loss(X, y) returns."
+        yield Cause("the loss is not a number", evidence, look, kind=Kind.OUTPUT)
+
+
+def _unusable_params(model: Any) -> Iterator[Cause]:
+    """Yield a cause for every parameter that is not an array of floats."""
+    for name, param in model.params.items():
+        if not is_numbers(param) or getattr(param, "dtype", np.dtype(int)).kind != "f":
+            title, evidence = f"params[{name!r}] is not an array of floats", f"it is a {type(param).__name__}"
+            yield Cause(title, evidence, "Check how it is initialized.", kind=Kind.PARAMETER)
+
+
+def _modified(model: Any, before: dict[str, Any], given: Any, X: Any) -> Iterator[Cause]:
+    """Yield a cause for every parameter, and for the minibatch, that the loss changed."""
     changed = [name for name, param in before.items() if not equal(param, model.params[name])]
     changed += [] if equal(given, X) else ["X"]
     for name in changed:
-        look = "Write into a copy, or into a new array."
-        report.causes.append(
-            Cause(f"the loss modifies {name}", "it is not what it was before the call", look)
-        )
-    if not changed and not equal(result[0], model.loss(X, y)[0]):
-        look = "Fix what it draws with a seed: no gradient can be checked otherwise."
-        evidence = "twice the same minibatch gave two losses"
-        report.causes.append(Cause("the loss is another one each time", evidence, look))
-    return None if report.causes else result[1]
+        yield Cause(f"the loss modifies {name}", CHANGED, COPY, kind=Kind.MODIFIES)
 
 
-def _returned(model, result):
-    """A cause if a loss does not return a number and a dictionary, or a parameter is no array of floats."""
-    if (
-        not issubclass(type(result), tuple | list)
-        or len(result) != 2
-        or not issubclass(type(result[1]), dict)
-    ):
-        look = "With labels, return the loss and a dictionary of gradients."
-        evidence = f"it returned a {type(result).__name__}"
-        yield Cause("loss does not return (loss, grads)", evidence, look)
-    elif not is_numbers(result[0]) or np.shape(result[0]) != () or not np.isfinite(float(result[0])):
-        evidence = f"it is a {type(result[0]).__name__}, not a finite number"
-        yield Cause("the loss is not a number", evidence, "Look at what loss(X, y) returns first.")
-    for name, param in model.params.items():
-        if not is_numbers(param) or getattr(param, "dtype", np.dtype(int)).kind != "f":
-            evidence = f"it is a {type(param).__name__}"
-            yield Cause(f"params[{name!r}] is not an array of floats", evidence, "Look at how it begins.")
-
-
-def knowledge_of(model, X, loss):
-    """The fields of a `Case` that hold for every gradient of a network."""
+def knowledge_of(model: Any, X: Any, loss: Callable[[], Any]) -> dict[str, Any]:
+    """Return the fields of a `Case` that hold for every gradient of a network."""
     dropout = getattr(model, "dropout_param", None)
     keep = dropout.get("p") if isinstance(dropout, dict) else None
     reg = getattr(model, "reg", 0.0)
@@ -58,14 +66,14 @@ def knowledge_of(model, X, loss):
         "inputs": {"X": np.asarray(X), **model.params},
         "reg": float(reg) if is_numbers(reg) else 0.0,
         "penalty": penalties(model, loss),
-        "settings": {"p": float(keep)} if is_numbers(keep) else {},
+        "settings": {"p": float(keep)} if keep is not None and is_numbers(keep) else {},
     }
 
 
-def penalties(model, loss):
-    """{name: how many times 0.5 * reg * sum(param ** 2) is in the loss}, of what can be measured.
+def penalties(model: Any, loss: Callable[[], Any]) -> dict[str, float]:
+    """Return {name: how many times the loss contains 0.5 * reg * sum(param ** 2)}, where it is measurable.
 
-    The loss less that for reg = 0 is the penalty of all parameters. With one of them halved it is less by 3/4
+    The loss minus the loss for reg = 0 is the penalty of all parameters. Halving one of them lowers it by 3/4
     of the penalty of this one.
     """
     reg = getattr(model, "reg", 0.0)
@@ -76,8 +84,8 @@ def penalties(model, loss):
     return {name: _penalty(model, loss, name) / due[name] for name in measurable}
 
 
-def _penalty(model, loss, name):
-    """The part of the loss that reg and one parameter make together."""
+def _penalty(model: Any, loss: Callable[[], Any], name: str) -> float:
+    """Return the part of the loss that reg and one parameter make together."""
     param = model.params[name]
     value = param.copy()
     try:
@@ -88,7 +96,8 @@ def _penalty(model, loss, name):
         param[...] = value
 
 
-def _penalty_of_all(model, loss):
+def _penalty_of_all(model: Any, loss: Callable[[], Any]) -> float:
+    """Return the part of the loss that vanishes with reg."""
     reg = model.reg
     try:
         with_penalty = float(loss())

@@ -1,134 +1,170 @@
-"""Gradients compared along random directions: for layers that are too large for every entry.
+"""Compare gradients along random directions: for layers that are too large to check every entry.
 
 The slope of sum(out * dout) along a direction v is <gradient, v>, a number that two forward passes give. A
-gradient that is wrong by e is found unless <e, v> = 0, which is almost never so; and what turns a gradient
-that is wrong as a whole into the right one, such as a transposition, turns its slopes into the right ones.
+gradient that is wrong by e is found unless <e, v> = 0, which almost never happens. If undoing a mistake, such
+as a transposition, makes the slopes right along every direction, that mistake is the cause.
 """
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
+from cs231n.gradcheck.conduct import Run
 from cs231n.gradcheck.diagnosis import REARRANGED, Case, Cause, diagnose_value, factor_causes
-from cs231n.gradcheck.numeric import ROUNDINGS, SMALLER
-from cs231n.gradcheck.report import FAIL, PASS, WARN, Comparison
-from cs231n.gradcheck.values import as_floats, is_numbers
+from cs231n.gradcheck.numeric import EPS
+from cs231n.gradcheck.report import Comparison, Worst
+from cs231n.gradcheck.tolerances import BEND_FACTOR, FLOOR, REPAIR_FACTOR, ROUNDINGS, SMALLER_STEPS
+from cs231n.gradcheck.values import Array, Floats, float64_copy, is_numbers
+from cs231n.passes import FAIL, PASS, WARN
 
-SHOWN = 3  # directions that are shown
-KINK = "A smaller step fits: there are kinks within the larger one. That is no mistake."
-AT_KINK = "There are kinks at this very point, and what they may change is as much as the difference."
-ORDER = "Look at the order in which gradients are returned: that of the forward pass's arguments."
+SHOWN = 3  # directions that a report shows
+KINK = "With a smaller step the slopes agree: the larger one crosses kinks. This is not a mistake."
+AT_KINK = "The point is at a kink, which can explain the whole difference. This need not be a mistake."
+ORDER = "Return the gradients in the order of the forward pass's arguments."
 
 
 @dataclass
 class Direction:
-    """A random direction in which one argument is moved, and the slopes there, by their step.
+    """A random direction in which one argument moves.
 
-    - move: a function of the step that gives sum(out * dout) at that distance
-    - noise: the rounding of such a sum
+    - move: a function of the distance that gives sum(out * dout) there
+    - noise: the rounding error of such a sum
+    - known: {step: slope} of the slopes that were measured before
     """
 
-    vector: np.ndarray
-    move: object
+    vector: Floats
+    move: Callable[[float], float]
     noise: float
-    known: dict = field(default_factory=dict)
+    known: dict[float, float] = field(default_factory=dict)
 
-    def slope(self, h):
-        """The slope, as the centered difference with this step has it."""
+    def slope(self, h: float) -> float:
+        """Return the slope, by the centered difference with this step."""
         if h not in self.known:
             self.known[h] = (self.move(h) - self.move(-h)) / (2 * h)
         return self.known[h]
 
-    def bend(self, h):
-        """By how much the slopes to the two sides differ."""
+    def bend(self, h: float) -> float:
+        """Return by how much the slopes to the two sides differ."""
         return abs(self.move(h) - 2 * self.move(0.0) + self.move(-h)) / h
 
 
-def random_directions(forward, inputs, key, run, count, rng):
-    """`count` random directions to move inputs[key] in; `run`: out, dout and what else one pass gave."""
-    out, dout = run[:2]
-    noise = ROUNDINGS * np.finfo(np.float64).eps * max(float(np.sum(np.abs(out * dout))), 1.0)
+@dataclass(frozen=True)
+class Projection:
+    """What `compare_slopes` compares by: directions and gradients for every argument, and the settings.
 
-    def direction():
-        vector = rng.standard_normal(inputs[key].shape)
-
-        def move(h):
-            moved = {
-                name: array + h * vector if name == key else array.copy() for name, array in inputs.items()
-            }
-            return float(np.sum(as_floats(forward(*moved.values())[0]) * dout))
-
-        return Direction(vector, move, noise)
-
-    return [direction() for _ in range(count)]
-
-
-def compare_slopes(name, key, grads, directions, tol, h, known):
-    """The gradient grads[key] along directions[key], beside the numeric slopes there.
-
-    Where they differ a smaller step is tried: along a direction that moves thousands of entries some of them
-    pass a kink. With the smallest one, what is left may be as large as the slopes to the two sides differ.
+    - known: the fields of a `Case` that hold for every argument
     """
-    causes = diagnose_value(grads[key], known["inputs"][key])
+
+    grads: dict[str, Any]
+    directions: dict[str, list[Direction]]
+    tol: float
+    h: float
+    known: dict[str, Any]
+
+
+def random_directions(
+    forward: Callable[..., Any],
+    inputs: dict[str, Floats],
+    key: str,
+    run: Run,
+    count: int,
+    rng: np.random.Generator,
+) -> list[Direction]:
+    """Return `count` random directions in which inputs[key] moves."""
+    noise = ROUNDINGS * EPS * max(float(np.sum(np.abs(run.out * run.dout))), 1.0)
+
+    def along(vector: Floats) -> Callable[[float], float]:
+        def move(distance: float) -> float:
+            moved = {name: array.copy() for name, array in inputs.items()}
+            moved[key] += distance * vector
+            return float(np.sum(float64_copy(forward(*moved.values())[0]) * run.dout))
+
+        return move
+
+    vectors = [np.asarray(rng.standard_normal(inputs[key].shape)) for _ in range(count)]
+    return [Direction(vector, along(vector), noise) for vector in vectors]
+
+
+def compare_slopes(name: str, key: str, projection: Projection) -> Comparison:
+    """Compare the slopes of one gradient along its directions with the numeric slopes.
+
+    If they differ, a smaller step is tried: a direction that moves thousands of entries moves some of them
+    past a kink. With the smallest step, the difference may be as large as that between the two sides' slopes.
+    """
+    directions, tol = projection.directions[key], projection.tol
+    causes = diagnose_value(projection.grads[key], projection.known["inputs"][key])
     if causes:
-        undone = list(_undone(key, grads, directions, tol, h))
+        undone = list(_undone(key, projection))
         return Comparison(name, FAIL, np.inf, tol, causes=undone or causes)
-    actual = _along(grads[key], directions[key])
-    for share in (1.0, *SMALLER):
-        numeric = _slopes(directions[key], h * share)
-        error, left = _error(actual, numeric), np.abs(actual - numeric).max()
-        noise = directions[key][0].noise / (h * share)
-        if error <= tol or left <= noise:
-            return Comparison(
-                name, PASS if share == 1 else WARN, error, tol, notes=[] if share == 1 else [KINK]
-            )
-    if left <= noise + 2 * max(direction.bend(h * share) for direction in directions[key]):
+    actual = _along(projection.grads[key], directions)
+    for scale in (1.0, *SMALLER_STEPS):
+        h = projection.h * scale
+        numeric = _slopes(directions, h)
+        error, difference = _error(actual, numeric), _largest(actual - numeric)
+        noise = directions[0].noise / h
+        if error <= tol or difference <= noise:
+            notes = [] if scale == 1 else [KINK]
+            return Comparison(name, WARN if notes else PASS, error, tol, notes=notes)
+    if difference <= noise + BEND_FACTOR * max(direction.bend(h) for direction in directions):
         return Comparison(name, WARN, error, tol, notes=[AT_KINK])
-    return _failed(name, key, grads, directions, tol, h, known)
+    return _failed(name, key, projection)
 
 
-def _failed(name, key, grads, directions, tol, h, known):
-    actual, numeric = _along(grads[key], directions[key]), _slopes(directions[key], h)
-    shown = zip(actual[:SHOWN].tolist(), numeric.tolist(), strict=False)
-    worst = [(f"direction {i}", a, n) for i, (a, n) in enumerate(shown)]
-    if np.any(as_floats(grads[key])):
-        case = Case(actual, numeric, name=key, tol=tol, **known)
-        causes = [*factor_causes(case), *_undone(key, grads, directions, tol, h)]
+def _failed(name: str, key: str, projection: Projection) -> Comparison:
+    """Return a Comparison that fails, with the causes that explain all slopes."""
+    grad, directions = projection.grads[key], projection.directions[key]
+    actual, numeric = _along(grad, directions), _slopes(directions, projection.h)
+    if np.any(float64_copy(grad)):
+        case = Case(actual, numeric, name=key, tol=projection.tol, **projection.known)
+        causes = [*factor_causes(case), *_undone(key, projection)]
     else:
-        causes = [Cause("it is zero everywhere", "and should not be", "Was it computed, and returned?")]
-    return Comparison(name, FAIL, _error(actual, numeric), tol, worst, causes)
+        look = "Was it computed, and returned?"
+        causes = [Cause("it is zero everywhere", "the numeric gradient is not", look)]
+    return Comparison(name, FAIL, _error(actual, numeric), projection.tol, _worst(actual, numeric), causes)
 
 
-def _slopes(directions, h):
+def _worst(actual: Floats, numeric: Floats) -> list[Worst]:
+    pairs = zip(actual[:SHOWN].tolist(), numeric[:SHOWN].tolist(), strict=True)
+    return [(f"direction {i}", slope, expected) for i, (slope, expected) in enumerate(pairs)]
+
+
+def _slopes(directions: list[Direction], h: float) -> Floats:
     return np.array([direction.slope(h) for direction in directions])
 
 
-def _along(grad, directions):
-    return np.array([np.vdot(as_floats(grad), direction.vector) for direction in directions])
+def _along(grad: Any, directions: list[Direction]) -> Floats:
+    return np.array([np.vdot(float64_copy(grad), direction.vector) for direction in directions])
 
 
-def _error(actual, numeric):
-    return float(np.abs(actual - numeric).max() / max(np.abs(numeric).max(), 1e-8))
+def _error(actual: Floats, numeric: Floats) -> float:
+    return _largest(actual - numeric) / max(_largest(numeric), FLOOR)
 
 
-def _undone(key, grads, directions, tol, h):
-    """Causes that, undone, give the right slopes in all directions."""
-    if not is_numbers(grads[key]):
+def _largest(array: Floats) -> float:
+    return float(np.abs(array).max())
+
+
+def _undone(key: str, projection: Projection) -> Iterator[Cause]:
+    """Yield the mistakes that, undone, give the right slopes along all directions."""
+    if not is_numbers(projection.grads[key]):
         return
-    grad = as_floats(grads[key])
+    grad = float64_copy(projection.grads[key])
     candidates = [(title, key, repaired, look) for title, repaired, look in _repairs(grad)]
-    candidates += [(f"it is the gradient of {other}", other, grad, ORDER) for other in grads if other != key]
+    others = [other for other in projection.grads if other != key]
+    candidates += [(f"it is the gradient of {other}", other, grad, ORDER) for other in others]
     for title, argument, repaired, look in candidates:
-        along = directions[argument]
-        if repaired.shape != along[0].vector.shape:
+        directions = projection.directions[argument]
+        if repaired.shape != directions[0].vector.shape:
             continue
-        if _error(_along(repaired, along), _slopes(along, h)) <= 10 * tol:
-            evidence = f"as such it is right along all of {len(along)} directions"
-            yield Cause(title, evidence, look)
+        error = _error(_along(repaired, directions), _slopes(directions, projection.h))
+        if error <= REPAIR_FACTOR * projection.tol:
+            yield Cause(title, f"with this undone, it is right along all {len(directions)} directions", look)
 
 
-def _repairs(grad):
-    """(title, what the gradient is without the mistake, where to look) for mistakes that can be undone."""
+def _repairs(grad: Floats) -> Iterator[tuple[str, Array, str]]:
+    """Yield (title, the gradient without the mistake, where to look) for mistakes that can be undone."""
     for mistake, turn, look in REARRANGED.get(grad.ndim, ()):
         yield mistake.value, turn(grad), look
     if grad.ndim > 1:

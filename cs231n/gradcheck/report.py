@@ -1,37 +1,44 @@
-"""What a check found, in a form that prints well in a notebook, in pytest and as plain text."""
+"""Hold what a check found, in a form that prints well in a notebook, in pytest and as plain text."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
-PASS, WARN, FAIL = "PASS", "WARN", "FAIL"
+from cs231n.gradcheck.diagnosis.causes import Cause
+from cs231n.passes import FAIL, PASS, WARN, Bound, write_line
+
+INDENT = " " * 6
+Worst = tuple[tuple[int, ...] | str, float, float]
 
 
 @dataclass
 class Comparison:
-    """A gradient beside the numeric one.
+    """A gradient compared with the numeric one.
 
-    - name: such as dx; status: PASS, WARN or FAIL; error: the largest relative error, at most tol to pass
-    - worst: (index, gradient, numeric gradient) of the entries that are farthest off
-    - causes: what explains the difference, the likeliest first; notes: what is to be known besides
+    - name: such as dx; status: PASS, WARN or FAIL; error: the largest relative error, which passes up to tol
+    - worst: (index, gradient, numeric gradient) of the entries with the largest errors
+    - causes: what explains the difference, the likeliest first; notes: what else is worth knowing
     """
 
     name: str
     status: str
     error: float
     tol: float
-    worst: list = field(default_factory=list)
-    causes: list = field(default_factory=list)
-    notes: list = field(default_factory=list)
+    worst: list[Worst] = field(default_factory=list)
+    causes: list[Cause] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
-    def __str__(self):
-        if self.status != FAIL:
-            head = f"{self.status}  {self.name}: relative error {self.error:.1e} (at most {self.tol:.0e})"
-            return "\n".join([head, *(f"      {note}" for note in self.notes)])
-        lines = [f"FAIL  {self.name}: relative error {self.error:.1e}, at most {self.tol:.0e}."]
-        lines += [f"      {cause}" for cause in self.causes]
-        if self.worst and not self.causes:
-            lines.append("      No mistake that is known fits. The entries that are farthest off:")
-        lines += [f"      {index}: {a:.8g}, and should be {n:.8g}" for index, a, n in self.worst]
-        return "\n".join([*lines, *(f"      {note}" for note in self.notes)])
+    def __str__(self) -> str:
+        lines = [self._head(), *map(str, self.causes), *self._worst_lines(), *self.notes]
+        return f"\n{INDENT}".join(lines)
+
+    def _head(self) -> str:
+        if self.status == FAIL:
+            return f"FAIL  {self.name}: relative error {self.error:.1e}, at most {self.tol:.0e}."
+        return write_line(self.status, Bound.AT_MOST, self.name, self.error, self.tol)
+
+    def _worst_lines(self) -> list[str]:
+        lines = [f"{index}: got {grad:.8g}, expected {numeric:.8g}" for index, grad, numeric in self.worst]
+        return ["No known mistake matches. Worst entries:", *lines] if lines and not self.causes else lines
 
 
 @dataclass
@@ -39,28 +46,30 @@ class Report:
     """Everything that a check of one layer or network found."""
 
     name: str
-    comparisons: list = field(default_factory=list)
-    causes: list = field(default_factory=list)
+    comparisons: list[Comparison] = field(default_factory=list)
+    causes: list[Cause] = field(default_factory=list)
 
     @property
-    def status(self):
+    def status(self) -> str:
+        """The worst status of all comparisons; FAIL if there is a cause for the layer as a whole."""
         statuses = {comparison.status for comparison in self.comparisons}
         if self.causes or FAIL in statuses:
             return FAIL
         return WARN if WARN in statuses else PASS
 
-    def all_causes(self):
-        """Every cause that was found, those of the layer as a whole first."""
+    def all_causes(self) -> list[Cause]:
+        """Return every cause, those of the layer as a whole first."""
         return [*self.causes, *(cause for comparison in self.comparisons for cause in comparison.causes)]
 
-    def raise_if_failed(self):
-        """Raise AssertionError, with the report for its text, if anything failed."""
+    def raise_if_failed(self) -> None:
+        """Raise AssertionError, with the report as its text, if anything failed."""
         if self.status == FAIL:
             raise AssertionError(str(self))
 
-    def __str__(self):
+    def __str__(self) -> str:
         lines = [f"FAIL  {self.name}: {cause}" if self.name else f"FAIL  {cause}" for cause in self.causes]
         return "\n".join([*lines, *map(str, self.comparisons)])
 
-    def _repr_pretty_(self, printer, cycle):
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """Print the report where a notebook would show its repr."""
         printer.text(str(self))

@@ -1,14 +1,20 @@
-"""What a learner's code may return, taken as it is: nothing here raises, whatever the value."""
+"""Handle whatever a learner's code returns: nothing here raises, whatever the value."""
 
 import numbers
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Floats = NDArray[np.float64]
 
 
-def is_numbers(value):
-    """Whether this is an array of real numbers, or one that float64 can hold; no objects, texts, complex.
+def is_numbers(value: Any) -> bool:
+    """Return whether this is an array of real numbers, or one number that float64 can hold.
 
-    Types are asked, not values: an object may claim to be an array, or raise when it is asked anything.
+    Objects, strings and complex numbers are not. Only the type is looked at, since an object may claim to be
+    an array, or raise an error whatever is done with it.
     """
     if issubclass(type(value), np.ndarray):
         return value.dtype.kind in "fiub"
@@ -21,33 +27,33 @@ def is_numbers(value):
     return True
 
 
-def as_floats(value):
-    """A copy in float64 of what `is_numbers`."""
+def float64_copy(value: Any) -> Floats:
+    """Return a copy in float64 of an array or number for which `is_numbers` holds."""
     with np.errstate(all="ignore"):
         is_array = issubclass(type(value), np.ndarray)
         return np.array(value if is_array else float(value), dtype=np.float64, subok=False)
 
 
-def kept(value):
-    """A copy of an array of numbers, which nobody else can change; anything else as it is."""
+def private_copy(value: Any) -> Any:
+    """Return a copy of an array of numbers, which nobody else can change; anything else as it is."""
     is_array = issubclass(type(value), np.ndarray) and is_numbers(value)
     return np.array(value, subok=False) if is_array else value
 
 
-def equal(a, b):
-    """Whether two values are the same numbers; what are no numbers is not compared, and passes for equal."""
+def equal(a: Any, b: Any) -> bool:
+    """Return whether two values hold the same numbers; True if one of them does not hold numbers at all."""
     if not (is_numbers(a) and is_numbers(b)):
         return True
-    return np.array_equal(as_floats(a), as_floats(b), equal_nan=True)
+    return np.array_equal(float64_copy(a), float64_copy(b), equal_nan=True)
 
 
-def as_list(values):
-    """What a function returned as a list: the items of a tuple or list, or the one thing that it is."""
+def as_list(values: Any) -> list[Any]:
+    """Return the items of a tuple or list, or a list of the one value that a function returned."""
     return list(values) if issubclass(type(values), tuple | list) else [values]
 
 
-def message_of(error):
-    """The type of an error and its text, if it has one that can be had."""
+def message_of(error: BaseException) -> str:
+    """Return the type of an error and its text, or the type alone if making the text fails."""
     try:
         return f"{type(error).__name__}: {error}"
     except Exception:

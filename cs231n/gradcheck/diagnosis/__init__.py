@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from cs231n.gradcheck.diagnosis.causes import Array, Case, Cause, Finding, causes_of, same
+from cs231n.gradcheck.diagnosis.causes import Array, Case, Cause, Finding, Kind, causes_of, same
 from cs231n.gradcheck.diagnosis.convolution import find_convolution
 from cs231n.gradcheck.diagnosis.elementwise import find_elementwise
 from cs231n.gradcheck.diagnosis.factors import find_factors
@@ -27,12 +27,13 @@ from cs231n.gradcheck.diagnosis.regularization import find_regularization
 from cs231n.gradcheck.diagnosis.shapes import find_shapes
 from cs231n.gradcheck.diagnosis.sums import find_sums
 from cs231n.gradcheck.diagnosis.whole import REARRANGED, find_whole
-from cs231n.gradcheck.values import as_floats, is_numbers
+from cs231n.gradcheck.values import float64_copy, is_numbers
 
 __all__ = [
     "REARRANGED",
     "Case",
     "Cause",
+    "Kind",
     "Mistake",
     "diagnose",
     "diagnose_value",
@@ -79,7 +80,7 @@ def diagnose_value(value: Any, expected: Any, **known: Any) -> list[Cause]:
         return [_none().cause()]
     if not is_numbers(value):
         return [_not_numbers(value).cause()]
-    value, expected = as_floats(value), np.asarray(expected)
+    value, expected = float64_copy(value), np.asarray(expected)
     if value.shape != expected.shape:
         with np.errstate(all="ignore"):
             return causes_of([find_shapes(Case(value, expected, **known))])

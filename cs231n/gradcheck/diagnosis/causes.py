@@ -3,6 +3,7 @@
 import numbers
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,37 @@ from cs231n.gradcheck.diagnosis.tolerances import SAME, UNEXPLAINED
 Array = NDArray[Any]
 
 
+class Kind(Enum):
+    """The kinds of causes, for code that has to tell them apart: titles are for people.
+
+    - FORMULA: the gradient has numbers, and a known mistake explains them
+    - SHAPE: the gradient has the wrong shape, and no known mistake explains it
+    - MISSING: there is no gradient, only None
+    - NOT_NUMBERS: the gradient is not an array of numbers
+    - NOT_FINITE: the gradient, or the forward pass near its input, is NaN or infinite
+    - OUTPUT: the forward pass or the loss returns something unusable, so that there is nothing to compare
+    - COUNT: the backward pass returns more or fewer gradients than there are inputs
+    - PARAMETER: a parameter of a model is not an array of floats
+    - ERROR: the learner's code raises an exception
+    - MODIFIES: a function changes an argument of the caller
+    - VARIES: a function called twice with the same arguments returns different results
+    - STALE_CACHE: another forward pass changes what is in the cache of the first
+    """
+
+    FORMULA = auto()
+    SHAPE = auto()
+    MISSING = auto()
+    NOT_NUMBERS = auto()
+    NOT_FINITE = auto()
+    OUTPUT = auto()
+    COUNT = auto()
+    PARAMETER = auto()
+    ERROR = auto()
+    MODIFIES = auto()
+    VARIES = auto()
+    STALE_CACHE = auto()
+
+
 @dataclass(frozen=True)
 class Cause:
     """One explanation of a wrong gradient.
@@ -21,14 +53,24 @@ class Cause:
     - title: what is wrong, without numbers of the data, so that a grader may show it
     - evidence: the numbers that show it
     - look: where the mistake is likely to be
+    - kind: what code may decide by
     """
 
     title: str
     evidence: str
     look: str
+    kind: Kind = field(default=Kind.FORMULA, kw_only=True)
 
     def __str__(self) -> str:
         return f"{self.title}: {self.evidence}. {self.look}"
+
+
+KINDS = {  # of the mistakes that are not explained by a formula
+    Mistake.WRONG_SHAPE: Kind.SHAPE,
+    Mistake.NONE: Kind.MISSING,
+    Mistake.NOT_NUMBERS: Kind.NOT_NUMBERS,
+    Mistake.NOT_FINITE: Kind.NOT_FINITE,
+}
 
 
 @dataclass(frozen=True)
@@ -54,7 +96,8 @@ class Finding:
         """Return the finding in words."""
         start = "apart from the regularization, " if self.beside_penalty else ""
         end = ", and its sign is wrong" if self.negated else ""
-        return Cause(start + self.mistake.value.format(self.about) + end, self.evidence, self.look)
+        title = start + self.mistake.value.format(self.about) + end
+        return Cause(title, self.evidence, self.look, kind=KINDS.get(self.mistake, Kind.FORMULA))
 
 
 def causes_of(findings: Iterable[Finding]) -> list[Cause]:
