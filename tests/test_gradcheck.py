@@ -129,7 +129,7 @@ class TestLayer:
         worst = report.comparisons[0].worst
         assert [index for index, *_ in worst] == [(2, 3), (1, 1), (0, 1)]
         assert [actual - numeric for _, actual, numeric in worst] == pytest.approx([3, 2, 1])
-        assert "4 of 15 entries are wrong, none of them outside the features 1, 2, 3." in str(report)
+        assert "4 of 15 entries are wrong, all in features 1, 2, 3." in str(report)
 
     def test_arguments_of_any_kind_are_copied_to_float64(self):
         x = np.arange(6, dtype=np.float32).reshape(2, 3) - 2.5

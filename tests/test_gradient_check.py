@@ -302,10 +302,8 @@ def test_the_worst_entry_is_named_with_its_values():
 
 @pytest.mark.parametrize("shape, wrong", [((3, 2), (2, 3)), ((3,), (3, 1)), ((), (4,))])
 def test_wrong_shape_fails_as_such(shape, wrong):
-    message = (
-        f"(?s)FAIL  dw: .*its shape is {re.escape(str(wrong))}, that of its argument {re.escape(str(shape))}"
-    )
-    with pytest.raises(AssertionError, match=message):
+    shapes = f"its shape is {re.escape(str(wrong))}; that of its argument is {re.escape(str(shape))}"
+    with pytest.raises(AssertionError, match=f"(?s)FAIL  dw: .*{shapes}"):
         check_close("dw", np.ones(wrong), np.ones(shape) + np.arange(np.prod(shape)).reshape(shape), 1e-6)
 
 

@@ -165,8 +165,8 @@ def _undone(key: str, projection: Projection) -> Iterator[Cause]:
 
 def _repairs(grad: Floats) -> Iterator[tuple[str, Array, str]]:
     """Yield (title, the gradient without the mistake, where to look) for mistakes that can be undone."""
-    for title, turn, look in REARRANGED.get(grad.ndim, ()):
-        yield title, turn(grad), look
+    for mistake, turn, look in REARRANGED.get(grad.ndim, ()):
+        yield mistake.value, turn(grad), look
     if grad.ndim > 1:
         look = "What all examples share, such as a bias, gets the sum of their gradients."
         yield "it is not summed over the batch", grad.sum(axis=0), look

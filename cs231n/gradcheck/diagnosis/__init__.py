@@ -1,26 +1,32 @@
-"""Why a gradient is wrong: the way in which it differs from the numeric one tells the mistake.
+"""Why a gradient is wrong: the way it differs from the numeric gradient shows the mistake.
 
-`diagnose` looks for every mistake that it knows and names those that the numbers speak for. It names none
-that they do not: where nothing fits, `where_wrong` says where the error sits, and no more.
+`diagnose` looks for every mistake that it knows and reports only those that the numbers support. If nothing
+fits, `where_wrong` says where the error sits, and no more.
 
-A mistake is known in one of two ways. Either it is an operation on the right gradient, such as a factor; or
-the layer is recognized, because its own formula gives the numeric gradient, and the formula with the mistake
-gives the gradient at hand. Both have to agree in all entries, to 1e-5 of the largest.
+A mistake is recognized in one of two ways. Either it is an operation on the right gradient, such as a factor;
+or the layer is recognized, because its formula gives the numeric gradient, and the formula with the mistake
+gives the learner's gradient. Both have to agree in all entries, see `tolerances`.
+
+An explainer, such as `find_sums`, takes a `Case` and yields a `Finding` for every mistake that fits.
 """
+
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
-from cs231n.gradcheck.diagnosis.causes import Case, Cause, Kind, same
-from cs231n.gradcheck.diagnosis.convolution import convolution_causes
-from cs231n.gradcheck.diagnosis.elementwise import elementwise_causes
-from cs231n.gradcheck.diagnosis.factors import factor_causes
-from cs231n.gradcheck.diagnosis.normalization import normalization_causes
-from cs231n.gradcheck.diagnosis.parts import part_causes, where_wrong
-from cs231n.gradcheck.diagnosis.pooling import pooling_causes
-from cs231n.gradcheck.diagnosis.regularization import regularization_causes
-from cs231n.gradcheck.diagnosis.shapes import shape_causes
-from cs231n.gradcheck.diagnosis.sums import sum_causes
-from cs231n.gradcheck.diagnosis.whole import REARRANGED, whole_causes
+from cs231n.gradcheck.diagnosis.causes import Array, Case, Cause, Finding, Kind, causes_of, same
+from cs231n.gradcheck.diagnosis.convolution import find_convolution
+from cs231n.gradcheck.diagnosis.elementwise import find_elementwise
+from cs231n.gradcheck.diagnosis.factors import find_factors
+from cs231n.gradcheck.diagnosis.mistakes import Mistake
+from cs231n.gradcheck.diagnosis.normalization import find_normalization
+from cs231n.gradcheck.diagnosis.parts import find_parts, where_wrong
+from cs231n.gradcheck.diagnosis.pooling import find_pooling
+from cs231n.gradcheck.diagnosis.regularization import find_regularization
+from cs231n.gradcheck.diagnosis.shapes import find_shapes
+from cs231n.gradcheck.diagnosis.sums import find_sums
+from cs231n.gradcheck.diagnosis.whole import REARRANGED, find_whole
 from cs231n.gradcheck.values import float64_copy, is_numbers
 
 __all__ = [
@@ -28,53 +34,73 @@ __all__ = [
     "Case",
     "Cause",
     "Kind",
+    "Mistake",
     "diagnose",
     "diagnose_value",
     "factor_causes",
     "where_wrong",
 ]
 
-EXPLANATIONS = (
-    *(regularization_causes, whole_causes, factor_causes, elementwise_causes),
-    *(normalization_causes, convolution_causes, pooling_causes, sum_causes),
-)
+Explainer = Callable[[Case], Iterator[Finding]]
+
+EXPLAINERS: list[Explainer] = [  # the likeliest mistakes first
+    find_regularization,
+    find_whole,
+    find_factors,
+    find_elementwise,
+    find_normalization,
+    find_convolution,
+    find_pooling,
+    find_sums,
+]
 
 
-def diagnose(case):
-    """The causes that fit a `Case`, the likeliest first; none if nothing that is known does."""
+def diagnose(case: Case) -> list[Cause]:
+    """Return the causes that fit a `Case`, the likeliest first; an empty list if no known mistake fits."""
     with np.errstate(all="ignore"):
-        if same(case.actual, case.expected) and not case.wrong.any():  # right but for rounding
+        if same(case.actual, case.expected) and not case.wrong.any():  # right except for rounding
             return []
-        causes = {cause.title: cause for explain in EXPLANATIONS for cause in explain(case)}
-        return list(causes.values()) or list(part_causes(case))
+        findings = [finding for explain in EXPLAINERS for finding in explain(case)]
+        return causes_of(findings or find_parts(case))
 
 
-def diagnose_value(value, expected, **known):
-    """Causes for what cannot be compared entry by entry with `expected`, an array; none if it can.
+def factor_causes(case: Case) -> list[Cause]:
+    """Return the causes that are a constant factor, for gradients of which only some numbers are known."""
+    return causes_of(find_factors(case))
 
-    - known: what is known besides, as in a `Case`; a wrong shape is often explained by it
+
+def diagnose_value(value: Any, expected: Any, **known: Any) -> list[Cause]:
+    """Return causes for a value that cannot be compared with the array `expected` entry by entry.
+
+    The list is empty if it can.
+
+    - known: other fields of a `Case`, which often explain a wrong shape
     """
     if value is None:
-        look = "Was it computed, and returned in its place?"
-        return [Cause("it is None", "no gradient was returned", look, kind=Kind.MISSING)]
+        return [_none().cause()]
     if not is_numbers(value):
-        is_array = issubclass(type(value), np.ndarray)
-        kind = f"an array of {value.dtype}" if is_array else f"a {type(value).__name__}"
-        look = "A gradient is an array like its argument."
-        return [Cause("it is not an array of numbers", f"it is {kind}", look, kind=Kind.NOT_NUMBERS)]
+        return [_not_numbers(value).cause()]
     value, expected = float64_copy(value), np.asarray(expected)
     if value.shape != expected.shape:
         with np.errstate(all="ignore"):
-            return shape_causes(Case(value, expected, **known))
+            return causes_of([find_shapes(Case(value, expected, **known))])
+    return [] if np.isfinite(value).all() else [_not_finite(value).cause()]
+
+
+def _none() -> Finding:
+    look = "Was it computed, and returned in its place?"
+    return Finding(Mistake.NONE, "no gradient was returned", look)
+
+
+def _not_numbers(value: Any) -> Finding:
+    is_array = issubclass(type(value), np.ndarray)
+    kind = f"an array of {value.dtype}" if is_array else f"a {type(value).__name__}"
+    return Finding(Mistake.NOT_NUMBERS, f"it is {kind}", "A gradient is an array like its argument.")
+
+
+def _not_finite(value: Array) -> Finding:
     bad = ~np.isfinite(value)
-    if bad.any():
-        first = tuple(int(i) for i in np.argwhere(bad)[0])
-        return [
-            Cause(
-                "it is not finite",
-                f"{bad.sum()} of {value.size} entries are NaN or infinite, the first at {first}",
-                "Look for a division by zero, a log of zero or an overflow in exp.",
-                kind=Kind.NOT_FINITE,
-            )
-        ]
-    return []
+    first = tuple(int(i) for i in np.argwhere(bad)[0])
+    evidence = f"{bad.sum()} of {value.size} entries are NaN or infinite, the first at {first}"
+    look = "Look for a division by zero, a log of zero or an overflow in exp."
+    return Finding(Mistake.NOT_FINITE, evidence, look)

@@ -1,12 +1,18 @@
-"""What a diagnosis is made of: the case at hand, and the causes that its numbers speak for."""
+"""The parts of a diagnosis: the case, the findings that fit its numbers, and the causes that say so."""
 
+import numbers
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-CLOSE = 1e-5  # relative to the largest entry; numeric gradients are far more exact
-SHARE = 1e-2  # an explanation leaves at most this share of the difference
+from cs231n.gradcheck.diagnosis.mistakes import Mistake
+from cs231n.gradcheck.diagnosis.tolerances import SAME, UNEXPLAINED
+
+Array = NDArray[Any]
 
 
 class Kind(Enum):
@@ -44,8 +50,8 @@ class Kind(Enum):
 class Cause:
     """One explanation of a wrong gradient.
 
-    - title: what is wrong, without numbers of the data, so that a grader may say it
-    - evidence: what shows it, with the numbers
+    - title: what is wrong, without numbers of the data, so that a grader may show it
+    - evidence: the numbers that show it
     - look: where the mistake is likely to be
     - kind: what code may decide by
     """
@@ -59,69 +65,134 @@ class Cause:
         return f"{self.title}: {self.evidence}. {self.look}"
 
 
+KINDS = {  # of the mistakes that are not explained by a formula
+    Mistake.WRONG_SHAPE: Kind.SHAPE,
+    Mistake.NONE: Kind.MISSING,
+    Mistake.NOT_NUMBERS: Kind.NOT_NUMBERS,
+    Mistake.NOT_FINITE: Kind.NOT_FINITE,
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A known mistake that fits the numbers, as facts; `cause` puts it into words.
+
+    Findings are equal if they name the same mistake, whatever their evidence.
+
+    - about: the argument, size or part that the mistake concerns, if its title needs one
+    - evidence, look: those of the `Cause`
+    - negated: the sign is wrong as well
+    - beside_penalty: the mistake is in what remains of the gradient without the L2 penalty's term
+    """
+
+    mistake: Mistake
+    evidence: str = field(compare=False)
+    look: str = field(compare=False)
+    about: str = ""
+    negated: bool = False
+    beside_penalty: bool = False
+
+    def cause(self) -> Cause:
+        """Return the finding in words."""
+        start = "apart from the regularization, " if self.beside_penalty else ""
+        end = ", and its sign is wrong" if self.negated else ""
+        title = start + self.mistake.value.format(self.about) + end
+        return Cause(title, self.evidence, self.look, kind=KINDS.get(self.mistake, Kind.FORMULA))
+
+
+def causes_of(findings: Iterable[Finding]) -> list[Cause]:
+    """Return a Cause for each mistake that was found, in the order of the findings."""
+    return [finding.cause() for finding in dict.fromkeys(findings)]
+
+
 @dataclass(frozen=True)
 class Case:
     """A gradient to explain, and what is known about the layer or network that it comes from.
 
-    - actual, expected: the gradient that was computed by hand and the numeric one; `shapes` explains a
-      difference of their shapes, everything else takes one shape for granted
-    - name: the argument that it belongs to, as in x, w, gamma, W1
+    - actual, expected: the gradient that was computed by hand and the numeric one; `shapes` explains
+      different shapes, every other explainer assumes that they are the same
+    - name: the argument that the gradient belongs to, such as x, w, gamma, W1
     - inputs: {name: array}, the arguments of the forward pass; out, dout: its result, the upstream gradient
     - numeric: {name: array}, the numeric gradients of all arguments
-    - settings: numbers that the layer was called with, as in stride, pad, p, eps, G
-    - reg: the strength of an L2 penalty; penalty: {name: how many times 0.5 * reg * sum(param ** 2) is in the
-      loss}, where that was measured
-    - tol: the largest relative error of an entry that is right; floor: see `rel_error`
+    - settings: the other arguments that the layer was called with, such as stride, pad, p, eps, G
+    - reg: the strength of an L2 penalty; penalty: {name: how many times the loss contains
+      0.5 * reg * sum(param ** 2)}, where that was measured
+    - tol: the largest relative error of a right entry; floor: see `rel_error`
     """
 
-    actual: np.ndarray
-    expected: np.ndarray
+    actual: Array
+    expected: Array
     name: str = ""
-    inputs: dict = field(default_factory=dict)
-    out: np.ndarray | None = None
-    dout: np.ndarray | None = None
-    numeric: dict = field(default_factory=dict)
-    settings: dict = field(default_factory=dict)
+    inputs: Mapping[str, Array] = field(default_factory=dict)
+    out: Array | None = None
+    dout: Array | None = None
+    numeric: Mapping[str, Array] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
     reg: float = 0.0
-    penalty: dict = field(default_factory=dict)
+    penalty: Mapping[str, float] = field(default_factory=dict)
     tol: float = 1e-6
     floor: float = 1e-8
 
     @property
-    def x(self):
-        """The first argument of the forward pass; None if there is none."""
+    def x(self) -> Array | None:
+        """The first argument of the forward pass, or None."""
         return next(iter(self.inputs.values()), None)
 
     @property
-    def dx(self):
+    def dx(self) -> Array:
         """The numeric gradient of the first argument."""
         return self.numeric.get(next(iter(self.inputs), ""), self.expected)
 
     @property
-    def wrong(self):
-        """The entries that are wrong, as an array of booleans."""
-        difference, size = np.abs(self.actual - self.expected), np.abs(self.actual) + np.abs(self.expected)
-        return difference > self.tol * np.maximum(size, self.floor)
+    def is_of_x(self) -> bool:
+        """Whether the gradient has the shape of the first argument."""
+        return self.x is not None and self.actual.shape == np.shape(self.x)
 
-    def is_explained_by(self, array):
-        """Whether the gradient is this array, and far closer to it than to the numeric gradient."""
+    @property
+    def is_of_weights(self) -> bool:
+        """Whether the gradient belongs to a weight of a network, the only parameters with a penalty."""
+        return self.name.startswith("W")
+
+    @property
+    def wrong(self) -> NDArray[np.bool_]:
+        """The entries that are wrong, as an array of booleans."""
+        difference = np.abs(self.actual - self.expected)
+        size = np.abs(self.actual) + np.abs(self.expected)
+        is_wrong: NDArray[np.bool_] = difference > self.tol * np.maximum(size, self.floor)
+        return is_wrong
+
+    def integer(self, setting: str) -> int | None:
+        """Return a setting that is an integer, such as a stride; None without it or if it is a pair."""
+        value = self.settings.get(setting)
+        return int(value) if isinstance(value, numbers.Integral) else None
+
+    def number(self, setting: str) -> float | None:
+        """Return a setting that is a number, such as eps; None without it."""
+        value = self.settings.get(setting)
+        return float(value) if isinstance(value, numbers.Real) else None
+
+    def is_explained_by(self, array: Array) -> bool:
+        """Return whether the gradient is this array, and far closer to it than to the numeric gradient."""
         if np.shape(array) != np.shape(self.actual) or not same(self.actual, array):
             return False
         rest, difference = np.abs(self.actual - array), np.abs(self.actual - self.expected)
-        return bool(rest.max(initial=0) <= SHARE * difference.max(initial=0))
+        return bool(rest.max(initial=0) <= UNEXPLAINED * difference.max(initial=0))
 
 
-def same(a, b):
-    """Whether two arrays have one shape and agree as closely as a numeric gradient can tell."""
+def same(a: Array, b: Array) -> bool:
+    """Return whether two arrays have one shape and agree as closely as a numeric gradient can tell."""
     if np.shape(a) != np.shape(b) or not (np.isfinite(a).all() and np.isfinite(b).all()):
         return False
-    return bool(np.abs(np.subtract(a, b)).max(initial=0) <= CLOSE * np.abs(b).max(initial=0))
+    return bool(np.abs(np.subtract(a, b)).max(initial=0) <= SAME * np.abs(b).max(initial=0))
 
 
-def matching(case, candidates, look):
-    """A Cause for each (title, gradient) of `candidates` that is the gradient at hand, one for each title."""
-    titles = set()
-    for title, gradient in candidates:
-        if title not in titles and case.is_explained_by(gradient):
-            titles.add(title)
-            yield Cause(title, "all entries are those of the formula with this mistake", look)
+def same_values(a: Array, b: Array) -> bool:
+    """Return whether two arrays agree entry by entry in row-major order, whatever their shapes."""
+    return same(np.reshape(a, -1), np.reshape(b, -1))
+
+
+def matching(case: Case, candidates: Iterable[tuple[Mistake, Array]], look: str) -> Iterator[Finding]:
+    """Yield a Finding for each (mistake, gradient with this mistake) that is the case's gradient."""
+    for mistake, gradient in candidates:
+        if case.is_explained_by(gradient):
+            yield Finding(mistake, "every entry matches the formula with this mistake", look)

@@ -1,85 +1,116 @@
-"""Gradients that are off by a constant factor, which is called by the sizes and settings that give it."""
+"""Gradients that are off by a constant factor, named after the sizes and settings that give it."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
-from cs231n.gradcheck.diagnosis.causes import CLOSE, Cause
+from cs231n.gradcheck.diagnosis.causes import Case, Finding
+from cs231n.gradcheck.diagnosis.mistakes import Mistake
+from cs231n.gradcheck.diagnosis.tolerances import FACTOR, PENALTY
 
-MEAN = "A loss that is a mean over examples has 1/N in its gradient, once; a sum over examples has none."
-PIXELS = "Is there a mean where a sum is meant, or the other way around?"
+MEAN = "A mean over examples puts the factor 1/N into the gradient once; a sum over examples does not."
+PIXELS = "Is there a mean instead of a sum, or a sum instead of a mean?"
 SQUARE = "The derivative of w^2 is 2 w; that of w^2 / 2 is w."
-KEEP = "Inverted dropout divides what is kept by p, the probability to keep it, forward and backward, once."
+KEEP = "Inverted dropout divides kept units by p, the probability to keep one: once forward, once backward."
 
 
-def factor_causes(case):
-    """Causes that are a constant factor; with an L2 penalty, also one of all but the penalty's term."""
-    causes = list(_multiplied(case))
+class NamedFactor(NamedTuple):
+    """A number that a gradient may be off by: the mistake, what it concerns, the number, where to look."""
+
+    mistake: Mistake
+    about: str
+    value: float
+    look: str
+
+
+def find_factors(case: Case) -> Iterator[Finding]:
+    """Find a constant factor; with an L2 penalty, also a factor of everything except the penalty's term."""
+    findings = list(_multiplied(case))
+    if not findings and _contains_penalty(case):
+        penalty = case.reg * case.inputs[case.name]
+        rest = replace(case, actual=case.actual - penalty, expected=case.expected - penalty, reg=0.0)
+        findings = [replace(finding, beside_penalty=True) for finding in _multiplied(rest)]
+    yield from findings
+
+
+def _contains_penalty(case: Case) -> bool:
+    """Return whether the right gradient contains reg * W once, for all that is known."""
     param = case.inputs.get(case.name)
-    if causes or not case.reg or param is None or np.shape(param) != case.actual.shape:
-        return causes
-    if not case.name.startswith("W") or not math.isclose(case.penalty.get(case.name, 1.0), 1, rel_tol=1e-3):
-        return causes
-    without = replace(
-        case, actual=case.actual - case.reg * param, expected=case.expected - case.reg * param, reg=0.0
-    )
-    return [
-        Cause(f"but for the regularization, {cause.title}", cause.evidence, cause.look)
-        for cause in _multiplied(without)
-    ]
+    if not case.reg or not case.is_of_weights or param is None or param.shape != case.actual.shape:
+        return False
+    return math.isclose(case.penalty.get(case.name, 1.0), 1, rel_tol=PENALTY)
 
 
-def _multiplied(case):
-    norm = np.vdot(case.expected, case.expected)
-    factor = np.vdot(case.expected, case.actual) / norm if norm else 0.0
-    if np.count_nonzero(case.expected) < 2 or not factor or not case.is_explained_by(factor * case.expected):
+def _multiplied(case: Case) -> Iterator[Finding]:
+    factor = _factor(case)
+    if not factor or np.count_nonzero(case.expected) < 2:
+        return
+    if not case.is_explained_by(factor * case.expected):
         return
     evidence = f"every entry is {factor:.6g} times what it should be"
-    if math.isclose(factor, -1, rel_tol=10 * CLOSE):
-        yield Cause("its sign is wrong", evidence, "Look for a minus.")
+    if math.isclose(factor, -1, rel_tol=FACTOR):
+        yield Finding(Mistake.SIGN, evidence, "Look for a minus.")
         return
-    named = False
-    for title, value, look in _named_factors(case):
-        for sign, minus in ((1, ""), (-1, ", and its sign is wrong")):
-            if math.isclose(factor, sign * value, rel_tol=10 * CLOSE):
-                named = True
-                yield Cause(title + minus, evidence, look)
-    if not named:
-        look = "Look for a factor that is missing or too much."
-        yield Cause("it is off by a constant factor", evidence, look)
+    named = list(_named(case, factor, evidence))
+    look = "Look for a missing or an extra factor."
+    yield from named or [Finding(Mistake.OFF_BY_FACTOR, evidence, look)]
 
 
-def _named_factors(case):
-    """(title, factor, where to look) of the numbers at hand that a gradient may be off by."""
-    keep = case.settings.get("p")
-    if keep is not None and 0 < keep < 1:
-        yield "the division by p is missing", keep, KEEP
-        yield "it is divided by p once too often", 1 / keep, KEEP
-        if not math.isclose(keep, 0.5):
-            yield "1 - p stands where p should", keep / (1 - keep), KEEP
-    for label, value in _sizes(case).items():
-        look = MEAN if label == "N" else PIXELS
-        yield f"it is {label} times too large", value, look
-        yield f"it is {label} times too small", 1 / value, look
-    yield "it is 2 times too large", 2, SQUARE
-    yield "it is 2 times too small", 0.5, SQUARE
+def _factor(case: Case) -> float:
+    """Return the factor that fits best, by least squares."""
+    norm = float(np.vdot(case.expected, case.expected))
+    return float(np.vdot(case.expected, case.actual)) / norm if norm else 0.0
 
 
-def _sizes(case):
-    """{name: number} of the sizes at hand, and of their products, that are larger than two."""
-    sizes = {}
-    first = case.x
-    keeps_shape = np.shape(case.out) == np.shape(first) and "w" not in case.inputs
-    if first is not None and np.ndim(first):
-        sizes["N"] = len(first)
-    for array, letters in ((first, ("C", "H", "W")), (case.out, ("F", "H'", "W'"))):
-        if array is None or (array is not first and keeps_shape):
-            continue
-        if np.ndim(array) == 4:
-            _, depth, height, width = array.shape
-            sizes |= {letters[0]: depth, letters[1] + letters[2]: height * width}
-            sizes["N" + letters[1] + letters[2]] = len(array) * height * width
-        elif np.ndim(array) == 2:
-            sizes["D" if array is first else "M"] = array.shape[1]
-    return {label: value for label, value in sizes.items() if value > 1}
+def _named(case: Case, factor: float, evidence: str) -> Iterator[Finding]:
+    """Find every name of a factor, with either sign."""
+    for mistake, about, value, look in _named_factors(case):
+        if math.isclose(abs(factor), value, rel_tol=FACTOR):
+            yield Finding(mistake, evidence, look, about, negated=factor < 0)
+
+
+def _named_factors(case: Case) -> Iterator[NamedFactor]:
+    yield from _factors_of_dropout(case)
+    for size, value in _sizes(case).items():
+        look = MEAN if size == "N" else PIXELS
+        yield NamedFactor(Mistake.TOO_LARGE, size, value, look)
+        yield NamedFactor(Mistake.TOO_SMALL, size, 1 / value, look)
+    yield NamedFactor(Mistake.TOO_LARGE, "2", 2, SQUARE)
+    yield NamedFactor(Mistake.TOO_SMALL, "2", 0.5, SQUARE)
+
+
+def _factors_of_dropout(case: Case) -> Iterator[NamedFactor]:
+    p = case.number("p")
+    if p is None or not 0 < p < 1:
+        return
+    yield NamedFactor(Mistake.NO_DIVISION_BY_P, "", p, KEEP)
+    yield NamedFactor(Mistake.DIVIDED_BY_P_TWICE, "", 1 / p, KEEP)
+    if not math.isclose(p, 0.5):
+        yield NamedFactor(Mistake.ONE_MINUS_P, "", p / (1 - p), KEEP)
+
+
+def _sizes(case: Case) -> dict[str, int]:
+    """Return {name: number} of the sizes of x and out, and of their products, that are above one."""
+    sizes: dict[str, int] = {}
+    shape = () if case.x is None else np.shape(case.x)
+    if shape:
+        sizes["N"] = shape[0]
+        sizes |= _sizes_of(shape, flat="D", image=("C", "H", "W"))
+    out_shape = () if case.out is None else np.shape(case.out)
+    if "w" in case.inputs or out_shape != shape:
+        sizes |= _sizes_of(out_shape, flat="M", image=("F", "H'", "W'"))
+    return {name: value for name, value in sizes.items() if value > 1}
+
+
+def _sizes_of(shape: tuple[int, ...], flat: str, image: tuple[str, str, str]) -> dict[str, int]:
+    """Return the named sizes of an array (N, flat) or (N, *image)."""
+    if len(shape) == 2:
+        return {flat: shape[1]}
+    if len(shape) != 4:
+        return {}
+    depth, height, width = image
+    pixels = shape[2] * shape[3]
+    return {depth: shape[1], height + width: pixels, "N" + height + width: shape[0] * pixels}

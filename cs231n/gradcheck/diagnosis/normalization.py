@@ -1,111 +1,120 @@
-"""Mistakes in the backward pass of a normalization: each of its terms has a way of being forgotten.
+"""Mistakes in the backward pass of a normalization: each of its terms can be forgotten in its own way.
 
-`terms` has the formula. Least squares tells how often each term is in a gradient; other mistakes, such as
-means over other axes, are tried one by one.
+`terms` has the formula. Least squares gives how many times a gradient contains each term; other mistakes,
+such as means over other axes, are tried one by one.
 """
 
 import math
-from itertools import chain, combinations
+from collections.abc import Iterator
 
 import numpy as np
 
-from cs231n.gradcheck.diagnosis.causes import Cause, matching
-from cs231n.gradcheck.diagnosis.terms import recognize
+from cs231n.gradcheck.diagnosis.causes import Array, Case, Finding, matching
+from cs231n.gradcheck.diagnosis.mistakes import Mistake
+from cs231n.gradcheck.diagnosis.shapes import some_axes
+from cs231n.gradcheck.diagnosis.terms import Terms, recognize
+from cs231n.gradcheck.diagnosis.tolerances import TERM_COUNT, TINY_VARIANCE
 
 FORMULA = (
     "The gradient is r (g - mean(g) - x_hat mean(g x_hat)), with g = gamma dout and r = 1 / sqrt(var + eps)."
 )
-DGAMMA = "dgamma is the sum of dout * x_hat over what shares gamma."
+DGAMMA = "dgamma is the sum of dout * x_hat over everything that shares gamma."
+OF_BOTH_TERMS = {  # the same mistake in both terms has a name of its own
+    Mistake.TERM_MISSING: Mistake.CONSTANTS,
+    Mistake.TERM_SUMMED: Mistake.SUMS_FOR_MEANS,
+    Mistake.TERM_OVER_EXAMPLES: Mistake.MEANS_OVER_EXAMPLES,
+}
 
 
-def normalization_causes(case):
-    """Causes that are terms of a normalization's gradient, where the layer is one."""
+def find_normalization(case: Case) -> Iterator[Finding]:
+    """Find mistakes in the terms of a normalization's gradient, if the layer is one."""
     terms = recognize(case)
     if terms is None:
         return
     if case.actual.shape == terms.shape:
-        yield from _wrong_amounts(case, terms)
+        yield from _miscounted_terms(case, terms)
         yield from matching(case, _wrong_factors(terms), FORMULA)
         yield from matching(case, _wrong_axes(terms), FORMULA)
     elif case.name.startswith("gamma"):
         yield from matching(case, _wrong_dgamma(case, terms), DGAMMA)
 
 
-def _wrong_amounts(case, terms):
-    """A term too few, too many, of wrong sign, or a sum where a mean should be."""
-    amounts = terms.amounts(case.actual)
-    if amounts is None or not math.isclose(amounts[0], 1, rel_tol=1e-4):
+def _miscounted_terms(case: Case, terms: Terms) -> Iterator[Finding]:
+    """Find a term that is missing, has the wrong sign, is a sum instead of a mean, and the like."""
+    counts = terms.counts(case.actual)
+    if counts is None or not math.isclose(counts[0], 1, rel_tol=TERM_COUNT):
         return
-    mean, variance = (_amount(amount, terms) for amount in amounts[1:])
-    both = mean == variance
-    if both and mean == "is missing":
-        titles = ["mean and variance are treated as constants"]
-    elif both and mean == "is a sum, not a mean":
-        titles = ["sums stand where means should"]
-    elif both and mean == "is divided by N, not by all that is summed":
-        titles = [f"the means {mean.replace('is', 'are', 1)}"]
-    elif variance == "is divided by N - 1, not by N" and not mean:
-        titles = [f"the variance {variance}"]
-    else:
-        named = (("mean", mean), ("variance", variance))
-        titles = [f"the {name}'s term {wrong}" for name, wrong in named if wrong]
-    evidence = f"mean(g) is in it {amounts[1]:.4g} times, x_hat mean(g x_hat) {amounts[2]:.4g} times"
-    for title in titles:
-        yield Cause(title, evidence, FORMULA)
+    _, of_mean, of_variance = counts
+    evidence = f"mean(g) is in it {_text(of_mean)} times, x_hat mean(g x_hat) {_text(of_variance)} times"
+    for mistake, term in _mistakes(_mistake(of_mean, terms), _mistake(of_variance, terms)):
+        yield Finding(mistake, evidence, FORMULA, about=term)
 
 
-def _amount(amount, terms):
-    """What is wrong with a term that should be there once, in words; None if nothing is."""
+def _text(count: float) -> str:
+    return f"{round(count, 4) + 0.0:.6g}"  # + 0.0 turns -0.0 into 0.0
+
+
+def _mistakes(in_mean: Mistake | None, in_variance: Mistake | None) -> Iterator[tuple[Mistake, str]]:
+    """Yield (mistake, term it is in), given the mistakes in the two terms."""
+    if in_mean is in_variance and in_mean in OF_BOTH_TERMS:
+        yield OF_BOTH_TERMS[in_mean], ""
+        return
+    if in_variance is Mistake.TERM_UNBIASED and in_mean is None:
+        yield Mistake.UNBIASED_VARIANCE, ""
+        return
+    if in_mean is not None:
+        yield in_mean, "mean"
+    if in_variance is not None:
+        yield in_variance, "variance"
+
+
+def _mistake(count: float, terms: Terms) -> Mistake | None:
+    """Return the mistake in a term that the gradient contains `count` times; None for once."""
     meanings = (  # the first that fits
         (1, None),
-        (0, "is missing"),
-        (-1, "has the wrong sign"),
-        (terms.count, "is a sum, not a mean"),
-        (terms.count / max(terms.count - 1, 1), "is divided by N - 1, not by N"),
-        (2, "is twice what it should be"),
-        (0.5, "is half of what it should be"),
-        (terms.count / len(terms.x), "is divided by N, not by all that is summed"),
+        (0, Mistake.TERM_MISSING),
+        (-1, Mistake.TERM_NEGATIVE),
+        (terms.count, Mistake.TERM_SUMMED),
+        (terms.count / max(terms.count - 1, 1), Mistake.TERM_UNBIASED),
+        (2, Mistake.TERM_TWICE),
+        (0.5, Mistake.TERM_HALF),
+        (terms.count / len(terms.x), Mistake.TERM_OVER_EXAMPLES),
     )
-    for number, meaning in meanings:
-        if math.isclose(amount, number, rel_tol=1e-4, abs_tol=1e-4):
-            return meaning
-    return "is off by a factor"
+    for number, mistake in meanings:
+        if math.isclose(count, number, rel_tol=TERM_COUNT, abs_tol=TERM_COUNT):
+            return mistake
+    return Mistake.TERM_SCALED
 
 
-def _wrong_factors(terms):
-    """(title, gradient) where gamma, eps or the deviation is missing, or is there too often."""
-    r = terms.r
-    no_eps = 1 / np.sqrt(np.maximum(terms.var, 1e-300))
-    unbiased = 1 / np.sqrt(terms.var * terms.count / max(terms.count - 1, 1) + terms.eps)
-    yield "gamma is missing", terms.gradient(g=terms.dout)
-    yield "the division by the deviation is missing", terms.gradient(r=1)
-    yield "the division by the deviation is missing", terms.gradient(r=1, power=1)
-    yield "it is divided by the variance, not by the deviation", terms.gradient(r=r**2)
-    yield "eps is missing", terms.gradient(r=no_eps)
-    yield "eps is missing", terms.gradient(r=no_eps, x_hat=terms.centered * no_eps)
-    yield (
-        "the variance is divided by N - 1, not by N",
-        terms.gradient(r=unbiased, x_hat=terms.centered * unbiased),
-    )
-    yield "x - mean stands where x_hat should", terms.gradient(x_hat=terms.centered)
+def _wrong_factors(terms: Terms) -> Iterator[tuple[Mistake, Array]]:
+    """Yield (mistake, gradient) where gamma, eps or the standard deviation is missing or in excess."""
+    r, one = terms.r, np.ones(1)
+    without_eps = 1 / np.sqrt(np.maximum(terms.var, TINY_VARIANCE))
+    unbiased_var = terms.var * terms.count / max(terms.count - 1, 1)
+    unbiased = 1 / np.sqrt(unbiased_var + terms.eps)
+    yield Mistake.NO_GAMMA, terms.gradient(g=terms.dout)
+    yield Mistake.NO_DIVISION_BY_STD, terms.gradient(r=one)
+    yield Mistake.NO_DIVISION_BY_STD, terms.gradient(r=one, extra_power=1)
+    yield Mistake.DIVIDED_BY_VARIANCE, terms.gradient(r=r**2)
+    yield Mistake.NO_EPS, terms.gradient(r=without_eps)
+    yield Mistake.NO_EPS, terms.gradient(r=without_eps, x_hat=terms.centered * without_eps)
+    yield Mistake.UNBIASED_VARIANCE, terms.gradient(r=unbiased, x_hat=terms.centered * unbiased)
+    yield Mistake.CENTERED_FOR_X_HAT, terms.gradient(x_hat=terms.centered)
     for power in (-2, -1, 1, 2):
-        yield "the variance's term has a wrong power of sqrt(var + eps)", terms.gradient(power=power)
+        yield Mistake.WRONG_POWER, terms.gradient(extra_power=power)
 
 
-def _wrong_axes(terms):
-    """(title, gradient) with the two means over any other axes."""
-    ndim = terms.x.ndim
-    for axes in chain.from_iterable(combinations(range(ndim), count) for count in range(1, ndim + 1)):
+def _wrong_axes(terms: Terms) -> Iterator[tuple[Mistake, Array]]:
+    """Yield (mistake, gradient) with the two means over any other axes."""
+    for axes in some_axes(terms.x.ndim):
         if axes != terms.axes:
-            yield "the means are taken over the wrong axes", terms.gradient(axes=axes)
+            yield Mistake.MEANS_OVER_WRONG_AXES, terms.gradient(axes=axes)
 
 
-def _wrong_dgamma(case, terms):
-    """(title, gradient of gamma) where something else stands for x_hat."""
-    others = tuple(axis for axis in range(len(terms.shape)) if axis != 1)
-    for title, factor in (
-        ("x stands where x_hat should", terms.x),
-        ("x - mean stands where x_hat should", terms.centered),
-    ):
-        shares = (terms.dout * factor).reshape(terms.shape)
-        yield title, shares.sum(axis=others).reshape(case.expected.shape)
+def _wrong_dgamma(case: Case, terms: Terms) -> Iterator[tuple[Mistake, Array]]:
+    """Yield (mistake, gradient of gamma) where another factor replaces x_hat."""
+    all_but_channels = tuple(axis for axis in range(len(terms.shape)) if axis != 1)
+    replacements = ((Mistake.X_FOR_X_HAT, terms.x), (Mistake.CENTERED_FOR_X_HAT, terms.centered))
+    for mistake, factor in replacements:
+        products = (terms.dout * factor).reshape(terms.shape)
+        yield mistake, products.sum(axis=all_but_channels).reshape(case.expected.shape)

@@ -1,76 +1,94 @@
-"""Gradients that are right in part: where the wrong entries are tells what went wrong there."""
+"""Gradients that are right in part: the places of the wrong entries show what went wrong there."""
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from cs231n.gradcheck.diagnosis.causes import Cause
+from cs231n.gradcheck.diagnosis.causes import Case, Finding
+from cs231n.gradcheck.diagnosis.mistakes import Mistake
 from cs231n.gradcheck.diagnosis.pooling import pooling_of
 from cs231n.gradcheck.diagnosis.sums import listed
+from cs231n.gradcheck.diagnosis.tolerances import THROUGHOUT
 
-AXES = {  # what the axes of an argument stand for, by its number of dimensions
-    "x": {1: ("features",), 2: ("examples", "features"), 4: ("examples", "channels", "rows", "columns")},
-    "w": {1: ("features",), 2: ("inputs", "outputs"), 4: ("filters", "channels", "rows", "columns")},
-}
-THROUGHOUT = 0.9  # of the entries of a place that are wrong
+PADDING = "Look at the padding and at how it is cut off."
+TIES = "On a tie the first maximum, in row-major order, gets the whole gradient."
+LABELS = "If these are the labels: look at the term of the right class."
+WINDOWS = "Look at where windows begin: i * stride."
 LEFT_OUT = "Does a loop or a slice leave them out, or mix them up?"
 
+Mask = NDArray[np.bool_]
 
-def part_causes(case):
-    """Causes that the places of the wrong entries speak for; none where there are none or all are wrong."""
+
+class Axis(NamedTuple):
+    """What an axis of an argument stands for: the noun for one place along it, and for several."""
+
+    one: str
+    several: str
+    of_image: bool = False
+
+
+EXAMPLES, FEATURES = Axis("example", "examples"), Axis("feature", "features")
+CHANNELS, FILTERS = Axis("channel", "channels"), Axis("filter", "filters")
+INPUTS, OUTPUTS = Axis("input", "inputs"), Axis("output", "outputs")
+ROWS, COLUMNS = Axis("row", "rows", of_image=True), Axis("column", "columns", of_image=True)
+AXES_OF_X = {1: [FEATURES], 2: [EXAMPLES, FEATURES], 4: [EXAMPLES, CHANNELS, ROWS, COLUMNS]}  # by dimensions
+AXES_OF_W = {1: [FEATURES], 2: [INPUTS, OUTPUTS], 4: [FILTERS, CHANNELS, ROWS, COLUMNS]}
+
+
+def find_parts(case: Case) -> Iterator[Finding]:
+    """Find what the places of the wrong entries show; nothing if no entry, or every entry, is wrong."""
     wrong = case.wrong
     if not wrong.any() or wrong.all():
         return
-    for test in (_tied, _labelled, _bordered, _sliced):
-        causes = list(test(case, wrong))
-        yield from causes
-        if causes:
-            return
+    explainers = (_wrong_at_ties, _wrong_once_per_example, _wrong_at_border, _wrong_in_slices)
+    findings = (finding for explain in explainers for finding in explain(case, wrong))
+    yield from islice(findings, 1)  # the others would say the same in general words
 
 
-def _tied(case, wrong):
-    """Wrong in windows only that have their maximum twice."""
+def _wrong_at_ties(case: Case, wrong: Mask) -> Iterator[Finding]:
+    """Find a gradient that is wrong only in windows which contain their maximum twice."""
     layer = pooling_of(case)
     if layer is None or layer.x.shape != wrong.shape:
         return
     tied = layer.tied
     if tied.any() and not (wrong & ~tied).any():
-        yield Cause(
-            "ties in a window are not decided as they should be",
-            f"{wrong.sum()} entries are wrong, all of them largest values that their window has twice",
-            "On a tie the first maximum, in row-major order, takes the whole gradient.",
-        )
+        evidence = f"wrong entries: {wrong.sum()}, each of them one of several maxima of a window"
+        yield Finding(Mistake.TIES, evidence, TIES)
 
 
-def _labelled(case, wrong):
-    """Of a loss's gradient (N, C), one wrong entry for each example, not all of one class."""
-    if wrong.ndim != 2 or np.ndim(case.out) != 0 or case.out is None:
+def _wrong_once_per_example(case: Case, wrong: Mask) -> Iterator[Finding]:
+    """Find a loss's gradient (N, C) with one wrong entry for each example, not all of one class."""
+    if wrong.ndim != 2 or case.out is None or np.ndim(case.out) != 0:
         return
-    if (wrong.sum(axis=1) == 1).all() and wrong.any(axis=0).sum() > 1:
-        yield Cause(
-            "it is wrong at one entry of each example",
-            f"the wrong entries are, example by example, {listed(wrong.argmax(axis=1))}",
-            "If these are the labels: look at the term of the right class.",
-        )
+    several_classes = wrong.any(axis=0).sum() > 1
+    if several_classes and (wrong.sum(axis=1) == 1).all():
+        evidence = f"the classes of the wrong entries, example by example, are {listed(wrong.argmax(axis=1))}"
+        yield Finding(Mistake.ONE_ENTRY_PER_EXAMPLE, evidence, LABELS)
 
 
-def _bordered(case, wrong):
-    """Wrong in a frame around the image, as wide as the padding, and right inside."""
-    depth = max(case.settings.get("pad", 0), 1)
-    if wrong.ndim != 4 or wrong.shape != np.shape(case.x) or min(wrong.shape[2:]) <= 2 * depth:
+def _wrong_at_border(case: Case, wrong: Mask) -> Iterator[Finding]:
+    """Find a gradient that is wrong in a frame around the image, as wide as the padding."""
+    width = _border_width(case)
+    if wrong.ndim != 4 or not case.is_of_x or min(wrong.shape[2:]) <= 2 * width:
         return
     frame = np.ones(wrong.shape, dtype=bool)
-    frame[:, :, depth:-depth, depth:-depth] = False
-    if _just(wrong, frame, case):
-        yield Cause(
-            "it is wrong at the border of the image",
-            f"{wrong.sum()} entries are wrong, all at most {depth} from the border; the rest is right",
-            "Look at the padding and at how it is cut off.",
-        )
+    frame[:, :, width:-width, width:-width] = False
+    if _wrong_just_in(frame, wrong, case):
+        evidence = f"wrong entries: {wrong.sum()}, all in a frame {width} wide around the image"
+        yield Finding(Mistake.BORDER, evidence, PADDING)
 
 
-def _just(wrong, place, case):
-    """Whether it is wrong in a place, nearly throughout, and right elsewhere.
+def _border_width(case: Case) -> int:
+    return max(case.integer("pad") or 0, 1)
 
-    What is zero, and is computed as zero, is right whatever the formula: it speaks for nothing.
+
+def _wrong_just_in(place: Mask, wrong: Mask, case: Case) -> bool:
+    """Return whether the gradient is wrong nearly throughout a place, and right elsewhere.
+
+    An entry that is zero, and is computed as zero, is right with any formula: it shows nothing.
     """
     counts = (case.expected != 0) | (case.actual != 0)
     if (wrong & ~place).any() or not (counts & ~place).any():
@@ -78,52 +96,71 @@ def _just(wrong, place, case):
     return bool(wrong[place & counts].mean() >= THROUGHOUT)
 
 
-def _sliced(case, wrong):
-    """Wrong in whole slices along one axis, next to each other or evenly apart, and right elsewhere.
-
-    A single entry that is wrong is no slice, unless it was left at zero.
-    """
-    for axis, axis_name in enumerate(_axis_names(case)):
-        bad = wrong.any(axis=tuple(i for i in range(wrong.ndim) if i != axis), keepdims=True)
-        indices = np.flatnonzero(bad)
-        if not _just(wrong, np.broadcast_to(bad, wrong.shape), case) or len(set(np.diff(indices))) > 1:
+def _wrong_in_slices(case: Case, wrong: Mask) -> Iterator[Finding]:
+    """Find whole slices along one axis that are wrong, next to each other or evenly apart."""
+    for axis, meaning in enumerate(_axes(case)):
+        others = tuple(other for other in range(wrong.ndim) if other != axis)
+        is_bad = wrong.any(axis=others, keepdims=True)
+        place, bad = np.broadcast_to(is_bad, wrong.shape), np.flatnonzero(is_bad)
+        if not _wrong_just_in(place, wrong, case) or not _evenly_spaced(bad):
             continue
-        if wrong.sum() < 2 * len(indices) and case.actual[wrong].any():
-            continue
-        evidence = f"the wrong entries are those of the {axis_name} {listed(indices)}, of {bad.size}"
-        yield _slice_cause(case, axis_name, indices, bad.size - 1, evidence)
-        return
+        if not _has_few_entries(case, wrong, len(bad)):
+            yield _sliced(case, meaning, bad, is_bad.size)
 
 
-def _slice_cause(case, axis_name, indices, last, evidence):
-    """What a set of wrong slices means: a border, a stride, or some that were left out."""
-    if case.actual.shape == np.shape(case.x) and axis_name in ("rows", "columns"):
-        depth, stride = max(case.settings.get("pad", 0), 1), case.settings.get("stride", 1)
-        if all(min(i, last - i) < depth for i in indices):
-            look = "Look at the padding and at how it is cut off."
-            return Cause("it is wrong at the border of the image", evidence, look)
-        if len(indices) > 1 and 1 < stride == indices[1] - indices[0]:
-            look = "Look at where windows begin: i * stride."
-            return Cause("it is wrong at some offsets of the stride", evidence, look)
-    return Cause(f"it is wrong for some {axis_name} only", evidence, LEFT_OUT)
+def _evenly_spaced(indices: NDArray[np.int_]) -> bool:
+    return len(set(np.diff(indices).tolist())) <= 1
 
 
-def where_wrong(case):
-    """Where the error sits, in a sentence, for a gradient that no cause explains."""
+def _has_few_entries(case: Case, wrong: Mask, count: int) -> bool:
+    """Return whether `count` slices hold too few wrong entries, and these were not left at zero."""
+    return bool(wrong.sum() < 2 * count and case.actual[wrong].any())
+
+
+def _sliced(case: Case, axis: Axis, bad: NDArray[np.int_], size: int) -> Finding:
+    """Return what a set of wrong slices means: a border, a stride, or slices that were left out."""
+    names, verb = (axis.one, "is") if len(bad) == 1 else (axis.several, "are")
+    evidence = f"only {names} {listed(bad)} of 0-{size - 1} {verb} wrong"
+    if case.is_of_x and axis.of_image:
+        if all(min(i, size - 1 - i) < _border_width(case) for i in bad):
+            return Finding(Mistake.BORDER, evidence, PADDING)
+        if _a_stride_apart(case, bad):
+            return Finding(Mistake.STRIDE_OFFSETS, evidence, WINDOWS)
+    return Finding(Mistake.SOME_SLICES, evidence, LEFT_OUT, about=axis.several)
+
+
+def _a_stride_apart(case: Case, indices: NDArray[np.int_]) -> bool:
+    """Return whether evenly spaced indices are a stride apart, of a stride above 1."""
+    stride = case.integer("stride") or 1
+    return stride > 1 and len(indices) > 1 and bool(indices[1] - indices[0] == stride)
+
+
+def where_wrong(case: Case) -> str:
+    """Return a sentence that says where the error sits, for a gradient that no cause explains."""
     wrong = case.wrong
-    if wrong.all() or not wrong.any():
-        return f"All of its {wrong.size} entries are wrong." if wrong.any() else ""
-    places = [f"{wrong.sum()} of {wrong.size} entries are wrong"]
-    for axis, axis_name in enumerate(_axis_names(case)):
-        bad = wrong.any(axis=tuple(i for i in range(wrong.ndim) if i != axis))
-        if not bad.all():
-            places.append(f"none of them outside the {axis_name} {listed(np.flatnonzero(bad))}")
-    return ", ".join(places) + "."
+    if not wrong.any():
+        return ""
+    if wrong.all():
+        return f"All of its {wrong.size} entries are wrong."
+    places = list(_places(case, wrong))
+    verb = "is" if wrong.sum() == 1 else "are"
+    where = f", all in {' and '.join(places)}" if places else ""
+    return f"{wrong.sum()} of {wrong.size} entries {verb} wrong{where}."
 
 
-def _axis_names(case):
-    kind = "w" if case.name[:1].lower() == "w" else "x"
-    if case.actual.ndim in AXES[kind]:
-        return AXES[kind][case.actual.ndim]
-    places = [f"places along axis {axis}" for axis in range(case.actual.ndim)]
-    return ["examples", *places[1:]] if case.actual.shape == np.shape(case.x) else places
+def _places(case: Case, wrong: Mask) -> Iterator[str]:
+    """Yield the places that contain all wrong entries, along each axis that has right ones besides."""
+    for axis, meaning in enumerate(_axes(case)):
+        is_bad = wrong.any(axis=tuple(other for other in range(wrong.ndim) if other != axis))
+        if not is_bad.all():
+            bad = np.flatnonzero(is_bad)
+            yield f"{meaning.one if len(bad) == 1 else meaning.several} {listed(bad)}"
+
+
+def _axes(case: Case) -> list[Axis]:
+    """Return what the axes of the gradient stand for."""
+    ndim, known = case.actual.ndim, AXES_OF_W if case.name[:1].lower() == "w" else AXES_OF_X
+    if ndim in known:
+        return known[ndim]
+    axes = [Axis(f"place along axis {axis}", f"places along axis {axis}") for axis in range(ndim)]
+    return [EXAMPLES, *axes[1:]] if case.is_of_x else axes

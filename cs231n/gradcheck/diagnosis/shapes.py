@@ -1,112 +1,116 @@
-"""Gradients of a wrong shape: what was summed too often, not at all, or turned around."""
+"""Gradients of a wrong shape: not summed, summed over too many or wrong axes, transposed, or padded."""
 
+from collections.abc import Iterator
 from itertools import chain, combinations
 
-from cs231n.gradcheck.diagnosis.causes import Cause, Kind, same
-from cs231n.gradcheck.diagnosis.sums import shares_of
+from cs231n.gradcheck.diagnosis.causes import Case, Finding, same, same_values
+from cs231n.gradcheck.diagnosis.mistakes import Mistake
+from cs231n.gradcheck.diagnosis.sums import products_summed_in
+from cs231n.gradcheck.diagnosis.whole import ORDER
+
+MOST_AXES = 5  # that are summed over at once: more than a layer of the course has
 
 
-def shape_causes(case):
-    """Causes of a gradient's shape, where it is not that of its argument."""
-    tests = (
-        *(_turned_around, _exchanged, _differently_laid_out, _padding_kept),
-        *(_not_summed, _summed_too_much, _summed_elsewhere),
+def find_shapes(case: Case) -> Finding:
+    """Find the first mistake that explains a shape which is not the argument's."""
+    explainers = (
+        _transposed,
+        _of_another_argument,
+        _other_layout,
+        _padding_kept,
+        _not_summed,
+        _summed_over_too_many_axes,
+        _summed_over_wrong_axes,
     )
-    causes = [cause for test in tests for cause in test(case)]
-    return causes[:1] or [
-        Cause(
-            "it has the wrong shape",
-            f"its shape is {case.actual.shape}, that of its argument {case.expected.shape}",
-            "A gradient has the shape of what it is the gradient of.",
-            kind=Kind.SHAPE,
-        )
-    ]
+    unexplained = Finding(
+        Mistake.WRONG_SHAPE,
+        f"its shape is {case.actual.shape}; that of its argument is {case.expected.shape}",
+        "A gradient has the shape of its argument.",
+    )
+    return next((finding for explain in explainers for finding in explain(case)), unexplained)
 
 
-def _turned_around(case):
+def _transposed(case: Case) -> Iterator[Finding]:
     if case.actual.ndim == 2 and same(case.actual.T, case.expected):
-        yield Cause(
-            "it is transposed",
-            f"turned around, its shape {case.actual.shape} and all values fit",
+        yield Finding(
+            Mistake.TRANSPOSED,
+            f"its shape is {case.actual.shape}; its transpose is right",
             "Swap the factors of the matrix product, and transpose the other one.",
         )
 
 
-def _exchanged(case):
+def _of_another_argument(case: Case) -> Iterator[Finding]:
     for name, gradient in case.numeric.items():
         if name != case.name and same(case.actual, gradient):
-            yield Cause(
-                f"it is the gradient of {name}",
-                f"its shape and all its entries are those of d{name}",
-                "Look at the order in which gradients are returned: that of the forward pass's arguments.",
-            )
+            evidence = f"its shape and every entry match d{name}"
+            yield Finding(Mistake.OF_ANOTHER_ARGUMENT, evidence, ORDER, about=name)
 
 
-def _differently_laid_out(case):
-    actual, expected = case.actual, case.expected
-    if actual.size == expected.size and same(actual.reshape(expected.shape), expected):
-        yield Cause(
-            "its values are right but its shape is not",
-            f"its shape is {actual.shape}, that of its argument {expected.shape}",
-            "Reshape it to the shape that the argument came in.",
+def _other_layout(case: Case) -> Iterator[Finding]:
+    if case.actual.size == case.expected.size and same_values(case.actual, case.expected):
+        yield Finding(
+            Mistake.WRONG_LAYOUT,
+            f"its shape is {case.actual.shape}; that of its argument is {case.expected.shape}",
+            "Reshape it to the shape of the argument.",
         )
 
 
-def _padding_kept(case):
-    """The gradient of the padded image, whose inside is the one of the image."""
-    pad, actual, expected = case.settings.get("pad"), case.actual, case.expected
-    if not pad or actual.ndim != 4 or expected.ndim != 4:
+def _padding_kept(case: Case) -> Iterator[Finding]:
+    """Find the gradient of the padded image, which contains that of the image."""
+    pad, actual = case.integer("pad"), case.actual
+    if not pad or actual.ndim != 4 or case.expected.ndim != 4:
         return
-    if same(actual[:, :, pad:-pad, pad:-pad], expected):
-        yield Cause(
-            "the padding is not cut off",
-            f"its shape is {actual.shape}; without {pad} pixels on every side it is right",
-            "The padding is no part of x: cut its gradient off.",
+    if same(actual[:, :, pad:-pad, pad:-pad], case.expected):
+        yield Finding(
+            Mistake.PADDING_KEPT,
+            f"its shape is {actual.shape}; without the padding of {pad} on every side it is right",
+            "The padding is not part of x: cut its gradient off.",
         )
 
 
-def _not_summed(case):
+def _not_summed(case: Case) -> Iterator[Finding]:
     actual, expected = case.actual, case.expected
+    if actual.size <= expected.size:
+        return
     for axes in some_axes(actual.ndim):
-        if actual.size > expected.size and same(actual.sum(axis=axes).reshape(-1), expected.reshape(-1)):
-            first = axes == (0,) and actual.shape[1:] == expected.shape
-            yield Cause(
-                "it is not summed over the batch" if first else "it is not summed",
-                f"its shape is {actual.shape}; summed over {_axes(axes)} it is right",
+        if same_values(actual.sum(axis=axes), expected):
+            over_batch = axes == (0,) and actual.shape[1:] == expected.shape
+            yield Finding(
+                Mistake.NOT_SUMMED_OVER_BATCH if over_batch else Mistake.NOT_SUMMED,
+                f"its shape is {actual.shape}; summed over {_text(axes)} it is right",
                 "What all examples share, such as a bias, gets the sum of their gradients.",
             )
-            return
 
 
-def _summed_too_much(case):
+def _summed_over_too_many_axes(case: Case) -> Iterator[Finding]:
     actual, expected = case.actual, case.expected
+    if actual.size >= expected.size:
+        return
     for axes in some_axes(expected.ndim):
-        if actual.size < expected.size and same(actual.reshape(-1), expected.sum(axis=axes).reshape(-1)):
-            yield Cause(
-                "it is summed too much",
-                f"its shape is {actual.shape}; it is the right gradient, summed over {_axes(axes)}",
-                "Sum over those axes only that the argument does not have.",
+        if same_values(actual, expected.sum(axis=axes)):
+            yield Finding(
+                Mistake.SUMMED_OVER_TOO_MANY_AXES,
+                f"its shape is {actual.shape}; it is the right gradient, summed over {_text(axes)}",
+                "Sum only over the axes that the argument does not have.",
             )
-            return
 
 
-def _summed_elsewhere(case):
-    """Of shares that have to be summed over all axes but that of features, other sums."""
-    for shares in shares_of(case):
-        for axes in some_axes(shares.ndim):
-            if same(case.actual.reshape(-1), shares.sum(axis=axes).reshape(-1)):
-                yield Cause(
-                    "it is summed over the wrong axes",
-                    f"its shape is {case.actual.shape}; it is a sum over {_axes(axes)}",
+def _summed_over_wrong_axes(case: Case) -> Iterator[Finding]:
+    for products in products_summed_in(case):
+        for axes in some_axes(products.ndim):
+            if same_values(case.actual, products.sum(axis=axes)):
+                yield Finding(
+                    Mistake.SUMMED_OVER_WRONG_AXES,
+                    f"its shape is {case.actual.shape}; it is a sum over {_text(axes)}",
                     "Sum over all axes but that of the features or channels.",
                 )
-                return
 
 
-def some_axes(ndim):
-    """Every choice of axes, the fewest first."""
-    return chain.from_iterable(combinations(range(ndim), count) for count in range(1, min(ndim, 5) + 1))
+def some_axes(ndim: int) -> Iterator[tuple[int, ...]]:
+    """Yield every choice of axes, the fewest first."""
+    counts = range(1, min(ndim, MOST_AXES) + 1)
+    return chain.from_iterable(combinations(range(ndim), count) for count in counts)
 
 
-def _axes(axes):
-    return f"axis {axes[0]}" if len(axes) == 1 else f"the axes {', '.join(map(str, axes))}"
+def _text(axes: tuple[int, ...]) -> str:
+    return f"axis {axes[0]}" if len(axes) == 1 else f"axes {', '.join(map(str, axes))}"

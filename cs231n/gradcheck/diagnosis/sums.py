@@ -1,85 +1,101 @@
-"""Gradients that are sums of shares, one for each example or filter, some of which are left out.
+"""Gradients that are sums over examples or filters, some of which are left out.
 
-What all examples share, a weight or a bias, gets the sum of what each of them contributes. With a share s_n
-for each, the difference to the right gradient is a sum of -s_n over those that are left out: least squares
-gives the coefficients, which have to be 0 or -1.
+What all examples share, such as a weight or a bias, gets the sum of what each of them contributes. With the
+contribution s_n of each, the gradient differs from the right one by the sum of -s_n over what is left out:
+least squares gives the coefficients, which have to be 0 or -1.
 """
 
-import numpy as np
+from collections.abc import Iterator
 
-from cs231n.gradcheck.diagnosis.causes import CLOSE, Cause, same
+import numpy as np
+from numpy.typing import NDArray
+
+from cs231n.gradcheck.diagnosis.causes import Array, Case, Finding, same, same_values
 from cs231n.gradcheck.diagnosis.convolution import convolution_of
+from cs231n.gradcheck.diagnosis.mistakes import Mistake
 from cs231n.gradcheck.diagnosis.terms import recognize
+from cs231n.gradcheck.diagnosis.tolerances import SAME, WHOLE_NUMBER
 
 SHOWN = 6  # indices that are listed
+ADD = "Use += in a loop: = forgets what came before."
+RANGE = "Look at where the loop or the slice begins and ends."
 
 
-def sum_causes(case):
-    """Causes that are shares left out of a sum."""
-    for part, shares in _summands(case):
-        if same(shares.sum(axis=0), case.expected):
-            yield from _left_out(case, part, shares)
+def find_sums(case: Case) -> Iterator[Finding]:
+    """Find examples or filters that are left out of a sum."""
+    for part, contributions in _contributions(case):
+        if same(contributions.sum(axis=0), case.expected):
+            yield from _left_out(case, part, contributions)
 
 
-def shares_of(case):
-    """Arrays of dout's shape whose sums over all axes but the second are the numeric gradient."""
+def products_summed_in(case: Case) -> Iterator[Array]:
+    """Yield arrays of dout's shape whose sums over all axes but the second are the numeric gradient.
+
+    These are dout itself, if the gradient is that of a bias or beta, and dout * x_hat, if it is gamma's.
+    """
     if case.dout is None or case.dout.ndim not in (2, 4):
         return
-    others = tuple(axis for axis in range(case.dout.ndim) if axis != 1)
     candidates = [case.dout]
     terms = recognize(case)
     if terms is not None:
         candidates.append(case.dout * terms.x_hat.reshape(terms.shape))
-    for shares in candidates:
-        if same(shares.sum(axis=others).reshape(-1), case.expected.reshape(-1)):
-            yield shares
+    all_but_channels = tuple(axis for axis in range(case.dout.ndim) if axis != 1)
+    for products in candidates:
+        if same_values(products.sum(axis=all_but_channels), case.expected):
+            yield products
 
 
-def _summands(case):
-    """(what they are, shares): of examples or of filters, along the first axis, in the gradient's shape."""
-    for shares in shares_of(case):
-        over_pixels = shares.sum(axis=tuple(range(2, shares.ndim)))
-        yield "examples", over_pixels.reshape(len(shares), *case.expected.shape)
-    x, w = case.x, case.inputs.get("w")
-    if case.dout is None or x is None or w is None:
+def _contributions(case: Case) -> Iterator[tuple[str, Array]]:
+    """Yield (what contributes, contributions along the first axis, each in the gradient's shape)."""
+    for products in products_summed_in(case):
+        over_pixels = products.sum(axis=tuple(range(2, products.ndim)))
+        yield "examples", over_pixels.reshape(len(products), *case.expected.shape)
+    x, w, dout = case.x, case.inputs.get("w"), case.dout
+    if dout is None or x is None or w is None:
         return
-    if case.name == "w" and case.dout.ndim == 2 and x.size == len(x) * len(w) and len(x) == len(case.dout):
-        yield "examples", np.einsum("nd,nm->ndm", x.reshape(len(x), -1), case.dout)
+    is_affine = dout.ndim == 2 and len(x) == len(dout) and x.size == len(x) * len(w)
+    if case.name == "w" and is_affine:
+        yield "examples", np.einsum("nd,nm->ndm", x.reshape(len(x), -1), dout)
+    yield from _contributions_in_convolution(case)
+
+
+def _contributions_in_convolution(case: Case) -> Iterator[tuple[str, Array]]:
     layer = convolution_of(case)
-    if layer is not None and case.name == "w":
-        yield "examples", np.stack([layer.dw(only=[n]) for n in range(len(x))])
-    elif layer is not None and case.actual.shape == x.shape:
-        yield "filters", np.stack([layer.dx(only=[f]) for f in range(len(w))])
+    if layer is None:
+        return
+    if case.name == "w":
+        yield "examples", np.stack([layer.dw(examples=slice(n, n + 1)) for n in range(len(layer.x))])
+    elif case.actual.shape == layer.x.shape:
+        yield "filters", np.stack([layer.dx_of_filter(f) for f in range(len(layer.w))])
 
 
-def _left_out(case, part, shares):
-    columns = shares.reshape(len(shares), -1).T
-    difference = (case.actual - case.expected).reshape(-1)
-    if len(shares) < 2:
+def _left_out(case: Case, part: str, contributions: Array) -> Iterator[Finding]:
+    counts = _whole_coefficients(case.actual - case.expected, contributions)
+    if counts is None or not counts.any() or not set(counts.tolist()) <= {0, -1}:
         return
-    coefficients, _, rank, _ = np.linalg.lstsq(columns, difference, rcond=None)
-    if rank < len(shares) or np.abs(coefficients - np.round(coefficients)).max() > 1e-3:
-        return
-    counts = np.round(coefficients).astype(int)
-    if not counts.any() or np.abs(columns @ counts - difference).max() > CLOSE * np.abs(columns).max():
-        return
-    if not set(counts) <= {0, -1}:
-        return
-    left = np.flatnonzero(counts)
-    if len(left) == len(shares) - 1 and counts[-1] == 0:
-        yield Cause(
-            "only the last share is left of a sum",
-            f"it is what the last of the {part} contributes, of {len(shares)}",
-            "Use += in a loop: = forgets what came before.",
-        )
-    elif len(left) < len(shares):
-        yield Cause(
-            f"some {part} are left out of the sum",
-            f"it is right but for the {part} {listed(left)}, of {len(shares)}",
-            "Look at where the loop or the slice begins and ends.",
-        )
+    missing, total = np.flatnonzero(counts), len(contributions)
+    if len(missing) == total - 1 and counts[-1] == 0:
+        evidence = f"it is the contribution of the last of {total} {part}"
+        yield Finding(Mistake.ONLY_LAST_TERM, evidence, ADD)
+    elif len(missing) < total:
+        evidence = f"of {part} 0-{total - 1}, the sum lacks {listed(missing)}"
+        yield Finding(Mistake.TERMS_LEFT_OUT, evidence, RANGE, about=part)
 
 
-def listed(indices):
-    """The first few of some indices, as text."""
+def _whole_coefficients(difference: Array, contributions: Array) -> NDArray[np.int_] | None:
+    """Return the whole numbers of contributions that add up to a difference, or None."""
+    if len(contributions) < 2:
+        return None
+    columns, target = contributions.reshape(len(contributions), -1).T, difference.reshape(-1)
+    coefficients, _, rank, _ = np.linalg.lstsq(columns, target, rcond=None)
+    whole = np.round(coefficients)
+    if rank < len(contributions) or np.abs(coefficients - whole).max() > WHOLE_NUMBER:
+        return None
+    if np.abs(columns @ whole - target).max() > SAME * np.abs(columns).max():
+        return None
+    return whole.astype(int)
+
+
+def listed(indices: Array) -> str:
+    """Return the first few of some indices as text."""
     return ", ".join(map(str, indices[:SHOWN])) + (", ..." if len(indices) > SHOWN else "")

@@ -1,24 +1,40 @@
-"""Gradients that are wrong as a whole: zero, of another argument, turned around, shifted, not transposed."""
+"""Gradients that are wrong as a whole: zero, of another argument, rearranged, shifted, not transposed."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 
-from cs231n.gradcheck.diagnosis.causes import Cause, matching, same
+from cs231n.gradcheck.diagnosis.causes import Array, Case, Finding, matching, same, same_values
+from cs231n.gradcheck.diagnosis.mistakes import Mistake
+from cs231n.gradcheck.diagnosis.tolerances import OVERLAP
 
-FILTERS = "A filter is not flipped going forward; going backward it may have to be, or must not."
-PADDING = "Is the padding cut off on both sides, and as wide as it was put on?"
-REARRANGED = {  # what was done to the right gradient, by its number of dimensions; each undoes itself
-    2: [("it is transposed", lambda g: g.T, "Swap the factors of the matrix product.")],
+FILTERS = "The forward pass does not flip filters; the backward pass may have to, or must not."
+ORDER = "Return the gradients in the order of the forward pass's arguments."
+LEAST_REACH = 2  # pixels that a shift is looked for in each direction, or the padding if that is wider
+
+
+class Rearrangement(NamedTuple):
+    """A way to put the right values in wrong places; `turn` undoes itself."""
+
+    mistake: Mistake
+    turn: Callable[[Array], Array]
+    look: str
+
+
+REARRANGED = {  # by the gradient's number of dimensions
+    2: [Rearrangement(Mistake.TRANSPOSED, lambda g: g.T, "Swap the factors of the matrix product.")],
     4: [
-        ("its filters are flipped", lambda g: g[:, :, ::-1, ::-1], FILTERS),
-        ("its filters are upside down", lambda g: g[:, :, ::-1], FILTERS),
-        ("its filters are mirrored", lambda g: g[..., ::-1], FILTERS),
-        (
-            "height and width are exchanged",
+        Rearrangement(Mistake.FLIPPED, lambda g: g[:, :, ::-1, ::-1], FILTERS),
+        Rearrangement(Mistake.UPSIDE_DOWN, lambda g: g[:, :, ::-1], FILTERS),
+        Rearrangement(Mistake.MIRRORED, lambda g: g[..., ::-1], FILTERS),
+        Rearrangement(
+            Mistake.HEIGHT_WIDTH_SWAPPED,
             lambda g: g.swapaxes(2, 3),
             "Look at the order of the last two axes.",
         ),
-        (
-            "the first two axes are exchanged",
+        Rearrangement(
+            Mistake.FIRST_AXES_SWAPPED,
             lambda g: g.swapaxes(0, 1),
             "Look at the order of axes 0 and 1.",
         ),
@@ -26,74 +42,75 @@ REARRANGED = {  # what was done to the right gradient, by its number of dimensio
 }
 
 
-def whole_causes(case):
-    """Causes that explain every entry of the gradient."""
+def find_whole(case: Case) -> Iterator[Finding]:
+    """Find mistakes that explain every entry of the gradient."""
     if not case.actual.any() and case.expected.any():
-        yield Cause("it is zero everywhere", "and should not be", "Was it computed, and returned?")
+        yield Finding(Mistake.ZERO, "the right gradient is not", "Was it computed, and returned?")
         return
-    for test in (_exchanged, _rearranged, _offset, _moved, _not_transposed):
-        yield from test(case)
+    for find in (_of_another_argument, _rearranged, _offset, _shifted, _not_transposed):
+        yield from find(case)
 
 
-def _exchanged(case):
-    """It is the gradient of another argument."""
+def _of_another_argument(case: Case) -> Iterator[Finding]:
     for name, gradient in case.numeric.items():
         if name != case.name and case.is_explained_by(gradient):
-            yield Cause(
-                f"it is the gradient of {name}",
-                f"all entries are those of d{name}",
-                "Look at the order in which gradients are returned: that of the forward pass's arguments.",
-            )
+            evidence = f"every entry matches d{name}"
+            yield Finding(Mistake.OF_ANOTHER_ARGUMENT, evidence, ORDER, about=name)
 
 
-def _rearranged(case):
-    """The right values, in other places."""
-    for title, turn, look in REARRANGED.get(case.expected.ndim, ()):
-        yield from matching(case, [(title, turn(case.expected))], look)
+def _rearranged(case: Case) -> Iterator[Finding]:
+    for mistake, turn, look in REARRANGED.get(case.expected.ndim, ()):
+        yield from matching(case, [(mistake, turn(case.expected))], look)
 
 
-def _offset(case):
-    shift = float((case.actual - case.expected).mean())
-    if case.actual.size > 2 and case.is_explained_by(case.expected + shift):
-        yield Cause(
-            "it is off by a constant",
-            f"every entry is what it should be plus {shift:.6g}",
+def _offset(case: Case) -> Iterator[Finding]:
+    constant = float((case.actual - case.expected).mean())
+    if case.actual.size > 2 and case.is_explained_by(case.expected + constant):
+        yield Finding(
+            Mistake.OFF_BY_CONSTANT,
+            f"every entry is what it should be plus {constant:.6g}",
             "Look for a term that does not depend on the entry.",
         )
 
 
-def _moved(case):
-    """An image's gradient a few pixels away: what is left of it there is right."""
-    if case.actual.ndim != 4 or case.actual.shape != np.shape(case.x):
+def _shifted(case: Case) -> Iterator[Finding]:
+    """Find an image's gradient a few pixels from its place, where the overlap with the right one agrees."""
+    if case.actual.ndim != 4 or not case.is_of_x:
         return
-    reach = max(2, case.settings.get("pad", 0))
-    for down, right in np.ndindex(2 * reach + 1, 2 * reach + 1):
-        down, right = down - reach, right - reach
+    for down, right in _shifts(max(LEAST_REACH, case.integer("pad") or 0)):
         here, there = _overlap(case.actual, down, right), _overlap(case.expected, -down, -right)
-        if (down or right) and there.size > case.actual.size / 4 and there.any() and same(here, there):
-            yield Cause(
-                "it is shifted by some pixels",
-                f"it is {down} rows and {right} columns away from where it should be",
-                PADDING,
+        is_large = there.size > OVERLAP * case.actual.size
+        if is_large and there.any() and same(here, there):
+            yield Finding(
+                Mistake.SHIFTED,
+                f"it is off by ({down}, {right}) in rows and columns",
+                "Is the padding cut off on both sides, and by the width that was added?",
             )
             return
 
 
-def _overlap(images, down, right):
-    """The pixels that are left of images which lose rows at one end and columns at one side."""
-    rows, columns = (
-        slice(max(by, 0), size + min(by, 0)) for by, size in zip((down, right), images.shape[2:], strict=True)
-    )
+def _shifts(reach: int) -> Iterator[tuple[int, int]]:
+    """Yield every (down, right) of at most `reach` pixels, except no shift at all."""
+    for row, column in np.ndindex(2 * reach + 1, 2 * reach + 1):
+        if (row, column) != (reach, reach):
+            yield row - reach, column - reach
+
+
+def _overlap(images: Array, down: int, right: int) -> Array:
+    """Return the pixels that remain of images which lose rows at one end and columns at one side."""
+    height, width = images.shape[2:]
+    rows = slice(max(down, 0), height + min(down, 0))
+    columns = slice(max(right, 0), width + min(right, 0))
     return images[:, :, rows, columns]
 
 
-def _not_transposed(case):
-    """dx = dout w^T of an affine layer, with w for w^T where w is square."""
+def _not_transposed(case: Case) -> Iterator[Finding]:
+    """Find dout w in place of dx = dout w^T, which has the same shape if w is square."""
     w, dout = case.inputs.get("w"), case.dout
-    if w is None or dout is None or w.ndim != 2 or dout.ndim != 2 or len(w) != w.shape[1] != 0:
+    if w is None or dout is None or w.ndim != 2 or dout.ndim != 2:
         return
-    if dout.shape[1] == len(w) and same((dout @ w.T).reshape(-1), case.expected.reshape(-1)):
-        wrong = (dout @ w).reshape(-1)
-        if wrong.size == case.actual.size:
-            look = "out = x w, so dx = dout w^T: what fits by its shape need not be right."
-            yield from matching(case, [("w is not transposed", wrong.reshape(case.actual.shape))], look)
+    is_square = w.shape[0] == w.shape[1]
+    if not is_square or dout.shape[1] != len(w) or not same_values(dout @ w.T, case.expected):
+        return
+    look = "out = x w, so dx = dout w^T: a product of the right shape is not always the right product."
+    yield from matching(case, [(Mistake.W_NOT_TRANSPOSED, (dout @ w).reshape(case.actual.shape))], look)
