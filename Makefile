@@ -31,6 +31,7 @@ data: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run --Werror cs231n/kernels/c/*.h
 
 # The environment is made anew only when what it is made from has changed. PYTHONWARNINGS: setuptools would
 # warn of editable installations as such.
