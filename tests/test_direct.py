@@ -282,10 +282,11 @@ def passes_on_threads(count, geometry, dtype):
 @pytest.mark.parametrize(
     "geometry",
     [
-        pytest.param(Convolution((5, 3, 11, 10), (7, 3, 3, 3), 2, 1), id="direct"),
+        pytest.param(Convolution((5, 3, 11, 13), (7, 3, 3, 3), 2, 1), id="direct"),
         pytest.param(Convolution((7, 16, 9, 11), (17, 16, 3, 3), 1, 1), id="Winograd"),
         pytest.param(Convolution((2, 16, 45, 41), (16, 16, 3, 3), 1, 1), id="Winograd-bands"),
         pytest.param(Convolution((40, 3, 3, 3), (4, 3, 2, 2), 1, 0), id="groups"),
+        pytest.param(Convolution((1, 33, 5, 6), (34, 33, 3, 3), 1, 1), id="one-image"),
     ],
 )
 def test_results_depend_on_threads_as_documented(in_use, vectors, geometry, dtype):
@@ -306,7 +307,7 @@ def test_threads_share_the_minibatch(in_use, monkeypatch):
     monkeypatch.setattr(
         direct_cython, "conv_forward", lambda x, *rest: calls.append(len(x)) or forward(x, *rest)
     )
-    geometry = Convolution((5, 3, 11, 10), (7, 3, 3, 3), 2, 1)
+    geometry = Convolution((5, 3, 11, 13), (7, 3, 3, 3), 2, 1)
     for count, expected in ((1, [5]), (2, [2, 3])):
         calls.clear()
         passes_on_threads(count, geometry, np.float32)

@@ -31,8 +31,9 @@ def adam_step(
     `vectors` is the index of a set of vector instructions, to measure or to test; the last is the widest.
     """
     if not len(w) == len(dw) == len(m) == len(v):
-        lengths = f"{len(w)}, {len(dw)}, {len(m)}, {len(v)}"
-        raise ValueError(f"w, dw, m and v must have equal lengths; got {lengths}")
+        raise ValueError(
+            f"w, dw, m and v must have equal lengths; got {len(w)}, {len(dw)}, {len(m)}, {len(v)}"
+        )
     if not 0 <= vectors <= WIDEST:
         raise ValueError(f"vectors must be from 0 to {WIDEST}; got {vectors}")
     cdef Adam* adam = ADAM[vectors][floating is double]
