@@ -200,8 +200,7 @@ def test_any_convolution_agrees_with_numpy(vectors, algorithm, dtype, geometry, 
 @pytest.mark.parametrize("dtype", DTYPES)
 @every_algorithm
 @given(geometry=convolutions(filters=up_to_40, most_columns=70, **of_3x3), seed=seeds)
-def test_any_3x3_convolution_agrees_with_numpy(vectors, algorithm, dtype, geometry, seed):
-    """Filters of 3x3 at stride 1, which both algorithms compute."""
+def test_any_convolution_with_3x3_filters_agrees_with_numpy(vectors, algorithm, dtype, geometry, seed):
     assert_agrees_with_numpy(geometry, dtype, seed)
 
 
