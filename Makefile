@@ -31,6 +31,7 @@ data: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run --Werror cs231n/kernels/c/*.h
 	$(BIN)/mypy
 
 # Make the environment again only when a file that it depends on has changed. PYTHONWARNINGS silences the

@@ -1,13 +1,13 @@
-"""A program: every kernel of a compiled module on many small geometries, compared with NumPy's.
+"""A program that compares every kernel of a compiled module with NumPy's, on many small geometries.
 
 python kernel_grid.py MODULE FENCE
 
-Every array has memory of its own, with FENCE bytes before and behind it that are looked after. They hold
-255, which is NaN in a float and -1 in an index: what is read from there spoils the result. A sanitizer
-watches the memory itself and needs FENCE 0.
+Every array has its own memory, with FENCE bytes before and behind it. They are filled with 255, which is NaN
+in a float and -1 in an index, so reading them spoils the result; the program also checks that nothing was
+written there. A sanitizer watches the memory itself and needs FENCE 0.
 
-Every geometry is computed in every way that the module has: with any number of rows at a time, with each set
-of vector instructions, with Winograd's convolution and without.
+Every geometry is computed in every way that the module has: with several numbers of rows at a time, with each
+set of vector instructions, with and without Winograd's algorithm.
 """
 
 import ctypes
@@ -30,7 +30,7 @@ OUTPUTS = ((1, 1), (1, 2), (2, 5), (5, 3), (7, 8))  # H', W'; (1, 1): a window a
 STRIDES = (1, 2, 3)
 PADS = (0, 1, 2, 3)
 SIZES = ((1, 1, 1), (2, 3, 4), (3, 2, 1))  # N, C, F
-LARGER = (  # the same again: with more images, rows or filters than are taken at a time
+LARGER = (  # with more images, rows or filters than are computed at a time
     ((3, 3), (3, 3), 1, 1, (30, 2, 3)),
     ((3, 3), (21, 13), 1, 1, (2, 3, 5)),
     ((3, 3), (2, 50), 1, 1, (1, 2, 17)),
@@ -48,14 +48,14 @@ LARGER = (  # the same again: with more images, rows or filters than are taken a
 
 
 def room(shape, dtype):
-    """An array full of 255, fenced."""
+    """Return an array full of 255, with fences."""
     size = prod(shape) * np.dtype(dtype).itemsize
     memory = np.full(size + 2 * FENCE, 255, np.uint8)
     return memory[FENCE : FENCE + size].view(dtype).reshape(shape)
 
 
 def place(array):
-    """The same values in memory of their own, fenced and read-only."""
+    """Copy an array to its own memory, with fences and read-only."""
     placed = room(array.shape, array.dtype)
     placed[...] = array
     placed.flags.writeable = False
@@ -63,12 +63,14 @@ def place(array):
 
 
 def check(actual, expected, what):
+    """Assert that a result agrees with NumPy's."""
     tol = TOLERANCES.get(expected.dtype.type, 0)
     assert (actual.shape, actual.dtype) == (expected.shape, expected.dtype), what
     assert np.allclose(actual, expected, rtol=tol, atol=tol, equal_nan=True), f"{what} is wrong"
 
 
 def check_fences(*arrays):
+    """Assert that nothing was written beside these arrays."""
     for array in arrays:
         memory = array.base
         assert (memory[:FENCE] == 255).all() and (memory[len(memory) - FENCE :] == 255).all()
@@ -79,14 +81,14 @@ def is_direct(kernels):
 
 
 def every_number_of_rows(kernels, bytes_per_row, rows):
-    """im2col: go on once for some numbers of rows whose columns are made at a time."""
+    """Let the im2col kernels make the columns of 1, 2 and all rows at a time; yield for each."""
     for rows_at_a_time in {1, 2, rows}:
         kernels.COLUMN_BYTES = rows_at_a_time * bytes_per_row
         yield
 
 
 def every_path(kernels, bytes_per_row):
-    """Direct: go on once for each set of vectors and, where it can be told, for some rows at a time."""
+    """Let the direct kernels use each set of vectors and, if possible, few rows at a time; yield for each."""
     limits = constants(kernels, "band_bytes", "winograd_bytes")
     usual = [limit.value for limit in limits]
     for name in kernels.vector_sets():
@@ -101,7 +103,7 @@ def every_path(kernels, bytes_per_row):
 
 
 def constants(kernels, *names):
-    """Constants of the C code, where it was compiled for tests, which makes variables of them."""
+    """Return these limits of the C code if they are variables, as when compiled for tests; else none."""
     with suppress(ValueError):
         library = ctypes.CDLL(kernels.__file__)
         return [ctypes.c_long.in_dll(library, name) for name in names]
@@ -128,8 +130,9 @@ def check_convolution(kernels, x, w, b, stride, pad, outputs):
         check_fences(out, dx)
 
     if is_direct(kernels):
-        winograd = (1, sys.maxsize) if w.shape[2:] == (3, 3) and stride == 1 else (1,)
-        for kernels.WINOGRAD_FROM in winograd:
+        has_two_algorithms = w.shape[2:] == (3, 3) and stride == 1
+        for winograd_from in (1, sys.maxsize) if has_two_algorithms else (1,):
+            kernels.WINOGRAD_FROM = winograd_from
             for _ in every_path(kernels, x[0, :, 0].nbytes):
                 check_results()
         return
@@ -161,7 +164,7 @@ def check_pooling(kernels, x, HH, WW, stride, outputs):
 
 
 def check_geometry(kernels, dtype, window, outputs, stride, pad, N, C, F):
-    """True unless the geometry has no image: one with no pixel besides the padding."""
+    """Check all kernels on this geometry; return False if its image would have no pixels."""
     H, W = (side + stride * (count - 1) - 2 * pad for side, count in zip(window, outputs, strict=True))
     if min(H, W) < 1:
         return False
@@ -177,7 +180,7 @@ def check_geometry(kernels, dtype, window, outputs, stride, pad, N, C, F):
 def main():
     np.random.seed(0)
     kernels = importlib.import_module(MODULE)
-    escaped = []  # what a function raised that cannot raise, being `noexcept`
+    escaped = []  # exceptions in `noexcept` functions, which cannot propagate
     sys.unraisablehook = lambda unraisable: escaped.append(repr(unraisable.exc_value))
     count = 0
     geometries = (*product(WINDOWS, OUTPUTS, STRIDES, PADS, SIZES), *LARGER)

@@ -64,7 +64,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(growth, "BLOCK_SECONDS", 1e-3)
     monkeypatch.setattr(growth, "ROUNDS", 3)
     monkeypatch.setattr(growth, "matrix_product_rate", lambda dtype: 3e9)
-    monkeypatch.setitem(kernels._in_use, "kernels", None)
+    monkeypatch.setattr(kernels, "_in_use", None)
 
 
 def blocks(count):

@@ -1,4 +1,4 @@
-"""The direct kernels: every algorithm of theirs, with every set of vector instructions that is here."""
+"""The direct kernels: both algorithms, with every set of vector instructions that this processor has."""
 
 import os
 import subprocess
@@ -15,16 +15,17 @@ from hypothesis import strategies as st
 from cs231n import fast_layers, kernels
 from cs231n.fast_layers import conv_backward_fast, conv_forward_fast
 from cs231n.kernels import numpy_kernels
+from cs231n.kernels.threads import use_threads
 
 pytestmark = pytest.mark.q4
 
 direct_cython = compiled("direct_cython")
 SETS = direct_cython.vector_sets()
-NEVER = sys.maxsize  # no convolution is so large that Winograd's would be used from there on
+NEVER = sys.maxsize  # channels and filters; no convolution has as many, so Winograd's algorithm is not used
 ROUNDING = {np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-13}  # relative to the largest value
 
-# An image is copied 2**18 bytes of its rows at a time: some geometries have rows for several times, the last
-# time fewer. Small images are taken several at a time for the gradient of w, until they have 256 outputs.
+# An image is copied in bands of rows of 2**18 bytes: some geometries have several bands, of which the last is
+# smaller. For the gradient of w, small images are grouped until they have 256 outputs.
 CONVOLUTIONS = {
     "narrow": Convolution((3, 2, 40, 3), (5, 2, 3, 2), 1, 1),
     "one_column": Convolution((2, 3, 50, 1), (4, 3, 3, 1), 1, 0),
@@ -54,7 +55,7 @@ CONVOLUTIONS = {
     "two_rows_of_many_filters": Convolution((2, 3, 9, 34), (700, 3, 3, 3), 1, 1),
     "some_rows_of_many_filters_stride_3": Convolution((1, 2, 23, 101), (650, 2, 2, 5), 3, 0),
 }
-# Winograd's takes 2**19 bytes of transformed patches at a time: images together, or rows of one of them.
+# Winograd's algorithm transforms 2**19 bytes of patches at a time: several images, or some rows of one image.
 WINOGRAD = {
     "pad_0": Convolution((2, 17, 5, 8), (19, 17, 3, 3), 1, 0),
     "pad_1": Convolution((2, 16, 8, 7), (16, 16, 3, 3), 1, 1),
@@ -94,7 +95,7 @@ POOLINGS = {
 
 @pytest.fixture(scope="module", params=SETS)
 def vectors(request):
-    """The direct kernels compute with these vectors."""
+    """Let the direct kernels compute with this set of vector instructions."""
     direct_cython.use_vectors(request.param)
     yield request.param
     direct_cython.use_vectors(SETS[-1])
@@ -102,7 +103,7 @@ def vectors(request):
 
 @pytest.fixture(scope="module")
 def algorithm(request):
-    """What computes 3x3 filters at stride 1, however many channels there are: "direct" or "Winograd"."""
+    """Let "direct" or "Winograd" compute 3x3 filters at stride 1, whatever the number of channels."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(direct_cython, "WINOGRAD_FROM", 1 if request.param == "Winograd" else NEVER)
         yield request.param
@@ -110,13 +111,13 @@ def algorithm(request):
 
 @pytest.fixture
 def in_use(monkeypatch):
-    """The fast layers use the direct kernels, on threads however small the arrays are."""
-    monkeypatch.setattr(kernels, "_in_use", {"kernels": direct_cython})
+    """Let the fast layers use the direct kernels, and threads even for small arrays."""
+    monkeypatch.setattr(kernels, "_in_use", direct_cython)
     monkeypatch.setattr(fast_layers, "WORTH_SHARING", 0)
 
 
 def convolve(module, geometry, x, w, b, dout):
-    """out, dx, dw and db; what they are written into holds NaN before."""
+    """Return out, dx, dw and db. The arrays for out and dx hold NaN before."""
     out, dx = np.full(geometry.out, np.nan, x.dtype), np.full_like(x, np.nan)
     module.conv_forward(x, w, b, geometry.stride, geometry.pad, out)
     return out, dx, *module.conv_backward(dout, x, w, geometry.stride, geometry.pad, dx)
@@ -128,13 +129,13 @@ def arrays_for(geometry, dtype, seed=0):
 
 @cache
 def results_in_numpy(geometry, dtype):
-    """What NumPy computes in float64 from arrays of this dtype."""
+    """Return what NumPy computes in float64 from arrays of this dtype."""
     arrays = (array.astype(np.float64) for array in arrays_for(geometry, dtype))
     return convolve(numpy_kernels, geometry, *arrays)
 
 
 def assert_near(results, expected, dtype):
-    """No result is further from what is expected than so many roundings of the largest value."""
+    """Assert that results differ from the expected values only by rounding, relative to the largest value."""
     for name, result, value in zip(("out", "dx", "dw", "db"), results, expected, strict=True):
         assert (result.shape, result.dtype) == (value.shape, dtype), name
         largest = np.abs(value).max()
@@ -159,7 +160,8 @@ def test_convolution_agrees_with_numpy(vectors, algorithm, geometry, dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("channels, filters", [(0, 3), (3, 0), (0, 0)])
-def test_no_channels_and_no_filters_are_sums_of_nothing(vectors, channels, filters, dtype):
+def test_no_channels_and_no_filters(vectors, channels, filters, dtype):
+    """Sums over no channels or no filters are zero."""
     geometry = Convolution((2, channels, 5, 6), (filters, channels, 3, 3), 1, 1)
     x, w, b, dout = arrays_for(geometry, dtype)
     out, dx, dw, db = convolve(direct_cython, geometry, x, w, b, dout)
@@ -170,7 +172,7 @@ def test_no_channels_and_no_filters_are_sums_of_nothing(vectors, channels, filte
 
 
 def run_program(code, **settings):
-    """What a new Python printed that ran this, with these settings in its environment."""
+    """Run code in a new Python with these environment variables; return what it printed."""
     command, environment = [sys.executable, "-c", code], os.environ | settings
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
@@ -203,7 +205,7 @@ def test_any_convolution_with_3x3_filters_agrees_with_numpy(vectors, algorithm, 
 
 
 def assert_pools_as_numpy_does(geometry, x):
-    """The largest values and their places are the very same, whatever was in their arrays before."""
+    """Assert that maxima and their indices are identical, whatever their arrays held before."""
     window = geometry.height, geometry.width, geometry.stride
     results = []
     for module in (direct_cython, numpy_kernels):
@@ -215,7 +217,7 @@ def assert_pools_as_numpy_does(geometry, x):
 
 
 def special(shape, dtype, seed=0):
-    """Few values, so that many are equal, and among them NaN, infinities and both zeros."""
+    """Draw from a few values, so that many are equal: among them NaN, infinities and both zeros."""
     values = np.array([0.0, -0.0, 1, 2, 3, -1, np.inf, -np.inf, np.nan], dtype)
     return np.random.default_rng(seed).choice(values, shape)
 
@@ -234,7 +236,7 @@ def test_any_max_pool_agrees_with_numpy(vectors, dtype, geometry, seed):
 
 
 def test_large_windows_are_left_to_im2col(monkeypatch):
-    """Where the largest pixel so far is seldom exceeded, a branch is faster than a selection."""
+    """In large windows a new maximum is rare, so a branch is faster than a selection."""
     left = []
     monkeypatch.setattr(
         direct_cython, "max_pool_forward_by_pixel", lambda x, *window: left.append(window[:2])
@@ -264,11 +266,58 @@ def test_layers_with_3x3_filters_keep_the_rules(in_use, algorithm, check, layer)
     check(layer)
 
 
+# Threads
+
+
+def passes_on_threads(count, geometry, dtype):
+    """Return out, dx, dw and db of the fast layers on this many threads."""
+    x, w, b, dout = arrays_for(geometry, dtype)
+    with use_threads(count):
+        out, cache = conv_forward_fast(x, w, b, geometry.param)
+        return out, *conv_backward_fast(dout, cache)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    "geometry",
+    [
+        pytest.param(Convolution((5, 3, 11, 13), (7, 3, 3, 3), 2, 1), id="direct"),
+        pytest.param(Convolution((7, 16, 9, 11), (17, 16, 3, 3), 1, 1), id="Winograd"),
+        pytest.param(Convolution((2, 16, 45, 41), (16, 16, 3, 3), 1, 1), id="Winograd-bands"),
+        pytest.param(Convolution((40, 3, 3, 3), (4, 3, 2, 2), 1, 0), id="groups"),
+        pytest.param(Convolution((1, 33, 5, 6), (34, 33, 3, 3), 1, 1), id="one-image"),
+    ],
+)
+def test_results_depend_on_threads_as_documented(in_use, vectors, geometry, dtype):
+    """out and dx have the same bits on 1 and 2 threads; all results repeat on the same number of threads."""
+    on_one, on_two = (passes_on_threads(count, geometry, dtype) for count in (1, 2))
+    for result, expected in zip(on_two[:2], on_one[:2], strict=True):
+        np.testing.assert_array_equal(result, expected)
+    assert_near(on_two, on_one, dtype)
+    for count, results in ((1, on_one), (2, on_two)):
+        for again, result in zip(passes_on_threads(count, geometry, dtype), results, strict=True):
+            np.testing.assert_array_equal(again, result)
+
+
+def test_threads_share_the_minibatch(in_use, monkeypatch):
+    """The test above compares one call of the kernels with two."""
+    calls = []
+    forward = direct_cython.conv_forward
+    monkeypatch.setattr(
+        direct_cython, "conv_forward", lambda x, *rest: calls.append(len(x)) or forward(x, *rest)
+    )
+    geometry = Convolution((5, 3, 11, 13), (7, 3, 3, 3), 2, 1)
+    for count, expected in ((1, [5]), (2, [2, 3])):
+        calls.clear()
+        passes_on_threads(count, geometry, np.float32)
+        assert sorted(calls) == expected
+
+
 # Which algorithm, which vectors
 
 
 def spoilt(channels, filters, window=(3, 3), stride=1):
-    """Where an infinite pixel or gradient leads to NaN: only Winograd's subtracts it from itself."""
+    """Return which results an infinity turns into NaN: only Winograd's algorithm subtracts it from itself."""
     geometry = Convolution((1, channels, 7, 7), (filters, channels, *window), stride, 1)
     x, w, b, dout = arrays_for(geometry, np.float64)
     x[0, 0, 2, 2] = np.inf
@@ -279,7 +328,8 @@ def spoilt(channels, filters, window=(3, 3), stride=1):
 
 
 @pytest.mark.parametrize("channels, filters", [(10, 10), (10, 13), (13, 10)])
-def test_winograd_is_used_from_so_many_channels_and_filters_on(monkeypatch, channels, filters):
+def test_winograd_needs_enough_channels_and_filters(monkeypatch, channels, filters):
+    """Winograd's algorithm is used for at least WINOGRAD_FROM channels and filters."""
     monkeypatch.setattr(direct_cython, "WINOGRAD_FROM", 10)
     assert spoilt(channels, filters) == {"out", "dx", "dw"}
     monkeypatch.setattr(direct_cython, "WINOGRAD_FROM", 11)
@@ -287,14 +337,16 @@ def test_winograd_is_used_from_so_many_channels_and_filters_on(monkeypatch, chan
 
 
 @pytest.mark.parametrize("window, stride", [((3, 1), 1), ((1, 3), 1), ((5, 5), 1), ((3, 3), 2)])
-def test_winograd_is_used_for_3x3_filters_at_stride_1_only(monkeypatch, window, stride):
+def test_winograd_needs_3x3_filters_at_stride_1(monkeypatch, window, stride):
+    """Winograd's algorithm is not used for other filters or strides."""
     monkeypatch.setattr(direct_cython, "WINOGRAD_FROM", 1)
     assert spoilt(3, 3, window, stride) == set()
     assert spoilt(3, 3) == {"out", "dx", "dw"}
 
 
 @every_algorithm
-def test_a_nan_spoils_the_outputs_that_see_it_and_no_other(vectors, algorithm):
+def test_nan_reaches_exactly_its_outputs(vectors, algorithm):
+    """A NaN in x spoils the outputs whose windows contain it and no others."""
     geometry = Convolution((3, 2, 6, 21), (3, 2, 3, 3), 1, 1)
     x, w, b, _ = arrays_for(geometry, np.float64)
     for place in np.ndindex(6, 21):
@@ -309,6 +361,7 @@ def test_a_nan_spoils_the_outputs_that_see_it_and_no_other(vectors, algorithm):
 @every_algorithm
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_arrays_may_begin_anywhere(vectors, algorithm, dtype):
+    """Arrays need only be aligned to the size of one number."""
     geometry = Convolution((3, 2, 7, 21), (5, 2, 3, 3), 1, 1)
     arrays = arrays_for(geometry, dtype)
     expected = convolve(direct_cython, geometry, *arrays)
@@ -322,13 +375,14 @@ def test_arrays_may_begin_anywhere(vectors, algorithm, dtype):
 
 
 def shift_by(array, count):
-    """The same values so many places later in memory, which is aligned at the size of a number only."""
+    """Return the same values `count` places later in memory, aligned only to the size of a number."""
     memory = np.empty(array.size + count, array.dtype)
     memory[count:] = array.reshape(-1)
     return memory[count:].reshape(array.shape)
 
 
 def test_unknown_vectors_are_refused():
+    """An unknown set of vector instructions is a ValueError that lists the known ones."""
     for name in ("AVX-1024", "", "avx2", None, 0):
         with pytest.raises(ValueError) as raised:
             direct_cython.use_vectors(name)
@@ -352,10 +406,10 @@ for name in direct_cython.vector_sets():
 """
 
 
-def test_the_widest_vectors_are_used_unless_others_are_asked_for():
-    """Each set adds a filter's pixels up in an order of its own, and rounds where others do not."""
-    told = run_program(SUMS)
-    assert told.splitlines() == [f"{name} {name == SETS[-1]}" for name in SETS]
+def test_widest_vectors_are_the_default():
+    """Each set adds up a filter's pixels in its own order, so the last digits show which one was used."""
+    printed = run_program(SUMS)
+    assert printed.splitlines() == [f"{name} {name == SETS[-1]}" for name in SETS]
 
 
 # Memory
@@ -390,11 +444,12 @@ print(refusals("forward"), refusals("backward"), out.sum(dtype=float), dx.sum(dt
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="no such limit of a process's memory here")
-def test_too_little_memory_is_an_error_and_once_there_is_enough_the_results_are_right():
-    # glibc then gives a large workspace back once it is freed, and does not keep it for the next one
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can limit the memory of a process")
+def test_scarce_memory_is_an_error():
+    """Too little memory raises MemoryError; with enough of it the results are right."""
+    # With this threshold glibc returns a freed workspace to the system instead of keeping it for the next one
     *refusals, sum_of_out, sum_of_dx = run_program(SCARCE, MALLOC_MMAP_THRESHOLD_="1000000").split()
     assert all(0 < int(count) < 48 for count in refusals)
-    # Of 59 * 59 windows, nine see the only pixel of each channel: 20,000 ones for each of them, and a bias
+    # Of 59 * 59 windows, nine contain the only pixel of each channel; each sums 20,000 ones and a bias
     assert float(sum_of_out) == 9 * 20_000 + 59 * 59
     assert float(sum_of_dx) == 20_000 * 9 * (20_000 + 1)

@@ -77,7 +77,7 @@ with_columns = pytest.mark.parametrize("backend", OF_COLUMNS, indirect=True)
 def backend(request):
     """The module whose kernels the fast layers use."""
     with pytest.MonkeyPatch.context() as patch, use_threads(2):
-        patch.setattr(kernels, "_in_use", dict(kernels._in_use))
+        patch.setattr(kernels, "_in_use", kernels._in_use)
         patch.setattr(fast_layers, "WORTH_SHARING", 0)  # threads for small arrays too
         kernels.load_kernels(request.param)
         assert kernels.kernels_for(np.dtype(np.float32)) is BACKENDS[request.param]

@@ -1,4 +1,4 @@
-"""The compiled kernels: what they touch in memory, how they are built, and how they are found or missed."""
+"""The compiled kernels: which memory they touch, how they are built, and how they are found and loaded."""
 
 import os
 import platform
@@ -26,13 +26,13 @@ MODULES = [name.removeprefix("cs231n.kernels.") for name in COMPILED.values()]
 KERNELS = Path("cs231n") / "kernels"
 EXTENSIONS = sorted(path.stem for path in (ROOT / KERNELS).glob("*_cython.pyx"))
 REMEDY = "python setup.py build_ext --inplace"
-WITH_NUMPY = "NumPy; a convolution takes two to four times as long as compiled, pooling ten."
-WITH_IM2COL = "compiled im2col; a convolution takes about twice as long."
+WITH_NUMPY = "NumPy: convolution takes two to four times as long as compiled, pooling ten times."
+WITH_IM2COL = "compiled im2col: convolution takes about twice as long."
 COMPILER = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cl").split()
 
 every_module = pytest.mark.parametrize("module", MODULES)
 not_on_windows = pytest.mark.skipif(
-    sys.platform == "win32", reason="another compiler, and files in use cannot go"
+    sys.platform == "win32", reason="Windows has another compiler and cannot delete files in use"
 )
 
 BUILD = """
@@ -50,7 +50,7 @@ SCARCE_MEMORY = """
 #include <stdlib.h>
 #include <string.h>
 
-/* After so many allocations one is refused or, with a shortage, gets so many bytes less than it asked for. */
+/* After `granted` allocations one is refused or, if there is a shortage, gets that many bytes less. */
 long granted = -1, shortage = 0;
 long denormal = 0; /* whether new memory holds denormal numbers, of either type */
 long held = 0, most_held = 0; /* bytes */
@@ -61,13 +61,14 @@ static void *allocate(size_t size)
         if (!shortage) return NULL;
         size -= shortage;
     }
-    /* The kernels put a workspace at the next line of the cache. That leaves nothing behind it here, and only
-       the pointer they keep may be touched before it: the sanitizer sees what goes beyond by one byte. */
-    enum { LINE_OF_CACHE = 64 };
+    /* The kernels put a workspace at the next cache line. In memory that begins at one, this leaves nothing
+       behind the workspace, and before it only the pointer that the kernels store may be touched. So the
+       sanitizer reports an access that is off by one byte. */
+    enum { CACHE_LINE_BYTES = 64 };
     void *pointer;
-    if (posix_memalign(&pointer, LINE_OF_CACHE, size)) return NULL;
+    if (posix_memalign(&pointer, CACHE_LINE_BYTES, size)) return NULL;
     for (size_t i = 0; denormal && i < size / sizeof(int); i++) ((int *)pointer)[i] = 1;
-    __asan_poison_memory_region(pointer, LINE_OF_CACHE - sizeof pointer);
+    __asan_poison_memory_region(pointer, CACHE_LINE_BYTES - sizeof pointer);
     held += malloc_usable_size(pointer);
     most_held = held > most_held ? held : most_held;
     return pointer;
@@ -79,7 +80,7 @@ static void release(void *pointer)
     free(pointer);
 }
 
-/* Whether an operation has met a denormal number since the last call: a flag of x86 processors. */
+/* Return whether an operation met a denormal number since the last call: a flag of x86 processors. */
 int met_denormal(void)
 {
 #ifdef __x86_64__
@@ -93,6 +94,11 @@ int met_denormal(void)
 
 #define malloc(size) allocate(size)
 #define free(pointer) release(pointer)
+"""
+VARIABLE_LIMITS = """
+long band_bytes = 1 << 18, winograd_bytes = 1 << 19;
+#define BAND_BYTES band_bytes
+#define WINOGRAD_BYTES winograd_bytes
 """
 FIRST_USE = """
 import numpy as np
@@ -112,14 +118,14 @@ def used():
 
 
 def environment(**more):
-    """Ours, with these settings; a user's own options for the compiler are left out."""
+    """Return our environment with these settings, without the user's own compiler options."""
     theirs = {"CFLAGS", "CPPFLAGS", "PYTHONPATH"}
     ours = {name: value for name, value in os.environ.items() if name not in theirs}
     return {**ours, "OPENBLAS_NUM_THREADS": "1", **more}
 
 
 def run(folder, *arguments, **more):
-    """What Python, started in this folder, did with these arguments."""
+    """Run Python in this folder with these arguments; return the finished process."""
     return subprocess.run(
         [sys.executable, *map(str, arguments)],
         cwd=folder,
@@ -131,7 +137,7 @@ def run(folder, *arguments, **more):
 
 
 def run_copy(folder, code):
-    """What this code did with a copy of the package; -S, as ours, where installed, would fill in for it."""
+    """Run code with a copy of the package; without -S, an installed package could be used in its place."""
     paths = os.pathsep.join([str(folder), *sys.path])
     return run(folder, "-S", "-W", "error", "-c", code, PYTHONPATH=paths)
 
@@ -146,7 +152,7 @@ def compiled_file(folder, module):
 
 
 def sanitizer():
-    """The sanitizer's library, which has to be in the process before Python; None where there is none."""
+    """Return the sanitizer's library, which must be loaded before Python, or None if there is none."""
     if sys.platform != "linux":
         return None
     asked = [*COMPILER, "-print-file-name=libasan.so"]
@@ -158,33 +164,21 @@ def source_of(module):
     return (ROOT / KERNELS / f"{module}.pyx").read_text(encoding="utf-8")
 
 
-def checking(source):
-    """A module that checks its indices."""
+def with_checked_indices(source):
+    """Return a module's source with index checks turned on.
+
+    The directives in the file override those given to Cython, so they are changed in the file.
+    """
     header, rest = source.split("\n", 1)
-    # directives in the file prevail over those given to Cython, so they are changed there
-    checking = header.replace("boundscheck=False", "boundscheck=True")
-    checking = checking.replace("initializedcheck=False", "initializedcheck=True")
-    assert checking.count("=True") == header.count("=True") + 2
-    return f"{checking}\n{rest}"
-
-
-def adjustable(header):
-    """The direct kernels with limits that can be set, and an allocator that can be told to fail."""
-    variables = []
-
-    def take_out(limit):
-        name, value = limit.groups()
-        variables.append(f"long {name.lower()} = {value};\n#define {name} {name.lower()}\n")
-        return ""
-
-    rest = re.sub(r"\b(BAND_BYTES|WINOGRAD_BYTES) = ([^,/\n]*[^,/\s]),?", take_out, header)
-    assert len(variables) == 2
-    return SCARCE_MEMORY + "".join(variables) + rest
+    checked = header.replace("boundscheck=False", "boundscheck=True")
+    checked = checked.replace("initializedcheck=False", "initializedcheck=True")
+    assert checked.count("=True") == header.count("=True") + 2
+    return f"{checked}\n{rest}"
 
 
 @pytest.fixture(scope="module")
 def builds(tmp_path_factory):
-    """Folders in which each module is compiled for itself: {"checked" or "sanitized": {module: folder}}."""
+    """Compile each module in a folder of its own: {"checked" or "sanitized": {module: folder}}."""
     if shutil.which(COMPILER[0]) is None:
         pytest.skip(f"there is no C compiler {COMPILER[0]} here")
     wanted = {"checked": [] if sys.platform == "win32" else ["-O0"]}
@@ -197,11 +191,12 @@ def builds(tmp_path_factory):
         folders[kind] = {module: tmp_path_factory.mktemp(f"{kind}-{module}") for module in MODULES}
         for module, folder in folders[kind].items():
             source = source_of(module)
-            text = checking(source) if kind == "checked" else source
+            text = with_checked_indices(source) if kind == "checked" else source
             (folder / f"{module}.pyx").write_text(text, encoding="utf-8")
             header = shutil.copytree(ROOT / KERNELS / "c", folder / "c") / "convolution.h"
             if kind == "sanitized":
-                header.write_text(adjustable(header.read_text(encoding="utf-8")), encoding="utf-8")
+                text = SCARCE_MEMORY + VARIABLE_LIMITS + header.read_text(encoding="utf-8")
+                header.write_text(text, encoding="utf-8")
             command = [sys.executable, "-c", BUILD, module, *options]
             pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
             compiling.append(subprocess.Popen(command, cwd=folder, env=environment(), **pipes))
@@ -213,16 +208,16 @@ def builds(tmp_path_factory):
 
 @pytest.fixture
 def run_checked(builds):
-    """Run Python with the kernels that check every index; new memory holds 7f7f..., not zeros."""
+    """Return a function that runs Python with kernels that check every index; new memory holds 7f7f..."""
     paths = os.pathsep.join(map(str, (*builds["checked"].values(), ROOT)))
     return lambda *arguments: run(ROOT, *arguments, PYTHONPATH=paths, MALLOC_PERTURB_="128")
 
 
 @pytest.fixture
 def run_sanitized(builds):
-    """Run Python with the kernels that watch their memory; new memory holds NaN."""
+    """Return a function that runs Python with sanitized kernels; new memory holds NaN."""
     if "sanitized" not in builds:
-        pytest.skip(f"{COMPILER[0]} has no AddressSanitizer that could be loaded into Python")
+        pytest.skip(f"{COMPILER[0]} has no AddressSanitizer that Python can load")
     options = {
         "LD_PRELOAD": str(sanitizer()),
         "ASAN_OPTIONS": "detect_leaks=0:malloc_fill_byte=255:max_malloc_fill_size=1000000",
@@ -239,24 +234,28 @@ def assert_grid_passed(process):
 
 
 @pytest.mark.parametrize("name", EXTENSIONS)
-def test_the_kernels_are_built_where_there_is_a_compiler(name):
+def test_kernels_are_built(name):
+    """If there is a C compiler, every extension has been built."""
     if shutil.which(COMPILER[0]) is None:
         pytest.skip(f"there is no C compiler {COMPILER[0]} here")
     assert built(name), NOT_BUILT.format(name)
 
 
 @every_module
-def test_every_index_of_every_kernel_is_within_bounds(run_checked, module):
+def test_indices_are_within_bounds(run_checked, module):
+    """Every index of every kernel, as checked by Cython on the whole grid of geometries."""
     assert_grid_passed(run_checked("-W", "error", GRID, module, 256))
 
 
 @every_module
-def test_no_kernel_touches_memory_beside_its_arrays(run_sanitized, module):
+def test_memory_beside_arrays_is_untouched(run_sanitized, module):
+    """AddressSanitizer finds no access beside an array or a workspace, on the whole grid."""
     assert_grid_passed(run_sanitized("-W", "error", GRID, module, 0))
 
 
 @every_module
-def test_the_kernels_that_were_built_here_pass_the_same_grid(module):
+def test_installed_kernels_pass_the_grid(module):
+    """The optimized kernels agree with NumPy and leave the fences around their arrays intact."""
     if find_spec(f"cs231n.kernels.{module}") is None:
         pytest.skip("the kernels were not built here")
     assert_grid_passed(run(ROOT, "-W", "error", GRID, f"cs231n.kernels.{module}", 256, PYTHONPATH=str(ROOT)))
@@ -403,14 +402,16 @@ print(most_held.value / x.nbytes)
 """
 
 
-def test_the_checked_build_does_report_an_index_out_of_bounds(run_checked):
+def test_checked_build_reports_a_bad_index(run_checked):
+    """An index out of bounds does not go unnoticed in the checked build."""
     process = run_checked("-c", COLUMNS_TOO_NARROW)
     assert "Exception ignored in: 'im2col_cython.image_to_columns'" in process.stderr
     assert "IndexError: Out of bounds on buffer access (axis 1)" in process.stderr
 
 
 @pytest.mark.parametrize("place, size", [(3, 3), (-1, 3), (100_000, 100_000)])
-def test_the_sanitizer_does_see_a_write_beside_an_array(run_sanitized, place, size):
+def test_sanitizer_reports_a_write_beside_an_array(run_sanitized, place, size):
+    """A write just before, just behind or far behind an array does not go unnoticed."""
     process = run_sanitized("-c", PLACE_BESIDE_THE_PLANE, place, size)
     assert process.returncode != 0
     assert "AddressSanitizer: heap-buffer-overflow" in process.stderr
@@ -434,8 +435,8 @@ def skip_without(vectors, process):
         pytest.param(WORKSPACE_TOO_SMALL, "transform_upstream_double", id="Winograd"),
     ],
 )
-def test_the_sanitizer_does_see_vectors_beside_an_array(run_sanitized, vectors, program, function):
-    """Code that is compiled for other processors than the common one is watched, too."""
+def test_sanitizer_reports_vectors_beside_an_array(run_sanitized, vectors, program, function):
+    """The sanitizer also watches code that is compiled for AVX2 and AVX-512."""
     width = 16 << vectors
     process = run_sanitized("-c", WITH_SCARCE_MEMORY + program, vectors, width)
     skip_without(vectors, process)
@@ -447,7 +448,8 @@ def test_the_sanitizer_does_see_vectors_beside_an_array(run_sanitized, vectors, 
 
 @all_vectors
 @every_algorithm
-def test_every_allocation_that_is_refused_is_a_memory_error(run_sanitized, vectors, winograd_from):
+def test_refused_allocations_raise_memory_error(run_sanitized, vectors, winograd_from):
+    """Whichever allocation is refused: MemoryError, everything is freed, and the next call succeeds."""
     process = run_sanitized("-c", WITH_SCARCE_MEMORY + EVERY_ALLOCATION_REFUSED, vectors, winograd_from)
     skip_without(vectors, process)
     assert_succeeded(process)
@@ -456,35 +458,37 @@ def test_every_allocation_that_is_refused_is_a_memory_error(run_sanitized, vecto
     assert pool > 3
 
 
-on_x86 = pytest.mark.skipif(platform.machine() != "x86_64", reason="the flag is one of x86 processors")
+on_x86 = pytest.mark.skipif(platform.machine() != "x86_64", reason="only x86 processors have this flag")
 
 
 @on_x86
 @every_algorithm
-def test_no_kernel_computes_on_what_memory_held_before(run_sanitized, winograd_from):
-    """It might be denormal numbers, which take a processor many times as long."""
+def test_old_memory_is_never_computed_on(run_sanitized, winograd_from):
+    """Old memory may hold denormal numbers, which many processors compute far more slowly."""
     process = run_sanitized("-c", WITH_SCARCE_MEMORY + DENORMAL_LANES, winograd_from)
     assert_succeeded(process)
     assert int(process.stdout) > 200
 
 
 @on_x86
-def test_the_flag_does_tell_of_a_computation_on_a_denormal_number(run_sanitized):
+def test_denormal_flag_is_raised(run_sanitized):
+    """A computation on a denormal number raises the flag that the test above relies on."""
     process = run_sanitized("-c", WITH_SCARCE_MEMORY + ONE_DENORMAL)
     assert_succeeded(process)
     assert process.stdout == "1\n"
 
 
 @every_algorithm
-def test_a_minibatch_needs_little_workspace_of_the_direct_kernels(run_sanitized, winograd_from):
+def test_workspace_is_small(run_sanitized, winograd_from):
+    """The workspace of the direct kernels is a fraction of the minibatch, unlike its columns."""
     process = run_sanitized("-c", WITH_SCARCE_MEMORY + WORKSPACE_OF_A_MINIBATCH, winograd_from)
     assert_succeeded(process)
-    part_of_images = float(process.stdout)  # their columns would take nine times as much as they do
+    part_of_images = float(process.stdout)  # the columns of all images would take nine times their memory
     assert 0.01 < part_of_images < 0.5
 
 
 def copy_package(folder):
-    """What setup.py needs, and what it compiles: a copy in which nothing was built."""
+    """Copy setup.py and all it needs to this folder, without anything that was built."""
     (folder / KERNELS).mkdir(parents=True)
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder)
@@ -498,27 +502,29 @@ def copy_package(folder):
 
 @pytest.fixture(scope="module")
 def without_compiler(tmp_path_factory):
-    """A copy of the package, and how its build went where there is no compiler."""
+    """Build a copy of the package without a compiler; return the folder and the finished process."""
     folder = copy_package(tmp_path_factory.mktemp("without") / "compiler")
     missing = str(folder / "no-such-compiler")
     process = run(folder, "setup.py", "build_ext", "--inplace", CC=missing)
-    assert f"{missing} " in process.stdout, "another compiler was asked"
+    assert f"{missing} " in process.stdout, "another compiler was used"
     return folder, process
 
 
-def assert_banners(process, reasons):
-    """The build went well, and said on stderr between lines of stars what is missing and what to do."""
+def assert_banners(process, reasons, remedy="Install GCC or Clang"):
+    """The build succeeded and printed on stderr, between lines of stars, what is missing and what to do."""
     assert_succeeded(process)
     banners = process.stderr.split("*" * 78)[1::2]
     assert len(banners) == len(reasons)
     for banner, reason in zip(sorted(banners), sorted(reasons), strict=True):
         assert f"could not be built: {reason}" in banner
-        assert "times as long" in banner
+        assert "as long" in banner
+        assert remedy in banner
         assert REMEDY in banner
 
 
 @not_on_windows
-def test_without_a_compiler_the_build_succeeds_and_says_loudly_what_is_missing(without_compiler):
+def test_build_without_a_compiler(without_compiler):
+    """The build succeeds and prints a banner for each extension: the cause, the cost and the remedy."""
     folder, process = without_compiler
     assert_banners(process, [f"cs231n.kernels.{name}: CompileError: " for name in EXTENSIONS])
     assert "no-such-compiler" in process.stderr
@@ -526,7 +532,8 @@ def test_without_a_compiler_the_build_succeeds_and_says_loudly_what_is_missing(w
 
 
 @not_on_windows
-def test_without_compiled_kernels_the_fast_layers_use_numpy_and_say_so_once(without_compiler):
+def test_first_use_without_compiled_kernels(without_compiler):
+    """The fast layers use NumPy and print that once, with the reason and the remedy."""
     folder, _ = without_compiler
     process = run_copy(folder, FIRST_USE + "assert used() == used() == 'numpy_kernels'\n")
     assert_succeeded(process)
@@ -534,21 +541,48 @@ def test_without_compiled_kernels_the_fast_layers_use_numpy_and_say_so_once(with
     assert "ModuleNotFoundError: No module named 'cs231n.kernels.direct_cython'" in process.stdout
 
 
-def test_without_cython_the_build_succeeds_and_says_loudly_what_is_missing(tmp_path):
+def test_build_without_cython(tmp_path):
+    """The build succeeds, compiles nothing, and prints which packages to install."""
     folder = copy_package(tmp_path / "copy")
     (tmp_path / "Cython").mkdir()
     (tmp_path / "Cython" / "__init__.py").write_text("raise ImportError('Cython is not here')")
     process = run(folder, "setup.py", "build_ext", "--inplace", PYTHONPATH=str(tmp_path))
-    assert_banners(process, ["all: ImportError: Cython is not here"])
+    remedy = "python -m pip install --upgrade cython scipy setuptools"
+    assert_banners(process, ["all: ImportError: Cython is not here"], remedy)
     assert not list(folder.glob("cs231n/kernels/*.c"))
 
 
+def test_build_without_setuptools(tmp_path):
+    """setup.py cannot do anything, and prints which packages to install."""
+    folder = copy_package(tmp_path / "copy")
+    (tmp_path / "setuptools").mkdir()
+    (tmp_path / "setuptools" / "__init__.py").write_text("raise ImportError('setuptools is not here')")
+    process = run(folder, "setup.py", "build_ext", "--inplace", PYTHONPATH=str(tmp_path))
+    assert process.returncode == 1
+    assert process.stderr == (
+        "setup.py needs setuptools (setuptools is not here). "
+        "Install it: python -m pip install cython setuptools\n"
+    )
+
+
+@pytest.mark.parametrize("missing", ["Cython", "setuptools"])
+def test_message_names_missing_packages(nothing_in_use, monkeypatch, capsys, missing):
+    """The packages that a build needs are named only if one of them is missing."""
+    monkeypatch.setitem(sys.modules, "cs231n.kernels.direct_cython", None)  # its import fails
+    load_kernels()
+    assert "pip install" not in capsys.readouterr().out
+    monkeypatch.setattr(kernels, "find_spec", lambda name: None if name == missing else find_spec(name))
+    load_kernels()
+    assert f"    python -m pip install cython setuptools\n    {REMEDY}\n" in capsys.readouterr().out
+
+
 @not_on_windows
-def test_a_compiler_without_vector_types_builds_all_but_the_direct_kernels(tmp_path):
+def test_build_without_vector_types(tmp_path):
+    """Such a compiler builds everything but the direct kernels; the fast layers then use im2col."""
     folder = copy_package(tmp_path / "copy")
     header = folder / KERNELS / "c" / "convolution.h"
     header.write_text("#undef __GNUC__\n" + header.read_text(encoding="utf-8"), encoding="utf-8")
-    compiler = tmp_path / "compiler"  # this one, which does not take its time
+    compiler = tmp_path / "compiler"  # the usual one without optimization, which is quicker
     compiler.write_text(f'#!/bin/sh\nexec {" ".join(COMPILER)} "$@" -O0\n')
     compiler.chmod(0o755)
     process = run(folder, "setup.py", "build_ext", "--inplace", CC=str(compiler))
@@ -563,26 +597,29 @@ def test_a_compiler_without_vector_types_builds_all_but_the_direct_kernels(tmp_p
 
 @not_on_windows
 @pytest.mark.parametrize("name", EXTENSIONS)
-def test_nothing_in_the_build_ties_the_kernels_to_this_processor_or_to_openmp(without_compiler, name):
+def test_build_options_are_portable(without_compiler, name):
+    """No option ties the kernels to this processor or to OpenMP, or permits inexact arithmetic."""
     _, process = without_compiler
     (command,) = (line for line in process.stdout.splitlines() if f"{name}.c " in line)
-    ours = command.split(" -o ")[1]  # before it stands what Python itself was built with
+    ours = command.split(" -o ")[1]  # the options before it are those of Python's own build
     for option in ("-march", "-mtune", "openmp", "fast-math"):
         assert option not in ours
 
 
 @pytest.mark.skipif(shutil.which("ldd") is None, reason="there is no ldd here")
 @every_module
-def test_the_compiled_kernels_need_no_library_of_openmp(builds, module):
+def test_kernels_do_not_link_openmp(builds, module):
+    """OpenMP would bring threads of its own."""
     built = compiled_file(builds["checked"][module], module)
     listed = subprocess.run(["ldd", built], capture_output=True, text=True, check=True).stdout
     assert "libc." in listed
     assert "omp" not in listed
 
 
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="there is one set of vectors here")
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="this processor has one set of vectors")
 @pytest.mark.skipif(shutil.which("objdump") is None, reason="there is no objdump here")
-def test_instructions_that_not_every_processor_has_are_in_the_code_that_is_named_after_them(builds):
+def test_instruction_sets_stay_in_their_functions(builds):
+    """AVX2 and AVX-512 instructions occur only in functions named after these sets."""
     built = compiled_file(builds["checked"]["direct_cython"], "direct_cython")
     command = ["objdump", "--disassemble", "--no-show-raw-insn", built]
     listing = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -603,7 +640,7 @@ import os, shutil
 def build(name):
     shutil.copy(BUILT[name], PLACE[name])
 
-def build_anew(name):
+def rebuild(name):
     times = os.stat(PLACE[name])
     os.remove(PLACE[name])
     build(name)
@@ -614,7 +651,7 @@ assert used() == "numpy_kernels"
 
 
 def run_later(folder, builds, code):
-    """Run code after a first use that found nothing: build(module) puts compiled kernels in their place."""
+    """Run code after a first use without kernels; in it, build(module) copies compiled kernels into place."""
     built = {module: str(compiled_file(path, module)) for module, path in builds["checked"].items()}
     place = {module: str(folder / KERNELS / Path(path).name) for module, path in built.items()}
     names = f"BUILT = {built!r}\nPLACE = {place!r}\n"
@@ -623,15 +660,16 @@ def run_later(folder, builds, code):
     return process.stdout
 
 
-def test_kernels_that_were_built_later_are_picked_up_without_a_restart(tmp_path, builds):
-    told = run_later(
+def test_kernels_built_later_are_picked_up(tmp_path, builds):
+    """load_kernels() finds kernels that were built after the first use; no restart is needed."""
+    printed = run_later(
         tmp_path / "copy",
         builds,
         """
 folder = os.path.dirname(PLACE["im2col_cython"])
 times = os.stat(folder)
 build("im2col_cython")
-os.utime(folder, ns=(times.st_atime_ns, times.st_mtime_ns))  # a clock too coarse for the change to show
+os.utime(folder, ns=(times.st_atime_ns, times.st_mtime_ns))  # as with a clock too coarse to show the change
 assert used() == "numpy_kernels"
 load_kernels()
 assert used() == "im2col_cython"
@@ -645,13 +683,13 @@ load_kernels()
 assert used() == "direct_cython"
 """,
     )
-    first, second, *_ = told.split("The fast layers use ")[1:]
-    assert first.startswith(f"{WITH_NUMPY} The compiled direct kernels")
-    assert second.startswith(f"{WITH_IM2COL} The compiled direct kernels")
+    first, second, *_ = printed.split("The fast layers use ")[1:]
+    assert first.startswith(f"{WITH_NUMPY}\nThe compiled direct kernels")
+    assert second.startswith(f"{WITH_IM2COL}\nThe compiled direct kernels")
     for missing in (first, second):
         assert "ModuleNotFoundError: No module named 'cs231n.kernels.direct_cython'" in missing
         assert REMEDY in missing
-    assert told.splitlines()[-4:] == [
+    assert printed.splitlines()[-4:] == [
         "The fast layers use the compiled kernels.",
         "The fast layers use NumPy, as asked.",
         "The fast layers use compiled im2col, as asked.",
@@ -659,8 +697,9 @@ assert used() == "direct_cython"
     ]
 
 
-def test_kernels_that_were_asked_for_and_are_missing_are_named(tmp_path, builds):
-    told = run_later(
+def test_missing_kernels_are_named(tmp_path, builds):
+    """The message names the kernels that were requested, not the fastest."""
+    printed = run_later(
         tmp_path / "copy",
         builds,
         """
@@ -668,15 +707,16 @@ load_kernels("im2col")
 assert used() == "numpy_kernels"
 """,
     )
-    _, asked = told.split("The fast layers use ")[1:]
-    assert asked.startswith(f"{WITH_NUMPY} The compiled im2col kernels")
+    _, asked = printed.split("The fast layers use ")[1:]
+    assert asked.startswith(f"{WITH_NUMPY}\nThe compiled im2col kernels")
     assert "ModuleNotFoundError: No module named 'cs231n.kernels.im2col_cython'" in asked
 
 
 @not_on_windows
 @every_module
-def test_kernels_that_were_built_anew_ask_for_a_restart(tmp_path, builds, module):
-    told = run_later(
+def test_rebuilt_kernels_ask_for_a_restart(tmp_path, builds, module):
+    """Loaded kernels that have been rebuilt raise RuntimeError; the old ones still work."""
+    printed = run_later(
         tmp_path / "copy",
         builds,
         f"""
@@ -684,7 +724,7 @@ build("im2col_cython")
 build("direct_cython")
 load_kernels("im2col")
 load_kernels()
-build_anew({module!r})
+rebuild({module!r})
 for _ in range(2):
     try:
         load_kernels({"direct" if module == "direct_cython" else "im2col"!r})
@@ -693,12 +733,13 @@ for _ in range(2):
 assert used() == "direct_cython"  # the old ones, which still work
 """,
     )
-    asked = f"cs231n.kernels.{module} was built anew after this process had loaded it: restart Python"
-    assert told.count(asked) == 2
+    asked = f"cs231n.kernels.{module} was rebuilt after this process had loaded it"
+    assert printed.count(asked) == 2
 
 
 @not_on_windows
-def test_kernels_whose_file_was_removed_stay_in_use(tmp_path, builds):
+def test_deleted_kernels_stay_in_use(tmp_path, builds):
+    """Loaded kernels still work after their file was deleted."""
     run_later(
         tmp_path / "copy",
         builds,
@@ -713,8 +754,9 @@ assert used() == "direct_cython"
     )
 
 
-def test_a_file_that_cannot_be_loaded_leaves_the_next_kernels_in_use_until_it_is_replaced(tmp_path, builds):
-    told = run_later(
+def test_unreadable_kernels_are_passed_over(tmp_path, builds):
+    """A file that cannot be loaded leaves the next kernels in use until it is replaced."""
+    printed = run_later(
         tmp_path / "copy",
         builds,
         """
@@ -729,17 +771,18 @@ for name, module in (("im2col_cython", "numpy_kernels"), ("direct_cython", "im2c
     assert used() == name
 """,
     )
-    missing, *unreadable, found = told.split("The fast layers use ")[1:]
+    missing, *unreadable, found = printed.split("The fast layers use ")[1:]
     assert "ModuleNotFoundError" in missing
     beginnings = ("NumPy", "compiled im2col", "compiled im2col")
     reasons = ("ModuleNotFoundError: ", "ModuleNotFoundError: ", "ImportError: ")
-    for told_then, beginning, reason in zip(unreadable, beginnings, reasons, strict=True):
-        assert told_then.startswith(beginning) and reason in told_then and REMEDY in told_then
+    for text, beginning, reason in zip(unreadable, beginnings, reasons, strict=True):
+        assert text.startswith(beginning) and reason in text and REMEDY in text
     assert found == "the compiled kernels.\n"
 
 
-def test_direct_kernels_are_used_once_what_they_need_was_built_too(tmp_path, builds):
-    told = run_later(
+def test_direct_kernels_need_im2col_kernels(tmp_path, builds):
+    """The direct kernels cannot be loaded before the im2col kernels, whose pooling they use, are built."""
+    printed = run_later(
         tmp_path / "copy",
         builds,
         """
@@ -751,28 +794,30 @@ load_kernels()
 assert used() == "direct_cython"
 """,
     )
-    _, needed, found = told.split("The fast layers use ")[1:]
+    _, needed, found = printed.split("The fast layers use ")[1:]
     assert needed.startswith("NumPy") and "No module named 'cs231n.kernels.im2col_cython'" in needed
     assert found == "the compiled kernels.\n"
 
 
 @pytest.fixture
 def nothing_in_use(monkeypatch):
-    """As in a process that has not used the fast layers yet."""
-    monkeypatch.setattr(kernels, "_in_use", {"kernels": None})
+    """No kernels are in use, as in a process that has not used the fast layers yet."""
+    monkeypatch.setattr(kernels, "_in_use", None)
 
 
-def test_the_first_use_says_which_kernels_are_used_and_the_second_is_silent(nothing_in_use, capsys):
+def test_first_use_prints_the_kernels_once(nothing_in_use, capsys):
+    """The first use prints which kernels are used; the second prints nothing."""
     first = kernels_for(np.dtype(np.float32))
-    told = capsys.readouterr().out
-    assert told.startswith("The fast layers use ")
-    assert ("NumPy" in told) == (first is numpy_kernels)
+    printed = capsys.readouterr().out
+    assert printed.startswith("The fast layers use ")
+    assert ("NumPy" in printed) == (first is numpy_kernels)
     assert kernels_for(np.dtype(np.float64)) is first
     assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize("name", ["", "numpy", "Direct", "cs231n.kernels.direct_cython", None, True])
-def test_unknown_kernels_are_refused_and_those_in_use_stay(nothing_in_use, capsys, name):
+def test_unknown_kernels_are_refused(nothing_in_use, capsys, name):
+    """An unknown name is a ValueError and leaves the kernels in use unchanged."""
     load_kernels("NumPy")
     with pytest.raises(ValueError) as raised:
         load_kernels(name)
@@ -781,7 +826,8 @@ def test_unknown_kernels_are_refused_and_those_in_use_stay(nothing_in_use, capsy
     assert capsys.readouterr().out == "The fast layers use NumPy, as asked.\n"
 
 
-def test_numpy_is_used_where_it_is_asked_for(nothing_in_use, capsys):
+def test_numpy_can_be_chosen(nothing_in_use, capsys):
+    """load_kernels("NumPy") is honoured although compiled kernels exist."""
     load_kernels("NumPy")
     assert capsys.readouterr().out == "The fast layers use NumPy, as asked.\n"
     assert {kernels_for(np.dtype(dtype)) for dtype in DTYPES} == {numpy_kernels}
@@ -791,6 +837,7 @@ def test_numpy_is_used_where_it_is_asked_for(nothing_in_use, capsys):
 @pytest.mark.parametrize(
     "dtype", [np.dtype("f2"), np.dtype("f4").newbyteorder(), np.dtype("f8").newbyteorder()]
 )
-def test_other_dtypes_than_float32_and_float64_always_get_numpy(nothing_in_use, dtype):
+def test_other_dtypes_use_numpy(nothing_in_use, dtype):
+    """The compiled kernels have float32 and float64 in native byte order only."""
     load_kernels()
     assert kernels_for(dtype) is numpy_kernels

@@ -245,7 +245,7 @@ def test_arrays_with_rules_of_their_own_are_for_numpy(use):
 
 def test_lengths_that_differ_are_refused():
     arrays = [np.ones(size) for size in (3, 3, 2, 3)]
-    with pytest.raises(ValueError, match="must be of one length; got 3, 3, 2, 3"):
+    with pytest.raises(ValueError, match="must have equal lengths; got 3, 3, 2, 3"):
         optim_cython.adam_step(*arrays, 0.9, 0.99, 1e-8, 0.1)
     assert (arrays[0] == 1).all()
 

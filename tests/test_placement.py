@@ -1,7 +1,7 @@
-"""Compiled code gives the same bits wherever its arrays lie in memory, whatever the distance between them.
+"""Compiled code gives the same bits wherever its arrays lie in memory and however far apart they are.
 
-A compiler that does not know whether two arrays overlap makes two versions of a loop; their distance decides
-which of them runs. Versions that round differently would make the same training end in different ways.
+A compiler that does not know whether two arrays overlap makes two versions of a loop; the distance between
+the arrays decides which one runs. If these rounded differently, training could end with different weights.
 """
 
 import numpy as np
@@ -20,7 +20,7 @@ every_set = pytest.mark.parametrize("vectors", range(len(SETS)), ids=SETS)
 
 
 def placements(*arrays):
-    """The arrays one behind the other in one block of memory: moved through it and apart."""
+    """Yield copies of the arrays in one block of memory, at several starts and distances."""
     for start in STARTS:
         for gap in GAPS:
             memory = np.zeros(start + sum(array.size + gap for array in arrays), arrays[0].dtype)
@@ -33,7 +33,7 @@ def placements(*arrays):
             yield placed
 
 
-def assert_one_outcome(outcomes):
+def assert_all_equal(outcomes):
     first, *others = outcomes
     assert len(others) == len(GAPS) * len(STARTS) - 1
     for other in others:
@@ -44,19 +44,22 @@ def assert_one_outcome(outcomes):
 @every_dtype
 @every_set
 @pytest.mark.parametrize("size", [1, 5, 17, 100])
-def test_a_step_of_adam_does_not_depend_on_where_its_arrays_lie(dtype, vectors, size):
+def test_adam_has_the_same_bits_everywhere(dtype, vectors, size):
+    """The distance between two arrays of a step of Adam does not change its bits."""
+
     def steps():
         w, dw, m, v = draw_all([size] * 4, dtype)
         for arrays in placements(w, dw, m, v**2):
             optim_cython.adam_step(*arrays, 0.9, 0.999, 1e-8, 0.03, vectors=vectors)
             yield [array.copy() for array in arrays]
 
-    assert_one_outcome(steps())
+    assert_all_equal(steps())
 
 
 @every_dtype
 @every_set
 def test_compiled_adam_has_the_bits_of_its_formula(dtype, vectors):
+    """Every operation rounds separately, as in NumPy."""
     w, dw, m, v = draw_all([1001] * 4, dtype)
     v = v**2
     one = np.dtype(dtype).type
@@ -70,7 +73,7 @@ def test_compiled_adam_has_the_bits_of_its_formula(dtype, vectors):
 
 @pytest.fixture(params=["im2col", *SETS])
 def kernels(request):
-    """Each compiled module; the direct one with each set of vector instructions."""
+    """Return each compiled module, the direct one with each set of vector instructions."""
     if request.param == "im2col":
         yield im2col_cython
         return
@@ -89,9 +92,8 @@ def kernels(request):
         pytest.param(1, 4, 9, 6, 40, 5, 1, 2, id="wide"),
     ],
 )
-def test_a_convolution_does_not_depend_on_where_its_arrays_lie(
-    kernels, dtype, N, C, F, H, W, window, stride, pad
-):
+def test_convolution_has_the_same_bits_everywhere(kernels, dtype, N, C, F, H, W, window, stride, pad):
+    """Neither algorithm depends on where its arrays lie."""
     rows, columns = ((side + 2 * pad - window) // stride + 1 for side in (H, W))
     x, w, b, dout = draw_all([(N, C, H, W), (F, C, window, window), (F,), (N, F, rows, columns)], dtype)
 
@@ -101,12 +103,13 @@ def test_a_convolution_does_not_depend_on_where_its_arrays_lie(
             dw, db = kernels.conv_backward(dout_, x_, w_, stride, pad, dx)
             yield out.copy(), dx.copy(), dw, db
 
-    assert_one_outcome(passes())
+    assert_all_equal(passes())
 
 
 @every_dtype
 @pytest.mark.parametrize("window, stride", [(2, 2), (3, 2), (3, 1)])
-def test_a_pooling_does_not_depend_on_where_its_arrays_lie(kernels, dtype, window, stride):
+def test_pooling_has_the_same_bits_everywhere(kernels, dtype, window, stride):
+    """Maxima, their indices and gradients do not depend on where the arrays lie."""
     x = draw((2, 3, 7, 9), dtype)
     rows, columns = ((side - window) // stride + 1 for side in x.shape[2:])
     x = np.ascontiguousarray(x[:, :, : (rows - 1) * stride + window, : (columns - 1) * stride + window])
@@ -119,4 +122,4 @@ def test_a_pooling_does_not_depend_on_where_its_arrays_lie(kernels, dtype, windo
             kernels.max_pool_backward(dout_, argmax, dx)
             yield out.copy(), argmax, dx.copy()
 
-    assert_one_outcome(passes())
+    assert_all_equal(passes())

@@ -1,20 +1,20 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-"""Convolution without columns, compiled: the functions of `cs231n.kernels.numpy_kernels`, for float32 and float64.
+"""Convolution without columns, compiled, for float32 and float64: see `cs231n.kernels.numpy_kernels`.
 
-Here the sizes of arguments are checked; the work is done in C, see `c/convolution.h` and what it includes:
-a direct convolution for any geometry, and Winograd's for 3x3 filters at stride 1, which is faster where there
-are many channels. Both run without the interpreter's lock, so that threads can share a minibatch.
+The functions here check the sizes of their arguments and call C code, which begins in `c/convolution.h`. It
+has two algorithms: a direct convolution for every geometry, and Winograd's for 3x3 filters at stride 1, which
+is faster with many channels. Both run without the interpreter's lock, so that threads can share a minibatch.
 
-Winograd's adds and subtracts neighbouring pixels before it multiplies. So rounding errors are relative to the
-largest pixel of a 4x4 patch, an infinity makes its patch's four outputs infinite or NaN, and in dw an infinity
-or NaN reaches more taps than those that meet it.
+Winograd's algorithm adds and subtracts neighbouring pixels before it multiplies. So rounding errors are
+relative to the largest pixel of a 4x4 patch; an infinity makes the four outputs of its patch infinite or NaN;
+and in dw an infinity or NaN also reaches taps that do not meet it.
 """
 
 from cython cimport floating
 
 import numpy as np
 
-from cs231n.kernels.im2col_cython import max_pool_backward  # noqa: F401  of the same speed here
+from cs231n.kernels.im2col_cython import max_pool_backward  # noqa: F401  as fast as C would be
 from cs231n.kernels.im2col_cython import max_pool_forward as max_pool_forward_by_pixel
 from cs231n.validation import require_shape
 from cs231n.windows import count_windows
@@ -33,22 +33,24 @@ cdef extern from "c/convolution.h" nogil:
     const char* const SET_NAMES[3]
     int count_sets()
 
-# channels and filters from which on Winograd's convolution is the faster one: it takes fewer multiplications,
-# but transforms every patch of 4x4 pixels
+# Winograd's algorithm is used for at least this many channels and filters. It needs fewer multiplications,
+# but has to transform every patch of 4x4 pixels, which does not pay with fewer.
 WINOGRAD_FROM = 16
 
-LARGE_WINDOW = 64  # pixels from which on the largest so far is seldom exceeded: a branch that can be foreseen
+# Pooling windows of at least this many pixels: a new maximum is rare, so the branch in im2col_cython predicts
+# well and is faster than the branch-free code in C.
+LARGE_WINDOW = 64
 
-cdef int _set = count_sets() - 1  # of vector instructions: the widest
+cdef int _set = count_sets() - 1  # the vector instructions in use: the widest
 
 
 def vector_sets():
-    """The names of the vector instructions that this processor has, the widest last, which is used."""
+    """Return the names of the processor's sets of vector instructions, the widest last; it is the default."""
     return [SET_NAMES[i].decode() for i in range(count_sets())]
 
 
 def use_vectors(name):
-    """Use these vector instructions from now on: to measure and to test, since the widest are the fastest."""
+    """Use this set of vector instructions from now on, to measure or to test; the default is the fastest."""
     global _set
     if name not in vector_sets():
         raise ValueError(f"name must be one of {', '.join(vector_sets())}; got {name!r}")
@@ -57,7 +59,7 @@ def use_vectors(name):
 
 def conv_forward(x, w, b, stride, pad, out):
     """Write the convolution of x (N, C, H, W) with w (F, C, HH, WW), plus b (F,), into out (N, F, H', W')."""
-    cdef Geometry geometry = _geometry(x, w, stride, pad, out)
+    cdef Geometry geometry = _convolution_geometry(x, w, stride, pad, out)
     require_shape("b", b, w.shape[:1], "one bias per filter of w")
     _conv_forward(geometry, x, w, b, out)
 
@@ -69,16 +71,16 @@ def _conv_forward(
     const floating[::1] b,
     floating[:, :, :, ::1] out,
 ):
-    cdef const Convolution* convolution = _choose(&geometry, floating is double)
+    cdef const Convolution* convolution = _choose_algorithm(&geometry, floating is double)
     cdef int enough
     with nogil:
         enough = convolution.forward(&geometry, &x[0, 0, 0, 0], &w[0, 0, 0, 0], &b[0], &out[0, 0, 0, 0])
-    _check_memory(enough, "a convolution")
+    _require_memory(enough, "a convolution")
 
 
 def conv_backward(dout, x, w, stride, pad, dx):
     """Write the gradient of x into dx, unless that is None; return dw (F, C, HH, WW) and db (F,)."""
-    cdef Geometry geometry = _geometry(x, w, stride, pad, dout)
+    cdef Geometry geometry = _convolution_geometry(x, w, stride, pad, dout)
     if dx is not None:
         require_shape("dx", dx, x.shape, "that of x")
     dw, db = np.empty_like(w), np.empty(len(w), w.dtype)
@@ -95,7 +97,7 @@ def _conv_backward(
     floating[:, :, :, ::1] dw,
     floating[::1] db,
 ):
-    cdef const Convolution* convolution = _choose(&geometry, floating is double)
+    cdef const Convolution* convolution = _choose_algorithm(&geometry, floating is double)
     cdef bint need_dx = dx is not None
     cdef int enough = 1
     with nogil:
@@ -105,17 +107,17 @@ def _conv_backward(
             enough = convolution.backward_weights(
                 &geometry, &dout[0, 0, 0, 0], &x[0, 0, 0, 0], &dw[0, 0, 0, 0], &db[0]
             )
-    _check_memory(enough, "a convolution")
+    _require_memory(enough, "a convolution")
 
 
 def max_pool_forward(x, HH, WW, stride, out, argmax):
-    """Write the largest value of every window into out and its place in the plane H W into argmax.
+    """Write the largest value of every window into out, and its index in the plane H W into argmax.
 
     - x: (N, C, H, W); out, argmax: (N, C, H', W'), the latter of dtype np.intp
     """
     cdef Geometry g
     N, C, H, W = x.shape
-    if HH * WW >= LARGE_WINDOW or H * W > 2**31:  # of float32, offsets in the plane have 32 bits
+    if HH * WW >= LARGE_WINDOW or H * W > 2**31:  # for float32, offsets are 32-bit
         return max_pool_forward_by_pixel(x, HH, WW, stride, out, argmax)
     rows, columns = count_windows(x.shape, HH, WW, stride, 0)
     for name, array in (("out", out), ("argmax", argmax)):
@@ -136,11 +138,11 @@ def _max_pool_forward(
     cdef int enough
     with nogil:
         enough = max_pool(&geometry, &x[0, 0, 0, 0], &out[0, 0, 0, 0], &argmax[0, 0, 0, 0])
-    _check_memory(enough, "a pooling")
+    _require_memory(enough, "a pooling")
 
 
-cdef Geometry _geometry(x, w, stride, pad, out):
-    """The sizes of a convolution, once x, w and the output or its gradient are known to fit together."""
+cdef Geometry _convolution_geometry(x, w, stride, pad, out):
+    """Return the sizes of a convolution; ValueError unless x, w and the output, or its gradient, fit."""
     cdef Geometry g
     F, C, HH, WW = w.shape
     require_shape("x", x, (len(x), C, *x.shape[2:]), "with the channels of w")
@@ -152,12 +154,13 @@ cdef Geometry _geometry(x, w, stride, pad, out):
     return g
 
 
-cdef const Convolution* _choose(const Geometry* g, bint double_precision) noexcept:
+cdef const Convolution* _choose_algorithm(const Geometry* g, bint double_precision) noexcept:
+    """Choose the algorithm: Winograd's where it is possible and faster."""
     cdef bint is_3x3 = g.window_height == g.window_width == 3 and g.stride == 1
     cdef bint winograd = is_3x3 and min(g.channels, g.filters) >= WINOGRAD_FROM
     return &CONVOLUTIONS[_set][winograd][double_precision]
 
 
-cdef _check_memory(int enough, task):
+cdef _require_memory(int enough, task):
     if not enough:
         raise MemoryError(f"too little memory for the workspace of {task}")

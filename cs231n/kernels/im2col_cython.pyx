@@ -1,12 +1,12 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
-"""Convolution and pooling by im2col, compiled: the functions of `cs231n.kernels.numpy_kernels`, for float32 and float64.
+"""Convolution and pooling by im2col, compiled, for float32 and float64: see `cs231n.kernels.numpy_kernels`.
 
-Every public function checks the sizes of its arguments in Python; what is below it trusts them, does
-not check bounds, and runs without the interpreter's lock, so that threads can share a minibatch.
+Every public function checks the sizes of its arguments in Python. The functions below it trust these sizes,
+do not check bounds, and run without the interpreter's lock, so that threads can share a minibatch.
 
-A convolution takes an image some rows of output at a time, as many as have COLUMN_BYTES of columns: these
-stay in the cache between im2col, which writes them, and the matrix product, which reads them. The
-product is the BLAS's, called without returning to Python.
+A convolution computes a few rows of an image's output at a time, at most COLUMN_BYTES of columns. These stay
+in the cache between im2col, which writes them, and the matrix product, which reads them. The product is the
+BLAS's, called without returning to Python.
 """
 
 from cython cimport floating
@@ -17,15 +17,16 @@ import numpy as np
 from cs231n.validation import require_shape
 from cs231n.windows import count_windows
 
-COLUMN_BYTES = 2**20  # half of a common second-level cache
+COLUMN_BYTES = 2**20  # half of a typical second-level cache
 
 
 cdef struct Windows:
-    Py_ssize_t height, width, stride, pad  # of a window: HH, WW, stride, pad
-    Py_ssize_t rows, columns  # how many there are: H', W'
+    Py_ssize_t height, width, stride, pad  # HH, WW, stride, pad
+    Py_ssize_t rows, columns  # H', W' of the output
 
 
-cdef Windows _windows(x_shape, HH, WW, stride, pad):
+cdef Windows _window_geometry(x_shape, HH, WW, stride, pad):
+    """Return the sizes of the windows; ValueError unless they fit into the images."""
     cdef Windows windows
     windows.height, windows.width, windows.stride, windows.pad = HH, WW, stride, pad
     windows.rows, windows.columns = count_windows(x_shape, HH, WW, stride, pad)
@@ -33,10 +34,10 @@ cdef Windows _windows(x_shape, HH, WW, stride, pad):
 
 
 def im2col(x, HH, WW, stride, pad):
-    """The windows of images x (N, C, H, W) as columns: (C HH WW, N H' W')."""
+    """Return the windows of images x (N, C, H, W) as columns: (C HH WW, N H' W')."""
     x = np.ascontiguousarray(x)
     N, C = x.shape[:2]
-    cdef Windows windows = _windows(x.shape, HH, WW, stride, pad)
+    cdef Windows windows = _window_geometry(x.shape, HH, WW, stride, pad)
     cols = np.empty((C * HH * WW, N * windows.rows * windows.columns), x.dtype)
     _im2col(x, windows, cols)
     return cols
@@ -50,9 +51,9 @@ def _im2col(const floating[:, :, :, ::1] x, Windows windows, floating[:, ::1] co
 
 
 def col2im(cols, x_shape, HH, WW, stride, pad):
-    """The adjoint of `im2col`: columns (C HH WW, N H' W') added up to images of shape x_shape."""
+    """Add columns (C HH WW, N H' W') up to images of shape x_shape: the adjoint of `im2col`."""
     N, C = x_shape[:2]
-    cdef Windows windows = _windows(x_shape, HH, WW, stride, pad)
+    cdef Windows windows = _window_geometry(x_shape, HH, WW, stride, pad)
     shape = (C * HH * WW, N * windows.rows * windows.columns)
     require_shape("cols", cols, shape, "that of im2col's result")
     x = np.zeros(x_shape, cols.dtype)
@@ -69,7 +70,7 @@ def _col2im(const floating[:, ::1] cols, Windows windows, floating[:, :, :, ::1]
 
 def conv_forward(x, w, b, stride, pad, out):
     """Write the convolution of x (N, C, H, W) with w (F, C, HH, WW), plus b (F,), into out (N, F, H', W')."""
-    cdef Windows windows = _check_convolution(x, w, stride, pad, out)
+    cdef Windows windows = _convolution_geometry(x, w, stride, pad, out)
     require_shape("b", b, w.shape[:1], "one bias per filter of w")
     _conv_forward(x, w.reshape(len(w), -1), b, windows, _workspace(x, w, windows), out)
 
@@ -100,7 +101,7 @@ def _conv_forward(
 
 def conv_backward(dout, x, w, stride, pad, dx):
     """Write the gradient of x into dx, unless that is None; return dw (F, C, HH, WW) and db (F,)."""
-    cdef Windows windows = _check_convolution(x, w, stride, pad, dout)
+    cdef Windows windows = _convolution_geometry(x, w, stride, pad, dout)
     if dx is not None:
         require_shape("dx", dx, x.shape, "that of x")
     w_rows = w.reshape(len(w), -1)
@@ -149,28 +150,28 @@ def _conv_backward(
                     columns_to_image(cols, 0, windows, top, bottom, dx[n])
 
 
-cdef Windows _check_convolution(x, w, stride, pad, out):
-    """The windows, once x, w and the output or its gradient are known to fit together."""
+cdef Windows _convolution_geometry(x, w, stride, pad, out):
+    """Return the sizes of the windows; ValueError unless x, w and the output, or its gradient, fit."""
     F, C, HH, WW = w.shape
     require_shape("x", x, (len(x), C, *x.shape[2:]), "with the channels of w")
-    cdef Windows windows = _windows(x.shape, HH, WW, stride, pad)
+    cdef Windows windows = _window_geometry(x.shape, HH, WW, stride, pad)
     require_shape("out", out, (len(x), F, windows.rows, windows.columns), "that of the output")
     return windows
 
 
 cdef _workspace(x, w, Windows windows):
-    """Room for the columns of some rows of output, as equal in number as COLUMN_BYTES allows."""
+    """Return an array for the columns of some rows of output, COLUMN_BYTES or a little less."""
     bytes_per_row = w[0].size * windows.columns * x.itemsize
     tiles = -(-windows.rows // max(1, COLUMN_BYTES // bytes_per_row))
     return np.empty((w[0].size, -(-windows.rows // tiles) * windows.columns), x.dtype)
 
 
 def max_pool_forward(x, HH, WW, stride, out, argmax):
-    """Write the largest value of every window into out and its place in the plane H W into argmax.
+    """Write the largest value of every window into out, and its index in the plane H W into argmax.
 
     - x: (N, C, H, W); out, argmax: (N, C, H', W'), the latter of dtype np.intp
     """
-    cdef Windows windows = _windows(x.shape, HH, WW, stride, 0)
+    cdef Windows windows = _window_geometry(x.shape, HH, WW, stride, 0)
     for name, array in (("out", out), ("argmax", argmax)):
         require_shape(name, array, (*x.shape[:2], windows.rows, windows.columns), "one value per window")
     _max_pool_forward(x, windows, out, argmax)
@@ -197,7 +198,7 @@ def _max_pool_forward(
                             place = (i * windows.stride + p) * W + j * windows.stride
                             for q in range(windows.width):
                                 value = plane[place]
-                                # a NaN beats all, and the first of them stays
+                                # a NaN beats every number; the first NaN stays
                                 if value > best or (value != value and best == best):
                                     best, best_place = value, place
                                 place += 1
@@ -206,7 +207,7 @@ def _max_pool_forward(
 
 
 def max_pool_backward(dout, argmax, dx):
-    """Write into dx (N, C, H, W) the gradients dout (N, C, H', W'), added up at the places argmax."""
+    """Write into dx (N, C, H, W) the gradients dout (N, C, H', W'), added up at the indices argmax."""
     require_shape("dout", dout, (*dx.shape[:2], *dout.shape[2:]), "with the images and channels of dx")
     require_shape("argmax", argmax, dout.shape, "that of dout")
     if argmax.min() < 0 or argmax.max() >= dx[0, 0].size:
@@ -239,9 +240,9 @@ cdef const floating* columns_of(
     floating[:, ::1] cols,
     int* leading_dimension,
 ) noexcept nogil:
-    """The columns of the windows in rows top to bottom, and how far one row of them is from the next.
+    """Return the columns of the windows in rows top <= i < bottom, and write the distance between their rows.
 
-    An image is its own matrix of columns where a window is one pixel.
+    If a window is one pixel, the image itself is its matrix of columns.
     """
     if is_pointwise(windows):
         leading_dimension[0] = image.shape[1] * image.shape[2]
@@ -269,12 +270,12 @@ cdef void image_to_columns(
     floating[:, ::1] cols,
     Py_ssize_t start,
 ) noexcept nogil:
-    """im2col of one image (C, H, W) for rows top to bottom of the output, into cols from column `start` on."""
+    """Write the columns of an image (C, H, W), for output rows top <= i < bottom, from column `start` on."""
     cdef Py_ssize_t c, p, q, i, j, y, shift, first, last, row = 0, column
     for c in range(image.shape[0]):
         for p in range(windows.height):
             for q in range(windows.width):
-                shift = q - windows.pad  # window j finds its pixel q at j * stride + shift of the image
+                shift = q - windows.pad  # pixel q of window j is column j * stride + shift of the image
                 inside(shift, windows.stride, image.shape[2], windows.columns, &first, &last)
                 for i in range(top, bottom):
                     y = i * windows.stride + p - windows.pad
@@ -285,7 +286,7 @@ cdef void image_to_columns(
                         continue
                     for j in range(first):
                         cols[row, column + j] = 0
-                    if windows.stride == 1:  # neighbours are neighbours: this copies whole vectors
+                    if windows.stride == 1:  # contiguous pixels: this copies whole vectors
                         for j in range(first, last):
                             cols[row, column + j] = image[c, y, j + shift]
                     else:
@@ -304,7 +305,7 @@ cdef void columns_to_image(
     Py_ssize_t bottom,
     floating[:, :, ::1] image,
 ) noexcept nogil:
-    """The adjoint of `image_to_columns`: adds the columns to the image."""
+    """Add the columns to the image: the adjoint of `image_to_columns`."""
     cdef Py_ssize_t c, p, q, i, j, y, shift, first, last, row = 0, column
     for c in range(image.shape[0]):
         for p in range(windows.height):
@@ -328,7 +329,7 @@ cdef void columns_to_image(
 cdef void inside(
     Py_ssize_t shift, Py_ssize_t stride, Py_ssize_t size, Py_ssize_t count, Py_ssize_t* first, Py_ssize_t* last
 ) noexcept nogil:
-    """The windows first <= j < last of `count` for which 0 <= j * stride + shift < size."""
+    """Write the range first <= j < last of the `count` windows for which 0 <= j * stride + shift < size."""
     first[0] = 0 if shift >= 0 else min((stride - 1 - shift) // stride, count)
     last[0] = 0 if shift >= size else min((size - 1 - shift) // stride + 1, count)
 
@@ -337,7 +338,7 @@ cdef void gemm(
     char trans_a, char trans_b, int m, int n, int k,
     const floating* a, int lda, const floating* b, int ldb, floating beta, floating* c, int ldc,
 ) noexcept nogil:
-    """c (m, n) = op(a) op(b) + beta c for matrices stored by rows, as BLAS's product of their transposes."""
+    """Compute c (m, n) = op(a) op(b) + beta c for matrices stored by rows: BLAS sees their transposes."""
     cdef floating one = 1
     if floating is float:
         sgemm(&trans_b, &trans_a, &n, &m, &k, &one, <float*>b, &ldb, <float*>a, &lda, &beta, c, &ldc)
@@ -348,7 +349,7 @@ cdef void gemm(
 cdef void gemv(
     int m, int n, const floating* a, int lda, const floating* x, floating beta, floating* y
 ) noexcept nogil:
-    """y (m,) = a (m, n) x (n,) + beta y for a matrix stored by rows."""
+    """Compute y (m,) = a (m, n) x (n,) + beta y for a matrix stored by rows."""
     cdef floating one = 1
     cdef int step = 1
     cdef char trans = c"t"

@@ -1,8 +1,8 @@
-"""Convolution and pooling in NumPy, by im2col: what the fast layers use where nothing was compiled.
+"""Convolution and pooling in NumPy, by im2col: the fast layers use these kernels if none were compiled.
 
 im2col ("image to columns") lays every window of the images out as a column of a matrix; a convolution
 is then one matrix product, filters (F, C HH WW) times columns (C HH WW, N H' W'). col2im is its adjoint:
-it adds every column back to where its window stood, which is how the gradient returns to the image.
+it adds every column back to the pixels it was taken from, which is how the gradient returns to the image.
 (Chellapilla, Puri and Simard 2006, "High performance convolutional neural networks for document
 processing".)
 
@@ -13,19 +13,31 @@ Axes: N images, C channels, H W image height and width, F filters, HH WW window 
 output height and width.
 """
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from cs231n.validation import require_shape
 from cs231n.windows import count_windows
 
-COLUMN_BYTES = 4 * 2**20  # columns made at a time; what fits into a cache is not read back from memory
+Array = NDArray[Any]
+
+COLUMN_BYTES = 4 * 2**20  # of columns made at a time: they stay in the cache until they are multiplied
 
 
-def im2col(x, HH, WW, stride, pad):
-    """The windows of images x (N, C, H, W) as columns: (C HH WW, N H' W').
+def im2col(x: Array, HH: int, WW: int, stride: int, pad: int) -> Array:
+    """Return the windows of images x (N, C, H, W) as columns: (C HH WW, N H' W').
 
-    A row is one place (c, p, q) in the window, a column one window (n, i, j); pixels beyond the border
+    A row is one position (c, p, q) within the window, a column one window (n, i, j). Pixels of the padding
     are zeros.
+
+    >>> x = np.arange(9.0).reshape(1, 1, 3, 3)
+    >>> im2col(x, HH=2, WW=2, stride=1, pad=0)
+    array([[0., 1., 3., 4.],
+           [1., 2., 4., 5.],
+           [3., 4., 6., 7.],
+           [4., 5., 7., 8.]])
     """
     N, C = x.shape[:2]
     out_height, out_width = count_windows(x.shape, HH, WW, stride, pad)
@@ -36,8 +48,8 @@ def im2col(x, HH, WW, stride, pad):
     return cols.reshape(C * HH * WW, N * out_height * out_width)
 
 
-def col2im(cols, x_shape, HH, WW, stride, pad):
-    """The adjoint of `im2col`: columns (C HH WW, N H' W') added up to images of shape x_shape."""
+def col2im(cols: Array, x_shape: tuple[int, int, int, int], HH: int, WW: int, stride: int, pad: int) -> Array:
+    """Add columns (C HH WW, N H' W') up to images of shape x_shape: the adjoint of `im2col`."""
     N, C, H, W = x_shape
     out_height, out_width = count_windows(x_shape, HH, WW, stride, pad)
     require_shape("cols", cols, (C * HH * WW, N * out_height * out_width), "that of im2col's result")
@@ -48,7 +60,7 @@ def col2im(cols, x_shape, HH, WW, stride, pad):
     return padded[:, :, pad : pad + H, pad : pad + W]
 
 
-def conv_forward(x, w, b, stride, pad, out):
+def conv_forward(x: Array, w: Array, b: Array, stride: int, pad: int, out: Array) -> None:
     """Write the convolution of x (N, C, H, W) with w (F, C, HH, WW), plus b (F,), into out (N, F, H', W')."""
     F, _, HH, WW = w.shape
     for part in _chunks(x, w, out):
@@ -57,7 +69,9 @@ def conv_forward(x, w, b, stride, pad, out):
         out[part] = _images_first(values, out[part].shape)
 
 
-def conv_backward(dout, x, w, stride, pad, dx):
+def conv_backward(
+    dout: Array, x: Array, w: Array, stride: int, pad: int, dx: Array | None
+) -> tuple[Array, Array]:
     """Write the gradient of x into dx, unless that is None; return dw (F, C, HH, WW) and db (F,)."""
     F, _, HH, WW = w.shape
     dw_columns = np.zeros((w[0].size, F), x.dtype)  # transposed: BLAS is faster with the long factor first
@@ -71,44 +85,44 @@ def conv_backward(dout, x, w, stride, pad, dx):
     return dw_columns.T.reshape(w.shape), dout.sum(axis=(0, 2, 3))
 
 
-def max_pool_forward(x, HH, WW, stride, out, argmax):
-    """Write the largest value of every window into out and its place in the plane H W into argmax.
+def max_pool_forward(x: Array, HH: int, WW: int, stride: int, out: Array, argmax: Array) -> None:
+    """Write the largest value of every window into out, and its index in the plane H W into argmax.
 
     - x: (N, C, H, W); out, argmax: (N, C, H', W'), the latter of dtype np.intp
     """
     W = x.shape[3]
     rows, columns = (stride * np.arange(size) for size in out.shape[2:])
-    corner = rows[:, np.newaxis] * W + columns  # the place of each window's first pixel
+    corner = rows[:, np.newaxis] * W + columns  # the index of each window's first pixel
     out[...] = _at(x, 0, 0, stride, *out.shape[2:])
     argmax[...] = corner
     for p, q in np.ndindex(HH, WW):
         candidate = _at(x, p, q, stride, *out.shape[2:])
-        better = ~(candidate <= out) & ~np.isnan(out)  # a NaN beats all, and the first of them stays
+        better = ~(candidate <= out) & ~np.isnan(out)  # a NaN beats every number; the first NaN stays
         np.copyto(out, candidate, where=better)
         np.copyto(argmax, corner + p * W + q, where=better)
 
 
-def max_pool_backward(dout, argmax, dx):
-    """Write into dx (N, C, H, W) the gradients dout (N, C, H', W'), added up at the places argmax."""
+def max_pool_backward(dout: Array, argmax: Array, dx: Array) -> None:
+    """Write into dx (N, C, H, W) the gradients dout (N, C, H', W'), added up at the indices argmax."""
     N, C, H, W = dx.shape
     planes = H * W * np.arange(N * C).reshape(N, C, 1, 1)
     dx[...] = 0
     np.add.at(dx.reshape(-1), (planes + argmax).reshape(-1), dout.reshape(-1))
 
 
-def _at(x, p, q, stride, out_height, out_width):
-    """Pixel (p, q) of every window of x (N, C, H, W): a view (N, C, H', W')."""
+def _at(x: Array, p: int, q: int, stride: int, out_height: int, out_width: int) -> Array:
+    """Return pixel (p, q) of every window of x (N, C, H, W): a view (N, C, H', W')."""
     return x[:, :, p : p + stride * out_height : stride, q : q + stride * out_width : stride]
 
 
-def _chunks(x, w, out):
-    """Slices of the minibatch of which each has about COLUMN_BYTES of columns, one image at least."""
+def _chunks(x: Array, w: Array, out: Array) -> list[slice]:
+    """Return slices of the minibatch with about COLUMN_BYTES of columns each, but at least one image."""
     bytes_per_image = w[0].size * out[0, 0].size * x.itemsize
     images = max(1, COLUMN_BYTES // bytes_per_image)
     return [slice(start, start + images) for start in range(0, len(x), images)]
 
 
-def _images_first(rows, shape):
-    """Rows (F, N H' W') as images of shape (N, F, H', W')."""
+def _images_first(rows: Array, shape: tuple[int, ...]) -> Array:
+    """Rearrange rows (F, N H' W') into images of shape (N, F, H', W')."""
     N, F, out_height, out_width = shape
     return rows.reshape(F, N, out_height, out_width).swapaxes(0, 1)

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""The step of Adam, compiled, for float32 and float64: one pass over memory, of which NumPy makes nine."""
+"""One step of Adam, compiled, for float32 and float64: one pass over memory where NumPy makes nine."""
 
 from cython cimport floating
 
@@ -22,13 +22,18 @@ def adam_step(
     double step_size,
     int vectors=WIDEST,
 ):
-    """m = beta1 m + (1 - beta1) dw, v = beta2 v + (1 - beta2) dw^2, w -= step_size m / (sqrt(v) + epsilon).
+    """Update m, v and w in place:
 
-    All in place. `vectors` is the number of a set of vector instructions, to measure and to test; the widest
-    is the last.
+        m = beta1 m + (1 - beta1) dw
+        v = beta2 v + (1 - beta2) dw^2
+        w = w - step_size m / (sqrt(v) + epsilon)
+
+    `vectors` is the index of a set of vector instructions, to measure or to test; the last is the widest.
     """
     if not len(w) == len(dw) == len(m) == len(v):
-        raise ValueError(f"w, dw, m and v must be of one length; got {len(w)}, {len(dw)}, {len(m)}, {len(v)}")
+        raise ValueError(
+            f"w, dw, m and v must have equal lengths; got {len(w)}, {len(dw)}, {len(m)}, {len(v)}"
+        )
     if not 0 <= vectors <= WIDEST:
         raise ValueError(f"vectors must be from 0 to {WIDEST}; got {vectors}")
     cdef Adam* adam = ADAM[vectors][floating is double]

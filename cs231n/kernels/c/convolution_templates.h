@@ -1,4 +1,4 @@
-/* The templates of convolution.h, for one type of numbers and one set of vector instructions. */
+/* The files that convolution.h compiles for each number type and instruction set. */
 
 #include "tile.h"
 #include "direct.h"

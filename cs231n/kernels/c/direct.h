@@ -1,42 +1,48 @@
 /* Direct convolution: a matrix product whose matrix of columns is never written.
 
    With im2col, out (F, H' W') = w (F, C HH WW) columns (C HH WW, H' W'), and every pixel is written HH WW
-   times into the columns. But their element for tap (c, p, q) of window (i, j) is a pixel of the padded
-   image, and its place there is an offset of the tap plus an offset of the window: all that a tile asks
-   for. So each image is copied once, with its padding, and its products read that copy. */
+   times into the columns. But the element of the columns for tap (c, p, q) and window (i, j) is a pixel of
+   the padded image, and its place there is the tap's offset plus the window's offset. A tile needs no more
+   than that. So each image is copied once, with its padding, and the product reads the copy. */
 
+/* Copy `count` pixels, each `step` places from the last. Rows are short, so calls of memcpy are avoided. */
 static TARGET void OF(copy_row)(const REAL *from, Index step, Index count, REAL *to)
 {
     Index j = 0;
     if (step == 1 && count >= LANES) {
         for (; j < count - LANES; j += LANES) {
             AT(to + j) = AT(from + j);
-            __asm__(""); /* or GCC makes a call of memmove of this loop, whose rows are short */
+            __asm__(""); /* keeps GCC from turning this loop into a call of memmove */
         }
-        AT(to + count - LANES) = AT(from + count - LANES); /* overlaps the one before */
-    } else if (step == 1 && count >= LANES / 2) { /* a size that the compiler knows is no call */
+        AT(to + count - LANES) = AT(from + count - LANES); /* overlaps the vector before */
+    } else if (step == 1 && count >= LANES / 2) {
+        /* The size is constant, so no function is called */
         memcpy(to, from, BYTES / 2);
         memcpy(to + count - LANES / 2, from + count - LANES / 2, BYTES / 2);
-    } else if (step == 1)
+    } else if (step == 1) {
         memcpy(to, from, count * sizeof(REAL));
-    else if (step == 2) /* known to the compiler, which makes vectors of it */
+    } else if (step == 2) {
+        /* The step is constant, so the compiler vectorizes the loop */
         for (; j < count; j++) to[j] = from[2 * j];
-    else
+    } else {
         for (; j < count; j++) to[j] = from[j * step];
+    }
 }
 
-/* See Copy; `skip` rows of the image later, and only so many rows of each plane. */
-static TARGET void OF(copy)(const REAL *image, const Copy *copy, Index skip, Index rows, REAL *plane)
+/* Write `rows` rows of every plane of a padded copy, beginning `skip` rows of the image further down. */
+static TARGET void OF(copy_rows)(
+    const REAL *image, const PaddedCopy *copy, Index skip, Index rows, REAL *plane)
 {
     Index step = copy->step, columns = copy->columns;
     for (Index c = 0; c < copy->channels; c++, image += copy->height * copy->width)
         for (Index a = 0; a < copy->phases_down; a++)
             for (Index b = 0; b < copy->phases_across; b++, plane += plane_size(copy)) {
+                /* The plane begins at pixel (y, x), which may lie in the padding. Columns left <= j < right
+                   of the plane are within the image */
                 Index y = copy->first_row + skip + a, x = copy->first_column + b;
-                /* columns left <= j < right are within the image */
                 Index left = smaller(columns, x < 0 ? divide_up(-x, step) : 0);
-                Index right = larger(
-                    left, smaller(columns, x < copy->width ? divide_up(copy->width - x, step) : 0));
+                Index inside = x < copy->width ? divide_up(copy->width - x, step) : 0;
+                Index right = larger(left, smaller(columns, inside));
                 for (Index i = 0; i < rows; i++, y += step) {
                     REAL *to = plane + i * columns;
                     if (y < 0 || y >= copy->height || left == right) {
@@ -44,42 +50,52 @@ static TARGET void OF(copy)(const REAL *image, const Copy *copy, Index skip, Ind
                         continue;
                     }
                     const REAL *from = image + y * copy->width + x + left * step;
-                    if (left > 0) memset(to, 0, left * sizeof(REAL)); /* rows are short: an empty call costs */
+                    /* Rows are short, and even an empty memset takes time */
+                    if (left > 0) memset(to, 0, left * sizeof(REAL));
                     OF(copy_row)(from, step, right - left, to + left);
                     if (right < columns) memset(to + right, 0, (columns - right) * sizeof(REAL));
                 }
             }
 }
 
-/* Store a tile's vector, which began at output (i, j); in the copy its lanes go on into the next rows,
-   after `pitch`. */
-static TARGET void OF(store)(
+/* Store one vector of a tile, for each filter, without the lanes that are not outputs. The vector begins at
+   output (i, j). Its lanes follow the rows of the copy, which are `pitch` apart. */
+static TARGET void OF(store_outputs)(
     const REAL *tile, Index filters, Index i, Index j, Index pitch, REAL *out, const Outputs *o)
 {
-    for (Index lane = 0; lane < LANES && i < o->rows; lane += pitch - j, j = 0, i++) {
+    Index lane = 0;
+    while (lane < LANES && i < o->rows) {
         Index count = smaller(o->columns - j, LANES - lane);
         for (Index f = 0; f < filters; f++)
             for (Index n = 0; n < count; n++)
                 out[f * o->plane + i * o->row + (j + n) * o->step] = tile[f * MAX_VECTORS * LANES + lane + n];
+        lane += pitch - j; /* the next row of the copy */
+        j = 0;
+        i++;
     }
 }
 
-/* Some rows of outputs. Their vectors begin anew in each row; or they go on through the whole plane, with
-   what is between the rows, where that takes fewer of them, as with narrow images. */
-static TARGET void OF(convolve)(const REAL *w, const Index *w_row, Index depth, const Place *at,
+/* Compute some rows of outputs, o->filters (F) of o->rows x o->columns, from the planes of a padded copy
+   whose rows are `pitch` apart. Filter f is at w + w_row[f] and begins with start[f]; `terms` pair its
+   weights with pixels.
+
+   Vectors begin anew in each row; or they run on through the whole plane, including what lies between the
+   rows of outputs, if that takes fewer vectors, as it does for narrow images. */
+static TARGET void OF(convolve)(const REAL *w, const Index *w_row, Index depth, const Term *terms,
     const REAL *planes, Index pitch, const REAL *start, REAL *out, const Outputs *o)
 {
     static const Index side_by_side[MAX_VECTORS] = {0, LANES, 2 * LANES};
-    Index per_row = divide_up(o->columns, LANES),
-          vectors = divide_up((o->rows - 1) * pitch + o->columns, LANES);
+    Index per_row = divide_up(o->columns, LANES);
+    Index vectors = divide_up((o->rows - 1) * pitch + o->columns, LANES);
     int by_row = o->rows * per_row <= vectors;
     if (by_row) vectors = o->rows * per_row;
     Index tiles = divide_up(vectors, MAX_VECTORS), blocks = divide_up(o->filters, MAX_ROWS);
     REAL scratch[MAX_ROWS * MAX_VECTORS * BYTES / sizeof(REAL)];
     for (Index t = 0; t < tiles; t++) {
+        /* Vector v of the tile begins at output (i[v], j[v]): at planes + from[v] and out + to[v] */
         Index first = vectors * t / tiles, count = vectors * (t + 1) / tiles - first;
         Index i[MAX_VECTORS], j[MAX_VECTORS], from[MAX_VECTORS], to[MAX_VECTORS];
-        int whole = o->step == 1; /* vectors of outputs that lie together */
+        int whole = o->step == 1; /* every vector of outputs is contiguous */
         for (Index v = 0; v < count; v++) {
             i[v] = by_row ? (first + v) / per_row : (first + v) * LANES / pitch;
             j[v] = by_row ? (first + v) % per_row * LANES : (first + v) * LANES % pitch;
@@ -87,101 +103,125 @@ static TARGET void OF(convolve)(const REAL *w, const Index *w_row, Index depth, 
             to[v] = i[v] * o->row + j[v];
             whole = whole && j[v] + LANES <= o->columns;
         }
+        /* Multiply a block of filters by these vectors: straight into out where they fit into its rows */
         for (Index n = 0; n < blocks; n++) {
             Index f = o->filters * n / blocks, filters = o->filters * (n + 1) / blocks - f;
-            REAL *first_out = out + f * o->plane;
+            REAL *block_out = out + f * o->plane;
             if (whole) {
-                OF(tile)(filters, count, depth, at, w, w_row + f, planes, from, start + f, first_out,
+                OF(tile)(filters, count, depth, terms, w, w_row + f, planes, from, start + f, block_out,
                     o->plane, to);
                 continue;
             }
-            OF(tile)(filters, count, depth, at, w, w_row + f, planes, from, start + f, scratch,
+            OF(tile)(filters, count, depth, terms, w, w_row + f, planes, from, start + f, scratch,
                 MAX_VECTORS * LANES, side_by_side);
             for (Index v = 0; v < count; v++)
-                OF(store)(scratch + v * LANES, filters, i[v], j[v], pitch, first_out, o);
+                OF(store_outputs)(scratch + v * LANES, filters, i[v], j[v], pitch, block_out, o);
         }
     }
 }
 
+/* out (N, F, H', W') = b + w (F, taps) columns (taps, H' W') for each image of x (N, C, H, W). */
 static TARGET int OF(direct_forward)(
     const Geometry *g, const void *x, const void *w, const void *b, void *out)
 {
-    Index taps = g->channels * g->window_height * g->window_width, band = input_band(g, 0, sizeof(REAL));
-    Copy copy = copy_of_input(g, band);
-    REAL *planes = NEW_AND_ZEROS(REAL, copy_size(&copy), MAX_VECTORS * LANES);
+    Index image_size = g->channels * g->height * g->width, out_plane = g->rows * g->columns;
+    Index taps = g->channels * g->window_height * g->window_width;
+    Index band = input_band(g, 0, sizeof(REAL));
+    PaddedCopy copy = padded_input(g, band);
+    Index overlap = copy.rows - band; /* rows that a band's copy has beyond those of its outputs */
+
+    REAL *planes = NEW_AND_ZEROS_BEHIND(REAL, copy_size(&copy), MAX_VECTORS * LANES);
     Index *w_row = NEW(Index, g->filters), *tap = NEW(Index, taps);
-    Place *at = NEW(Place, taps);
-    int enough = planes && w_row && tap && at;
+    Term *terms = NEW(Term, taps);
+    int enough = planes && w_row && tap && terms;
     if (enough) {
-        place_taps(g, &copy, tap);
-        for (Index k = 0; k < taps; k++) at[k] = (Place){k, tap[k]};
+        /* Term k multiplies weight k of a filter by the pixel at tap k */
+        offsets_of_taps(g, &copy, tap);
+        for (Index k = 0; k < taps; k++) terms[k] = (Term){k, tap[k]};
         for (Index f = 0; f < g->filters; f++) w_row[f] = f * taps;
-        for (Index n = 0; n < g->images; n++)
+
+        for (Index n = 0; n < g->images; n++) {
+            const REAL *image = (const REAL *)x + n * image_size;
+            REAL *image_out = (REAL *)out + n * g->filters * out_plane;
             for (Index top = 0; top < g->rows; top += band) {
-                Index rows = smaller(band, g->rows - top), plane = g->rows * g->columns;
-                Outputs o = {g->filters, rows, g->columns, plane, g->columns, 1};
-                OF(copy)((const REAL *)x + n * g->channels * g->height * g->width, &copy, top * g->stride,
-                    copy.rows - band + rows, planes);
-                OF(convolve)(w, w_row, taps, at, planes, copy.columns, b,
-                    (REAL *)out + n * g->filters * plane + top * g->columns, &o);
+                /* Copy the pixels that the windows of this band see, then multiply */
+                Index rows = smaller(band, g->rows - top);
+                Outputs o = {g->filters, rows, g->columns, out_plane, g->columns, 1};
+                OF(copy_rows)(image, &copy, top * g->stride, rows + overlap, planes);
+                OF(convolve)(
+                    w, w_row, taps, terms, planes, copy.columns, b, image_out + top * g->columns, &o);
             }
+        }
     }
-    discard(planes), discard(w_row), discard(tap), discard(at);
+    FREE_ALL(planes, w_row, tap, terms);
     return enough;
 }
 
+/* dx (N, C, H, W), phase by phase, from a padded copy of dout (N, F, H', W'), see padded_upstream. */
 static TARGET int OF(direct_backward_input)(const Geometry *g, const void *dout, const void *w, void *dx)
 {
-    Index s = g->stride, down = smaller(s, g->height), across = smaller(s, g->width),
-          rows = divide_up(g->height, s);
-    Copy copy = copy_of_upstream(g, 1);
+    Index s = g->stride, down = smaller(s, g->height), across = smaller(s, g->width), phases = down * across;
+    Index plane = g->height * g->width, dout_size = g->filters * g->rows * g->columns;
+    Index rows = divide_up(g->height, s); /* of the largest phase */
+    PaddedCopy copy = padded_upstream(g, 1);
     Index band = rows_at_a_time(rows, g->filters * copy.columns * sizeof(REAL), BAND_BYTES);
     copy.rows += band - 1;
-    REAL *planes = NEW_AND_ZEROS(REAL, copy_size(&copy), MAX_VECTORS * LANES), *zeros = ZEROS(REAL, g->channels);
-    Index *w_row = NEW(Index, g->channels), *first = NEW(Index, down * across + 1);
-    Place *at = NEW(Place, g->filters * g->window_height * g->window_width); /* each tap is in one phase */
-    int enough = planes && zeros && w_row && first && at;
+
+    REAL *planes = NEW_AND_ZEROS_BEHIND(REAL, copy_size(&copy), MAX_VECTORS * LANES);
+    REAL *zeros = NEW_ZEROS(REAL, g->channels);
+    Index *w_row = NEW(Index, g->channels), *first = NEW(Index, phases + 1);
+    /* Each tap belongs to one phase */
+    Term *terms = NEW(Term, g->filters * g->window_height * g->window_width);
+    int enough = planes && zeros && w_row && first && terms;
     if (enough) {
+        /* The terms of phase k are those from first[k] up to first[k + 1]; channel c is at w + w_row[c] */
         for (Index c = 0; c < g->channels; c++) w_row[c] = c * g->window_height * g->window_width;
         first[0] = 0;
-        for (Index k = 0; k < down * across; k++)
-            first[k + 1] = first[k] + place_phase(g, &copy, k / across, k % across, at + first[k]);
-        for (Index n = 0; n < g->images; n++)
+        for (Index k = 0; k < phases; k++)
+            first[k + 1] = first[k] + terms_of_phase(g, &copy, k / across, k % across, terms + first[k]);
+
+        for (Index n = 0; n < g->images; n++) {
+            const REAL *image_dout = (const REAL *)dout + n * dout_size;
+            REAL *image_dx = (REAL *)dx + n * g->channels * plane;
             for (Index top = 0; top < rows; top += band) {
-                OF(copy)((const REAL *)dout + n * g->filters * g->rows * g->columns, &copy, top, copy.rows,
-                    planes);
-                for (Index k = 0; k < down * across; k++) {
-                    Index y = k / across, z = k % across, plane = g->height * g->width;
-                    Outputs o = {g->channels, smaller(band, divide_up(g->height - y, s) - top),
-                        divide_up(g->width - z, s), plane, s * g->width, s};
-                    REAL *to = (REAL *)dx + n * g->channels * plane + (top * s + y) * g->width + z;
-                    if (o.rows > 0)
-                        OF(convolve)(w, w_row, first[k + 1] - first[k], at + first[k], planes, copy.columns,
-                            zeros, to, &o);
+                /* Copy the rows of dout that this band of every phase needs */
+                OF(copy_rows)(image_dout, &copy, top, copy.rows, planes);
+                /* Phase (y, x): every s-th pixel of dx, in both directions */
+                for (Index k = 0; k < phases; k++) {
+                    Index y = k / across, x = k % across;
+                    Index phase_rows = divide_up(g->height - y, s),
+                          phase_columns = divide_up(g->width - x, s);
+                    Index band_rows = smaller(band, phase_rows - top);
+                    Outputs o = {g->channels, band_rows, phase_columns, plane, s * g->width, s};
+                    REAL *phase_dx = image_dx + (top * s + y) * g->width + x;
+                    if (band_rows > 0)
+                        OF(convolve)(w, w_row, first[k + 1] - first[k], terms + first[k], planes,
+                            copy.columns, zeros, phase_dx, &o);
                 }
             }
+        }
     }
-    discard(planes), discard(zeros), discard(w_row), discard(first), discard(at);
+    FREE_ALL(planes, zeros, w_row, first, terms);
     return enough;
 }
 
-/* b (columns, rows) is the transpose of a (rows, columns), both of them with such distances from row to
-   row. */
+/* b (columns, rows) = the transpose of a (rows, columns). Rows are a_row and b_row apart. */
 static TARGET void OF(transpose)(const REAL *a, Index rows, Index columns, Index a_row, REAL *b, Index b_row)
 {
     enum { BLOCK = 16 };
     for (Index i = 0; i < rows; i += BLOCK)
         for (Index j = 0; j < columns; j++)
-            if (i + BLOCK <= rows) /* a constant number of steps, which the compiler unrolls */
+            if (i + BLOCK <= rows) /* the number of steps is constant, so the compiler unrolls the loop */
                 for (Index k = 0; k < BLOCK; k++) b[j * b_row + i + k] = a[(i + k) * a_row + j];
             else
                 for (Index k = 0; i + k < rows; k++) b[j * b_row + i + k] = a[(i + k) * a_row + j];
 }
 
-/* db[f] += the sum of filter f's pixels */
+/* Add the sum of filter f's pixels to db[f]; planes of dout are `plane` apart. */
 static TARGET void OF(add_sums)(const REAL *dout, Index filters, Index pixels, Index plane, REAL *db)
 {
     for (Index f = 0; f < filters; f++, dout += plane) {
+        /* Four vectors of sums at a time, so that additions need not wait for each other */
         VECTOR sums[4] = {{0}};
         Index j = 0;
         for (; j + 4 * LANES <= pixels; j += 4 * LANES)
@@ -192,47 +232,57 @@ static TARGET void OF(add_sums)(const REAL *dout, Index filters, Index pixels, I
     }
 }
 
-/* dw^T (taps, F) = columns (taps, pixels) dout^T (pixels, F), over the pixels of all images: the same
-   tiles, whose vectors are now filters. Small images are taken several at a time, for products of some
-   depth. */
+/* dw^T (taps, F) = columns (taps, pixels) dout^T (pixels, F), summed over the pixels of all images. The tiles
+   are the same, but the lanes of their vectors are filters. Small images are grouped, so that products have
+   many terms. */
 static TARGET int OF(direct_backward_weights)(
     const Geometry *g, const void *dout, const void *x, void *dw, void *db)
 {
     const Index depth = 128; /* pixels whose gradients, for one tile, fit into the first-level cache */
-    Index taps = g->channels * g->window_height * g->window_width, plane = g->rows * g->columns;
-    Index filters = divide_up(g->filters, LANES) * LANES, band = input_band(g, filters, sizeof(REAL));
-    Index group = band < g->rows ? 1 : smaller(g->images, larger(1, 2 * depth / plane));
-    Index most = group * band * g->columns;
-    Copy copy = copy_of_input(g, band);
-    REAL *planes = NEW(REAL, group * copy_size(&copy)), *transposed = ZEROS(REAL, most * filters);
-    REAL *dw_transposed = ZEROS(REAL, taps * filters);
+    Index image_size = g->channels * g->height * g->width, out_plane = g->rows * g->columns;
+    Index taps = g->channels * g->window_height * g->window_width;
+    Index filters = divide_up(g->filters, LANES) * LANES; /* whole vectors */
+    Index band = input_band(g, filters, sizeof(REAL));
+    Index group = band < g->rows ? 1 : smaller(g->images, larger(1, 2 * depth / out_plane));
+    Index most = group * band * g->columns; /* pixels of a band of every image in the group */
+    PaddedCopy copy = padded_input(g, band);
+    Index overlap = copy.rows - band; /* rows that a band's copy has beyond those of its outputs */
+
+    REAL *planes = NEW(REAL, group * copy_size(&copy)), *transposed = NEW_ZEROS(REAL, most * filters);
+    REAL *dw_transposed = NEW_ZEROS(REAL, taps * filters);
     Index *tap = NEW(Index, taps);
-    Place *at = NEW(Place, most);
-    int enough = planes && transposed && dw_transposed && tap && at;
+    Term *terms = NEW(Term, most);
+    int enough = planes && transposed && dw_transposed && tap && terms;
     if (enough) {
-        place_taps(g, &copy, tap);
+        /* Term k multiplies the window of pixel k, in the copy of its image, by row k of transposed dout */
+        offsets_of_taps(g, &copy, tap);
         for (Index k = 0; k < most; k++) {
             Index image = k / (band * g->columns), i = k / g->columns % band, j = k % g->columns;
-            at[k] = (Place){image * copy_size(&copy) + i * copy.columns + j, k * filters};
+            terms[k] = (Term){image * copy_size(&copy) + i * copy.columns + j, k * filters};
         }
         memset(db, 0, g->filters * sizeof(REAL));
         for (Index n = 0; n < g->images; n += group)
             for (Index top = 0; top < g->rows; top += band) {
+                /* For every image of the group: copy the pixels, transpose dout to (pixels, F), add up db */
                 Index rows = smaller(band, g->rows - top), pixels = 0;
-                for (Index m = n; m < smaller(n + group, g->images); m++, pixels += rows * g->columns) {
-                    const REAL *d = (const REAL *)dout + m * g->filters * plane + top * g->columns;
-                    OF(copy)((const REAL *)x + m * g->channels * g->height * g->width, &copy, top * g->stride,
-                        copy.rows - band + rows, planes + (m - n) * copy_size(&copy));
-                    OF(transpose)(
-                        d, g->filters, rows * g->columns, plane, transposed + pixels * filters, filters);
-                    OF(add_sums)(d, g->filters, rows * g->columns, plane, db);
+                for (Index m = n; m < smaller(n + group, g->images); m++) {
+                    const REAL *image = (const REAL *)x + m * image_size;
+                    const REAL *band_dout =
+                        (const REAL *)dout + m * g->filters * out_plane + top * g->columns;
+                    REAL *image_planes = planes + (m - n) * copy_size(&copy);
+                    OF(copy_rows)(image, &copy, top * g->stride, rows + overlap, image_planes);
+                    OF(transpose)(band_dout, g->filters, rows * g->columns, out_plane,
+                        transposed + pixels * filters, filters);
+                    OF(add_sums)(band_dout, g->filters, rows * g->columns, out_plane, db);
+                    pixels += rows * g->columns;
                 }
+                /* dw^T (taps, F) += columns (taps, depth) transposed (depth, F) */
                 for (Index k = 0; k < pixels; k += depth)
-                    OF(product)(taps, filters, smaller(depth, pixels - k), at + k, planes, tap, transposed,
+                    OF(product)(taps, filters, smaller(depth, pixels - k), terms + k, planes, tap, transposed,
                         1, dw_transposed, filters);
             }
         OF(transpose)(dw_transposed, taps, g->filters, filters, dw, taps);
     }
-    discard(planes), discard(transposed), discard(dw_transposed), discard(tap), discard(at);
+    FREE_ALL(planes, transposed, dw_transposed, tap, terms);
     return enough;
 }

@@ -1,16 +1,16 @@
-/* Compiles TEMPLATES for both types of numbers and the present SET, then forgets the SET. */
+/* Compiles TEMPLATES for float and for double with the current SET, then undefines the SET. */
 
 #define REAL float
-#define WHOLE int32_t /* as wide */
+#define INTEGER int32_t /* as wide as REAL */
 #include TEMPLATES
 #undef REAL
-#undef WHOLE
+#undef INTEGER
 
 #define REAL double
-#define WHOLE int64_t
+#define INTEGER int64_t
 #include TEMPLATES
 #undef REAL
-#undef WHOLE
+#undef INTEGER
 
 #undef SET
 #undef BYTES

@@ -1,14 +1,18 @@
-/* Compiles TEMPLATES, a file that whoever includes this has named, for every type of numbers and every set of
+/* Compiles TEMPLATES, a file named by the file that includes this one, for both number types and every set of
    vector instructions.
 
-   It is written in terms of REAL, a type of numbers, and compiled once for each pair of a type and a set:
-   AVX-512 (vectors of 64 bytes), AVX2 (32), and what every processor of its kind has (16: SSE2, NEON). Which
-   set is used is decided when the program runs: the compiled module works on any processor, and fast on a new
-   one. */
+   The sets are AVX-512 (vectors of 64 bytes), AVX2 (32) and the baseline of the processor's family (16: SSE2,
+   NEON). The set is chosen when the program runs, so one compiled module works on every processor and is fast
+   on a new one. TEMPLATES sees these macros:
+
+   - REAL, INTEGER: the number type, and an integer type of the same width
+   - SET, BYTES: the instruction set, and the bytes of its vectors
+   - MAX_ROWS: the rows of the largest tile, see tile.h
+   - TARGET: the attribute that lets a function use the instructions */
 
 #define JOIN_(a, b, c) a##_##b##_##c
 #define JOIN(a, b, c) JOIN_(a, b, c)
-#define OF(name) JOIN(name, REAL, SET) /* the name of a function or type for this pair */
+#define OF(name) JOIN(name, REAL, SET) /* the function or type for this REAL and SET */
 
 #ifdef __x86_64__
 #define SET avx512
@@ -33,10 +37,10 @@
 #define TARGET
 #include "for_both_types.h"
 
-/* The sets, the widest last: a table of CODE(SET) for all of them, their names, and how many of them this
-   processor has. */
+/* FOR_ALL_SETS(ENTRY) is a table of ENTRY(SET), the widest set last. SET_NAMES has their names. count_sets()
+   returns how many of them this processor has. */
 #ifdef __x86_64__
-#define FOR_ALL_SETS(CODE) {CODE(common), CODE(avx2), CODE(avx512)}
+#define FOR_ALL_SETS(ENTRY) {ENTRY(common), ENTRY(avx2), ENTRY(avx512)}
 static const char *const SET_NAMES[] = {"SSE2", "AVX2", "AVX-512"};
 static int count_sets(void)
 {
@@ -45,7 +49,7 @@ static int count_sets(void)
     return __builtin_cpu_supports("avx512f") ? 3 : 2;
 }
 #else
-#define FOR_ALL_SETS(CODE) {CODE(common)}
+#define FOR_ALL_SETS(ENTRY) {ENTRY(common)}
 static const char *const SET_NAMES[] = {"16-byte vectors"};
 static int count_sets(void) { return 1; }
 #endif
