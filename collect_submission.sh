@@ -1,9 +1,11 @@
 #!/bin/sh
 # Check the assignment as a grader would, and collect it for submission: a2.zip and a2.pdf.
 #
-#     ./collect_submission.sh            # check, a2.zip and a2.pdf
+#     ./collect_submission.sh            # check, then write a2.zip and a2.pdf
 #     ./collect_submission.sh --check    # check only
 #     ./collect_submission.sh --help
+#
+# On Windows, python -m course.submission does the same.
 
 cd "$(dirname "$0")" || exit 1
 
@@ -12,5 +14,5 @@ for python in .venv/bin/python .venv/Scripts/python.exe python3 python; do
         exec "$python" -m course.submission "$@"
     fi
 done
-echo "Python 3.10 or newer is needed, in .venv (make test sets that up) or as python3." >&2
+echo "Python 3.10 or newer is needed, in .venv (make test creates it) or as python3." >&2
 exit 1

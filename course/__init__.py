@@ -1,1 +1,1 @@
-"""The course's wing: what makes an assignment, collects it and grades it."""
+"""Make an assignment, collect it and grade it: the course's wing."""

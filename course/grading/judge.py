@@ -247,10 +247,10 @@ def code_of(notebook: Notebook) -> list[str]:
 def _attempts(exercise: Exercise) -> list[Given]:
     """Return the ways to try an exercise: as handed in, then with the reference's functions.
 
-    The cache is private to a pair, so a backward pass is tried with the learner's forward first.
+    The contents of a cache are private to a forward and its backward pass. So a backward pass is tried with the
+    learner's own forward pass before it is tried with the reference's.
     """
-    partner = exercise.id.replace("backward_alt", "backward").replace("backward", "forward")
-    others = tuple(id for id in exercise.needs if id != partner or partner == exercise.id)
+    others = tuple(id for id in exercise.needs if id != exercise.forward)
     attempts: list[Given] = [None]
     attempts += [
         given for given in dict.fromkeys((others, exercise.needs)) if given or not _is_layer(exercise)

@@ -38,7 +38,7 @@ def as_text(grade: Grade) -> str:
         for verdict in verdicts:
             mark = MARKS.get(verdict.state, " ")
             worth = f"{points(verdict.score)}/{verdict.exercise.points}"
-            lines.append(f"  {mark} {worth:>6}  {title_of(verdict.exercise)}")
+            lines.append(f"  {mark} {worth:>6}  {verdict.exercise.full_title}")
             lines += [f"            {line}" for line in lines_of(verdict)]
     for heading, texts in _remarks(grade):
         lines += ["", heading, *(f"  {text}" for text in texts)]
@@ -65,7 +65,7 @@ def _question_rows(grade: Grade, question: int) -> str:
     for verdict in verdicts:
         said = "<br>".join(escape(line) for line in lines_of(verdict))
         state = verdict.state.replace(" ", "-")
-        title = f"{MARKS.get(verdict.state, '')} {escape(title_of(verdict.exercise))}"
+        title = f"{MARKS.get(verdict.state, '')} {escape(verdict.exercise.full_title)}"
         rows.append(
             f'<tr><td class="{state}">{title}</td>'
             f"<td>{said}</td>"
@@ -90,11 +90,6 @@ def fence_lines(fences: Collection[str]) -> list[str]:
     """Say which protections were active while the submission's code ran, and which were not."""
     active = [f"active: {text}" for name, text in FENCES.items() if name in fences]
     return active + [f"not active here: {text}" for name, text in FENCES.items() if name not in fences]
-
-
-def title_of(exercise):
-    qualifier = exercise.id.partition(", ")[2]
-    return f"{exercise.title}, {qualifier}" if qualifier else exercise.title
 
 
 def points(score: float) -> str:

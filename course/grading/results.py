@@ -11,7 +11,7 @@ from typing import Any
 
 from course.grading.grade import WAITING, Grade
 from course.grading.judge import PASSED
-from course.grading.report import fence_lines, lines_of, title_of
+from course.grading.report import fence_lines, lines_of
 
 RESULTS = "results.json"
 MAX_OUTPUT = 2_000  # characters about one exercise
@@ -58,7 +58,7 @@ def _tests(grade: Grade) -> list[dict[str, Any]]:
         tests.append(
             {
                 "number": f"{exercise.question}.{counts[exercise.question]}",
-                "name": title_of(exercise),
+                "name": exercise.full_title,
                 "score": verdict.score,
                 "max_score": exercise.points,
                 "status": "passed" if verdict.state == PASSED else "failed",

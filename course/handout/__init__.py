@@ -1,1 +1,1 @@
-"""The learners' version of this repository: exercises blanked, solutions searched for."""
+"""Make the learners' version of this repository: exercises blanked, and searched for solutions."""

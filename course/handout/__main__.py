@@ -2,12 +2,13 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 
 from course.handout.make import make_handout
 from course.rubric import EXERCISES
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m course.handout", description="Make the learners' version of this repository."
     )
@@ -18,7 +19,7 @@ def main(arguments=None):
     except ValueError as error:
         sys.exit(f"No handout was made: {error}")
     points = sum(exercise.points for exercise in EXERCISES)
-    print(f"{len(EXERCISES)} exercises, {points} points: {folder} and {archive.name} beside it")
+    print(f"{len(EXERCISES)} exercises, {points} points: {folder}, and beside it {archive.name}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Exercises taken out of source code and notebooks, as learners are given them.
+"""Take exercises out of source code and notebooks, as learners get them.
 
-Pure functions of text, which run nothing of what they read. Files are given as {path: text}, with the
-paths of the rubric. What is not part of an exercise stays as it is, byte for byte.
+These are pure functions of text, which never run what they read. Files are given as {path: text}, with the
+rubric's paths. Everything that is not part of an exercise stays as it is, byte for byte.
 """
 
 import ast
@@ -9,51 +9,55 @@ import io
 import json
 import re
 import tokenize
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import nbformat
 
-from course.rubric import EXERCISES, UNANSWERED
-from course.submission.source import FUNCTION, cells_of, find_function, python_of
+from course.rubric import EXERCISES, UNANSWERED, Exercise, Kind
+from course.submission.source import FUNCTION, Function, cells_of, class_body, find_function, python_of
 
 LINE_LENGTH = 110
 HEADING = re.compile(r"^#+ ", re.MULTILINE)
 
 
-def blank(files, exercises):
-    """The files with these exercises blanked: their functions raise, their answers are unanswered.
+def blank(files: Mapping[str, str], exercises: Iterable[Exercise]) -> dict[str, str]:
+    """Return the files with these exercises blanked: their functions raise, their answers are unanswered.
 
-    Only the bodies go. The private helpers of a solution stay, and so do the outputs of all other cells
-    of a notebook: blanking a single exercise changes nothing else.
+    Only the bodies are removed. The private helpers of a solution stay, and so do the outputs of all other
+    cells of a notebook: blanking a single exercise changes nothing else.
     """
-    files = dict(files)
+    blanked = dict(files)
     for path, belonging in _by_file(files, exercises).items():
         blank_file = _blank_notebook if path.endswith(".ipynb") else _blank_source
-        files[path] = blank_file(files[path], belonging)
-    return files
+        blanked[path] = blank_file(files[path], belonging)
+    return blanked
 
 
-def hand_out(files, exercises=EXERCISES):
-    """The files as learners are given them: blanked, without helpers of the solutions and without outputs."""
-    files = blank(files, exercises)
+def hand_out(files: Mapping[str, str], exercises: Sequence[Exercise] = EXERCISES) -> dict[str, str]:
+    """Return the files as learners get them: blanked, without the solutions' helpers and without outputs."""
+    blanked = blank(files, exercises)
     for path, belonging in _by_file(files, exercises).items():
         helpers = [helper for exercise in belonging for helper in exercise.helpers]
-        files[path] = remove_definitions(files[path], dict.fromkeys(helpers))
-    return {path: _strip_outputs(text) if path.endswith(".ipynb") else text for path, text in files.items()}
+        blanked[path] = remove_definitions(blanked[path], dict.fromkeys(helpers))
+    return {
+        path: _without_outputs(text) if path.endswith(".ipynb") else text for path, text in blanked.items()
+    }
 
 
-def _by_file(files, exercises):
-    """The exercises of each of the files, in the rubric's order."""
-    found = {}
+def _by_file(files: Mapping[str, str], exercises: Iterable[Exercise]) -> dict[str, list[Exercise]]:
+    """Return the exercises of each of the files, in the rubric's order."""
+    found: dict[str, list[Exercise]] = {}
     for exercise in exercises:
         if exercise.file in files:
             found.setdefault(exercise.file, []).append(exercise)
     return found
 
 
-def _blank_source(source, exercises):
-    """A module with the functions of its exercises blanked.
+def _blank_source(source: str, exercises: Sequence[Exercise]) -> str:
+    """Return a module with the functions of its exercises blanked.
 
-    Where several exercises name the same function, it says that the first of them is not done.
+    A function that several exercises name says that the first of them is not done.
     """
     for exercise in reversed(exercises):
         for name in exercise.names:
@@ -61,56 +65,71 @@ def _blank_source(source, exercises):
     return source
 
 
-def blank_function(source, name, message, python=None):
-    """Source code in which `name`, "function" or "Class.method", does nothing but raise `message`.
+def blank_function(source: str, name: str, message: str, python: str | None = None) -> str:
+    """Return source code in which the function only raises NotImplementedError with this message.
 
-    Decorators, signature and docstring stay. Comments in the body go, also those below its last statement.
+    Decorators, signature and docstring stay. Comments in the body are removed, also those below its last
+    statement.
 
-    - python: the same lines without what only IPython understands, if there is any
+    - name: "function" or "Class.method"
+    - python: for the source of a notebook's cell, the same lines without its magic commands
+
+    >>> print(blank_function("def double(x):\\n    return 2 * x", "double", "write double"))
+    def double(x):
+        raise NotImplementedError("write double")
     """
     python = source if python is None else python
     function = find_function(ast.parse(python), name)
     if function is None:
-        raise ValueError(f"name must be a function of the source code; got {name!r}, which is not in it")
+        raise ValueError(f"name must be a function of the source code, which has no {name!r}")
     head = _end_of_head(python, function)
     if any(statement.lineno <= head for statement in _statements(function)):
-        raise ValueError(f"{name} must have its body on lines of its own, below signature and docstring")
+        raise ValueError(
+            f"{name} must have its body on lines of its own, below signature and docstring: move it there"
+        )
     lines = source.split("\n")
-    first_line = lines[function.body[0].lineno - 1]
-    indent = first_line[: len(first_line) - len(first_line.lstrip())]
     ending = "\r" if lines[head - 1].endswith("\r") else ""
-    raising = [line + ending for line in _raise(message, indent)]
+    raising = [line + ending for line in _raise(message, _indent_of(lines[function.body[0].lineno - 1]))]
     return "\n".join([*lines[:head], *raising, *lines[_end_of_block(lines, function) :]])
 
 
-def _statements(function):
-    """The statements of a function's body, its docstring left out."""
+def _indent_of(line: str) -> str:
+    return line[: len(line) - len(line.lstrip())]
+
+
+def _statements(function: Function) -> list[ast.stmt]:
+    """Return the statements of a function's body, without its docstring."""
     return function.body[1:] if ast.get_docstring(function) is not None else function.body
 
 
-def _end_of_head(source, function):
-    """The number of the last line of a function's docstring, or of its signature where it has none."""
+def _end_of_head(source: str, function: Function) -> int:
+    """Return the number of the last line of a function's docstring, or of its signature if it has none."""
     if ast.get_docstring(function) is not None:
-        return function.body[0].end_lineno
+        return _last_line(function.body[0])
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     ends = (token.start[0] for token in tokens if token.type == tokenize.NEWLINE)
     return next(line for line in ends if line >= function.lineno)
 
 
-def _end_of_block(lines, node):
-    """The number of the last line of a definition, with the comments that are indented below it."""
-    end = node.end_lineno
+def _last_line(node: ast.stmt) -> int:
+    assert node.end_lineno is not None, "ast.parse sets it"
+    return node.end_lineno
+
+
+def _end_of_block(lines: Sequence[str], node: ast.stmt) -> int:
+    """Return the number of the last line of a definition, with the comments that are indented below it."""
+    end = _last_line(node)
     for number, line in enumerate(lines[end:], start=end + 1):
         code = line.lstrip()
-        if code and (code[0] != "#" or len(line) - len(code) <= node.col_offset):
+        if code and (code[0] != "#" or len(_indent_of(line)) <= node.col_offset):
             break
         if code:
             end = number
     return end
 
 
-def _raise(message, indent=""):
-    """The lines of a statement that raises NotImplementedError, broken as the formatter would."""
+def _raise(message: str, indent: str = "") -> list[str]:
+    """Return the lines of a statement that raises NotImplementedError, broken as the formatter would."""
     text = json.dumps(message, ensure_ascii=False)
     line = f"{indent}raise NotImplementedError({text})"
     if len(line) <= LINE_LENGTH:
@@ -118,32 +137,28 @@ def _raise(message, indent=""):
     return [f"{indent}raise NotImplementedError(", f"{indent}    {text}", f"{indent})"]
 
 
-def remove_definitions(source, names):
-    """Source code without these functions, classes, "Class.method"s and constants.
+def remove_definitions(source: str, names: Iterable[str]) -> str:
+    """Return source code without these functions, classes, "Class.method"s and constants.
 
-    With each go the comment lines directly above it, and the blank lines that would be too many.
+    The comment lines directly above each are removed too, and the blank lines that would be too many.
     """
     for name in names:
         node = find_definition(ast.parse(source), name)
         if node is None:
-            raise ValueError(f"names must be defined in the source code; got {name!r}, which is not")
+            raise ValueError(f"names must be defined in the source code, which does not define {name!r}")
         source = _without(source.split("\n"), node)
-    ast.parse(source)  # a class that has lost all it had, for one, is no longer Python
+    ast.parse(source)  # fails if, for example, a class has lost all of its methods
     return source
 
 
-def find_definition(tree, name):
-    """The function, class or constant `name`, or "Class.method", in a syntax tree; else None."""
+def find_definition(tree: ast.Module, name: str) -> ast.stmt | None:
+    """Return the function, class or constant `name`, or "Class.method", in a module, else None."""
     *classes, last = name.split(".")
-    body = tree.body
-    for wanted in classes:
-        found = [node for node in body if isinstance(node, ast.ClassDef) and node.name == wanted]
-        body = found[-1].body if found else []
-    return next((node for node in body if last in _names_of(node)), None)
+    return next((node for node in class_body(tree, classes) if last in _names_of(node)), None)
 
 
-def _names_of(node):
-    """The names that a statement defines: a function's, a class's, or those of plain assignments."""
+def _names_of(node: ast.stmt) -> list[str]:
+    """Return the names that a statement defines: a function's, a class's, or those of plain assignments."""
     if isinstance(node, (*FUNCTION, ast.ClassDef)):
         return [node.name]
     if isinstance(node, ast.Assign):
@@ -151,32 +166,54 @@ def _names_of(node):
     return [node.target.id] if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) else []
 
 
-def _without(lines, node):
-    """The text of these lines without a definition; between its neighbours the larger of two gaps remains."""
-    first = min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", ()))]) - 1
-    margin = lines[first][: node.col_offset]
-    while first > 0 and lines[first - 1].startswith(f"{margin}#"):
-        first -= 1
-    above, below = lines[:first], lines[_end_of_block(lines, node) :]
-    gap_above, gap_below = [], []
-    while above and not above[-1].strip():
-        gap_above.append(above.pop())
-    while below and not below[0].strip():
-        gap_below.append(below.pop(0))
+def _without(lines: Sequence[str], node: ast.stmt) -> str:
+    """Return the text of these lines without a definition; the larger of the gaps around it remains."""
+    first, end = _start_with_comments(lines, node), _end_of_block(lines, node)
+    above, gap_above = _split_gap(lines[:first])
+    below_reversed, gap_below = _split_gap(lines[end:][::-1])
+    below = below_reversed[::-1]
     gap = max(gap_above, gap_below, key=len) if below else [""]
     return "\n".join([*above, *gap, *below])
 
 
-def _blank_notebook(text, exercises):
-    notebook = nbformat.reads(text, as_version=4)
+def _start_with_comments(lines: Sequence[str], node: ast.stmt) -> int:
+    """Return the index of the first line of a definition: of its decorators, or of the comments above it."""
+    decorators = getattr(node, "decorator_list", ())
+    first: int = min([node.lineno, *(decorator.lineno for decorator in decorators)]) - 1
+    margin = lines[first][: node.col_offset]
+    while first > 0 and lines[first - 1].startswith(f"{margin}#"):
+        first -= 1
+    return first
+
+
+def _split_gap(lines: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Split lines into those up to the last that is not blank, and the blank lines after it."""
+    end = len(lines)
+    while end and not lines[end - 1].strip():
+        end -= 1
+    return list(lines[:end]), list(lines[end:])
+
+
+def parse_with_nbformat(text: str) -> Any:
+    """Return the notebook in a text, as nbformat reads it."""
+    return nbformat.reads(text, as_version=4)  # type: ignore[no-untyped-call]
+
+
+def _written(notebook: Any) -> str:
+    """Return the text of a notebook, as nbformat writes it."""
+    return f"{nbformat.writes(notebook)}\n"  # type: ignore[no-untyped-call]
+
+
+def _blank_notebook(text: str, exercises: Sequence[Exercise]) -> str:
+    notebook = parse_with_nbformat(text)
     for exercise in exercises:
         _blank_cells(notebook, exercise)
-    return f"{nbformat.writes(notebook)}\n"
+    return _written(notebook)
 
 
-def _blank_cells(notebook, exercise):
-    """Blank the cells of an exercise in place: answers and functions, or whole cells if it names none."""
-    cells = cells_of(notebook, exercise)
+def _blank_cells(notebook: Any, exercise: Exercise) -> None:
+    """Blank the cells of an exercise in place: its answers, and its functions or whole code cells."""
+    cells: list[Any] = cells_of(notebook, exercise)
     if not cells:
         raise ValueError(f"{exercise.file} must have a cell with the tag of the exercise {exercise.id!r}")
     code_cells = [cell for cell in cells if cell.cell_type == "code"]
@@ -186,48 +223,52 @@ def _blank_cells(notebook, exercise):
     for name in exercise.names:
         cell = _cell_that_defines(name, code_cells)
         _rewrite(cell, blank_function(cell.source, name, exercise.not_done, python_of(cell)))
-    if code_cells and not exercise.names:
+    if exercise.kind is Kind.WHOLE_CELLS and code_cells:
         _blank_whole_cells(notebook, code_cells, exercise)
 
 
-def _blank_answer(cell, exercise):
+def _blank_answer(cell: Any, exercise: Exercise) -> None:
     if HEADING.search(cell.source):
         raise ValueError(
-            f"{exercise.file}: a cell with an answer must hold no heading, since all of it goes; that of "
-            f"{exercise.id} does: move what is not the answer to a cell of its own"
+            f"{exercise.file}: a cell with an answer must have no heading, because all of it is blanked, but "
+            f"the cell of {exercise.id} has one: move what is not the answer to a cell of its own"
         )
     cell.source = UNANSWERED
 
 
-def _cell_that_defines(name, cells):
+def _cell_that_defines(name: str, cells: Iterable[Any]) -> Any:
     for cell in cells:
         if find_function(ast.parse(python_of(cell)), name):
             return cell
-    raise ValueError(f"{name} must be defined in a cell with the tag of its exercise; no such cell has it")
+    raise ValueError(
+        f"{name} must be defined in a cell with the tag of its exercise; no such cell defines it"
+    )
 
 
-def _rewrite(cell, source):
-    cell.source, cell.outputs, cell.execution_count = source, [], None
+def _rewrite(cell: Any, source: str) -> None:
+    cell.source = source
+    cell.outputs = []
+    cell.execution_count = None
 
 
-def _blank_whole_cells(notebook, cells, exercise):
-    """One cell in place of all, which says what the rest of the notebook expects to find."""
+def _blank_whole_cells(notebook: Any, cells: list[Any], exercise: Exercise) -> None:
+    """Put one cell in place of all, which says which names the rest of the notebook uses."""
     others = [cell for cell in notebook.cells if cell.cell_type == "code" and cell not in cells]
     used = {node.id for cell in others for node in ast.walk(_tree_of(cell)) if isinstance(node, ast.Name)}
     defined = [name for cell in cells for node in _tree_of(cell).body for name in _names_of(node)]
     needed = ", ".join(name for name in dict.fromkeys(defined) if name in used)
-    lines = [f"# Yours to write. What the cells below need of it: {needed}", *_raise(exercise.not_done)]
+    lines = [f"# Yours to write. The cells below need: {needed}", *_raise(exercise.not_done)]
     _rewrite(cells[0], "\n".join(lines))
     notebook.cells = [cell for cell in notebook.cells if cell not in cells[1:]]
 
 
-def _tree_of(cell):
+def _tree_of(cell: Any) -> ast.Module:
     return ast.parse(python_of(cell))
 
 
-def _strip_outputs(text):
-    notebook = nbformat.reads(text, as_version=4)
+def _without_outputs(text: str) -> str:
+    notebook = parse_with_nbformat(text)
     for cell in notebook.cells:
         if cell.cell_type == "code":
             _rewrite(cell, cell.source)
-    return f"{nbformat.writes(notebook)}\n"
+    return _written(notebook)

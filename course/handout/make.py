@@ -2,23 +2,25 @@
 
     python -m course.handout FOLDER
 
-Everything comes from the finished repository, so that nothing is written twice: exercises are blanked, the
-solution's helpers, the outputs of the notebooks and all that is for instructors are left out. Before anything
-is written, every text is searched for what is left of a solution.
+Everything comes from the finished repository, so nothing is written twice. The exercises are blanked; the
+solution's helpers, the notebooks' outputs and everything for instructors are left out. Before anything is
+written, every text is searched for remains of a solution.
 """
 
+import json
 import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from course.handout.blanking import hand_out, remove_definitions
 from course.handout.search import find_solutions
-from course.rubric import EXERCISES, NOTEBOOKS
+from course.rubric import EXERCISES, NOTEBOOKS, Exercise
 from course.submission.archive import write_files
 
 ROOT = Path(__file__).resolve().parents[2]
 README = Path(__file__).with_name("learners_readme.md")
 
-# What learners are given. Each of these has to match something.
+# The files that learners get. Every pattern must match a file.
 COPIED = (
     "cs231n/**/*.py",
     "cs231n/**/*.pyx",
@@ -35,6 +37,7 @@ COPIED = (
     "pyproject.toml",
     "Makefile",
     "LICENSE",
+    ".gitattributes",
     ".gitignore",
     "tests/conftest.py",
     "tests/geometry.py",
@@ -50,11 +53,12 @@ COPIED = (
     "tests/test_pytorch_training.py",
 )
 
-# Exercises that are written out in C: Adam.
+# Files in which an exercise is written out in C: Adam.
 LEFT_OUT = ("cs231n/kernels/optim_cython.pyx", "cs231n/kernels/c/optim.h", "cs231n/kernels/c/adam.h")
 
-# Tests, and what only they use, that write an exercise out in NumPy to compare with; the others test the same
-# against PyTorch, numeric gradients and values on paper. And of the trainer what needs several processes.
+# Tests that write an exercise out in NumPy to compare with, and their helpers. The other tests check the same
+# against PyTorch, numeric gradients and values computed on paper. Also a test of the trainer that needs two
+# processes.
 WITHHELD = {
     "tests/test_fc_net.py": (
         "test_weights_are_drawn_in_order_from_the_global_generator",
@@ -93,37 +97,50 @@ WITHHELD = {
 }
 
 INSTRUCTORS_TARGETS = ("bench",)  # of the Makefile
+INSTRUCTORS_FOLDERS = ("handout/", "grading/")  # of the package `course`
+INSTRUCTORS_TABLES = re.compile(r"^\[+tool\.mypy\b", re.MULTILINE)  # of pyproject.toml
 INSTRUCTORS_WORDS = re.compile(r"grading|benchmark", re.IGNORECASE)
 
 
-def make_handout(folder, root=ROOT):
-    """Write the learners' version of the repository `root` to a folder and to a zip, whose path is returned.
+def make_handout(folder: str | Path, root: Path = ROOT) -> Path:
+    """Write the learners' version of the repository `root` to a folder and a zip; return the zip's path.
 
     The folder must be new or empty, and the zip new. Equal repositories give equal zips.
     """
     folder = Path(folder).resolve()
     archive = folder.with_name(f"{folder.name}.zip")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"FOLDER must be new or empty; {folder} is neither: remove it or name another")
-    if archive.exists():
-        raise ValueError(f"FOLDER.zip is written too and must not exist yet; remove {archive}")
+    _require_new(folder, archive)
     files = collect(root)
-    for path, text in files.items():
-        target = folder / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(text.encode())
-        target.chmod(0o755 if _is_program(path) else 0o644)
+    _write_folder(folder, files)
     contents = {f"{folder.name}/{path}": text.encode() for path, text in files.items()}
     write_files(archive, contents, programs=[name for name in contents if _is_program(name)])
     return archive
 
 
-def _is_program(path):
+def _require_new(folder: Path, archive: Path) -> None:
+    """Raise ValueError unless the folder is new or empty and the zip is new."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"FOLDER must be new or empty; {folder} is neither: remove it or choose another")
+    if archive.exists():
+        raise ValueError(
+            f"FOLDER.zip must not exist yet, but {archive} does: remove it or choose another FOLDER"
+        )
+
+
+def _write_folder(folder: Path, files: Mapping[str, str]) -> None:
+    for path, text in files.items():
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(text.encode())
+        target.chmod(0o755 if _is_program(path) else 0o644)
+
+
+def _is_program(path: str) -> bool:
     return path.endswith(".sh")
 
 
-def collect(root=ROOT):
-    """The handout as {path: text}, sorted; ValueError if there is anything of a solution in it."""
+def collect(root: Path = ROOT) -> dict[str, str]:
+    """Return the handout as {path: text}, sorted; raise ValueError if it contains any of a solution."""
     originals = read_all(root)
     files = hand_out(originals)
     for path, names in WITHHELD.items():
@@ -133,36 +150,62 @@ def collect(root=ROOT):
     files["README.md"] = learners_readme(README.read_text(encoding="utf-8"))
     leaks = find_solutions(files, originals)
     if leaks:
-        raise ValueError("a handout must hold no solution; these lines are of one:\n" + "\n".join(leaks))
+        lines = "\n".join(leaks)
+        raise ValueError(
+            "the handout must contain no solution, but these lines (file: exercise: text) come from one. "
+            f"Reword them, or leave them out in course/handout/make.py:\n{lines}"
+        )
     return dict(sorted(files.items()))
 
 
-def read_all(root):
-    """The texts, by path, of all that is copied."""
+def read_all(root: Path) -> dict[str, str]:
+    """Return the text of every file that learners get, by path, before anything is changed in it."""
     texts = {}
     for pattern in COPIED:
         found = sorted(path for path in Path(root).glob(pattern) if path.is_file())
         if not found:
-            raise ValueError(f"COPIED must name files of {root}; nothing there matches {pattern}")
+            raise ValueError(
+                f"every pattern of COPIED must match a file in {root}; {pattern!r} matches none: "
+                "correct it in course/handout/make.py"
+            )
         for path in found:
             texts[path.relative_to(root).as_posix()] = path.read_bytes().decode("utf-8")
-    for path in LEFT_OUT:
-        del texts[path]
+    for left_out in LEFT_OUT:
+        del texts[left_out]
     return texts
 
 
-def learners_pyproject(text):
-    """Our pyproject.toml without the grader's requirements; imports may wait for what is to be written."""
-    text = _replace(text, r"^(?:#.*\n)*grading = \[\n(?: .*\n)*\]\n", "", "pyproject.toml")
-    text = _replace(text, r'^test = \["cs231n\[grading\]"', 'test = ["cs231n[submission]"', "pyproject.toml")
+def learners_pyproject(text: str) -> str:
+    """Return our pyproject.toml without what only the grader needs.
+
+    It lets imports be unused where the code that uses them is still to be written.
+    """
+    name = "pyproject.toml"
+    text = _replace(text, r"^(?:#.*\n)*grading = \[\n(?: .*\n)*\]\n", "", name)
+    text = _replace(text, r'^test = \["cs231n\[grading\]"', 'test = ["cs231n[submission]"', name)
+    text = _replace(text, r"^course = \[[^]]*\]\n", _learners_data, name)
     modules = dict.fromkeys(exercise.file for exercise in EXERCISES if not exercise.in_notebook)
-    waiting = "".join(f'"{path}" = ["F401"]\n' for path in (*modules, "tests/*"))
-    text = _replace(text, r'^("\*\.ipynb" = .*\n)', rf"\1{waiting}", "pyproject.toml")
-    return _without_instructors(text, "pyproject.toml")
+    unused_imports = "".join(f'"{path}" = ["F401"]\n' for path in (*modules, "tests/*"))
+    text = _replace(text, r'^("\*\.ipynb" = .*\n)', rf"\1{unused_imports}", name)
+    text = _without_tables(text)
+    return _without_instructors(text, name)
 
 
-def learners_makefile(text):
-    """Our Makefile without the targets that are for instructors."""
+def _learners_data(declaration: re.Match[str]) -> str:
+    """Return the list of the files that are installed with `course`, as far as learners get them."""
+    patterns = re.findall(r'"([^"]+)"', declaration[0])
+    learners = [pattern for pattern in patterns if not pattern.startswith(INSTRUCTORS_FOLDERS)]
+    return f"course = {json.dumps(learners)}\n"
+
+
+def _without_tables(text: str) -> str:
+    """Return our pyproject.toml, whose tables stand between blank lines, without the instructors' tables."""
+    tables = text.rstrip("\n").split("\n\n")
+    return "\n\n".join(table for table in tables if not INSTRUCTORS_TABLES.search(table)) + "\n"
+
+
+def learners_makefile(text: str) -> str:
+    """Return our Makefile without the targets that are for instructors."""
     for target in INSTRUCTORS_TARGETS:
         text = _replace(text, rf"^# make {target} .*\n", "", "Makefile")
         text = _replace(text, rf"^(\.PHONY:.*) {target}\b", r"\1", "Makefile")
@@ -170,37 +213,41 @@ def learners_makefile(text):
     return _without_instructors(text, "Makefile")
 
 
-def learners_readme(template):
-    """The learners' README, with the table of the exercises as the rubric has them."""
+def learners_readme(template: str) -> str:
+    """Return the learners' README, with a table of the rubric's exercises."""
     rows = [f"| Q{exercise.question} | {_task(exercise)} | {exercise.points} |" for exercise in EXERCISES]
     total = sum(exercise.points for exercise in EXERCISES)
     table = ["| question | what to write | points |", "|---|---|---|", *rows, f"| | all | {total} |"]
     return _replace(template, "^EXERCISES$", "\n".join(table), README.name)
 
 
-def _task(exercise):
-    """What to write and where; some exercises are about one part of a function: "loss, normalized"."""
+def _task(exercise: Exercise) -> str:
+    """Return what to write and where, as a cell of the table."""
     names = " and ".join(f"`{name}`" for name in exercise.names) or exercise.title
-    _, comma, part = exercise.id.partition(", ")
-    return f"{names}{comma}{part} in `{exercise.file}`"
+    part = f", {exercise.part}" if exercise.part else ""
+    return f"{names}{part} in `{exercise.file}`"
 
 
-def _replace(text, pattern, replacement, name):
-    """Replace what has to be there exactly once, so that a file that has changed since is noticed."""
+def _replace(text: str, pattern: str, replacement: str | Callable[[re.Match[str]], str], name: str) -> str:
+    """Replace the only match of a pattern in our file `name`; raise ValueError if there is not exactly one.
+
+    So a change of that file does not go unnoticed here.
+    """
     changed, count = re.subn(pattern, replacement, text, flags=re.MULTILINE)
     if count != 1:
         raise ValueError(
-            f"{name} must match {pattern!r} once for the handout to be made of it, and does {count} "
-            "times: bring grading/handout.py up to date with it"
+            f"{name} must match {pattern!r} once, so that the learners' version can be made from it; "
+            f"it matches {count} times: update course/handout/make.py"
         )
     return changed
 
 
-def _without_instructors(text, name):
+def _without_instructors(text: str, name: str) -> str:
+    """Return the learners' text of our file `name`; raise ValueError if it mentions what they do not get."""
     found = [line for line in text.splitlines() if INSTRUCTORS_WORDS.search(line)]
     if found:
         raise ValueError(
-            f"{name} must not name to learners what they are not given, and has {found[0]!r}: have "
-            "grading/handout.py take it out"
+            f"{name} must not mention grading or benchmarks to learners, but has the line {found[0]!r}: "
+            "have course/handout/make.py remove it"
         )
     return text

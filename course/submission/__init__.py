@@ -1,1 +1,1 @@
-"""What a learner submits: the rubric, the checks before submission, the zip and the PDF."""
+"""What learners run to submit: the checks before it, the zip and the PDF."""

@@ -1,101 +1,112 @@
 """Check the assignment as a grader would, and collect it for submission.
 
-    ./collect_submission.sh                    # check, then write a2.zip and a2.pdf
-    ./collect_submission.sh --check            # check only
-    ./collect_submission.sh --output FOLDER    # write them elsewhere
+    python -m course.submission                    # check, then write a2.zip and a2.pdf
+    python -m course.submission --check            # check only
+    python -m course.submission --output FOLDER    # write them to another folder
 
-What is not done yet is told and does not keep anything from being collected. The exit status is 1 if a file
-is missing or cannot be read, or if there is neither a PDF nor a page of HTML.
+`./collect_submission.sh` does the same with the Python in .venv. Exercises that are not done are reported,
+and everything is collected all the same. The exit status is 1 if a file is missing or cannot be read, or if
+neither a PDF nor a page of HTML could be made.
 """
 
 import argparse
+import io
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from course.rubric import FILES
 from course.submission.archive import write_zip
-from course.submission.inspection import REQUIRED, by_question, inspect
-
-try:
-    from course.submission.pdf import make_pdf
-except ImportError as error:  # a Python without the packages of the assignment can still make the zip
-    make_pdf, NO_PDF = None, f"No PDF: {error}. Use the Python that runs the notebooks."
+from course.submission.inspection import REQUIRED, Finding, Inspection, by_question, inspect
+from course.submission.notebook import Notebook
 
 FOLDER = Path(__file__).resolve().parents[2]
 
 
-def show_findings(inspection):
-    """Print what was found, first what is required, and then how far every question is."""
+def show_findings(inspection: Inspection) -> None:
+    """Print the findings, the required ones first, and the progress on every question."""
     required = [finding for finding in inspection.findings if finding.severity == REQUIRED]
     others = [finding for finding in inspection.findings if finding.severity != REQUIRED]
-    for title, findings in (("These files cannot be graded:", required), ("Look at this again:", others)):
-        if findings:
-            print("\n".join([title, *(f"  {finding}" for finding in findings), ""]))
-    print("question  exercises done  points in reach")
-    for question, done, exercises, points, most in by_question(inspection.statuses):
-        print(f"{f'Q{question}':<8}  {f'{done} of {exercises}':<14}  {points} of {most}")
+    _show_list("These files cannot be graded:", required)
+    _show_list("Look at this again:", others)
+    print("question  exercises done  points if correct")
+    for progress in by_question(inspection.statuses):
+        question, done = f"Q{progress.question}", f"{progress.done} of {progress.exercises}"
+        print(f"{question:<8}  {done:<14}  {progress.points_done} of {progress.points}")
     print()
 
 
-def collect_zip(folder, output):
-    """Write a2.zip and say what is in it."""
+def _show_list(title: str, findings: list[Finding]) -> None:
+    if findings:
+        print("\n".join([title, *(f"  {finding}" for finding in findings), ""]))
+
+
+def collect_zip(folder: Path, output: Path) -> None:
+    """Write a2.zip and print what is in it."""
     path = output / "a2.zip"
     names = write_zip(folder, path)
     if not names:
-        print(f"{path}: not written, since none of the files to submit is in {folder}")
+        print(f"{path}: not written, because {folder} has none of the files to submit")
         return
     left_out = [name for name in FILES if name not in names]
     without = f", without {', '.join(left_out)}" if left_out else ""
     print(f"{path}: {len(names)} files, {path.stat().st_size / 1e6:.1f} MB{without}")
 
 
-def collect_pdf(notebooks, output):
-    """Write a2.pdf, or a2.html in its place, and say how; return whether one of them was written."""
-    if make_pdf is None:
-        print(NO_PDF)
+def collect_pdf(notebooks: Mapping[str, Notebook], output: Path) -> bool:
+    """Write a2.pdf, or a2.html instead, and print how; return whether one of them was written."""
+    try:
+        from course.submission.pdf import make_pdf
+    except ImportError as error:  # a Python without the packages of the assignment can still make the zip
+        print(f"No PDF: {error}. Use the Python that runs the notebooks.")
         return False
     if not notebooks:
         print("No PDF: none of the notebooks can be read.")
         return False
-    path, told = make_pdf(notebooks, output)
-    barred, how = (told[:-1], told[-1]) if path else (told, "")
-    for reason in barred:
-        print(f"Not possible here: {reason}")
-    if path is None:
-        print("No PDF: there is no way to make one here. The zip is complete without it.")
+    result = make_pdf(notebooks, output)
+    for reason in result.skipped:
+        print(f"Skipped: {reason}")
+    if result.path is None:
+        print("No PDF: none of the ways to make one works here. The zip is complete without it.")
         return False
-    print(f"{path}: {how}")
-    if path.suffix == ".html":
-        print(
-            "This is a page of HTML: open it in a browser and print it to a PDF, or install one of the above."
-        )
+    print(f"{result.path}: {result.how}")
+    if result.path.suffix == ".html":
+        print("Open this page in a browser and print it to a PDF, or install one of the programs above.")
     return True
 
 
-def main(arguments=None, folder=FOLDER):
+def parse_arguments(arguments: Sequence[str] | None, folder: Path) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="collect_submission.sh", description="Check the assignment and collect it: a2.zip and a2.pdf."
+        prog="collect_submission.sh",
+        description="Check the assignment and collect it: a2.zip and a2.pdf.",
+        epilog="python -m course.submission does the same, on Windows too.",
     )
     parser.add_argument("--check", action="store_true", help="check only, write nothing")
     parser.add_argument(
         "--output", default=folder, type=Path, metavar="FOLDER", help="default: the assignment's own"
     )
-    options = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None, folder: Path = FOLDER) -> int:
+    options = parse_arguments(arguments, folder)
     inspection = inspect(folder)
     show_findings(inspection)
-    collected = True
-    if not options.check:
-        try:
-            collect_zip(folder, options.output)
-            collected = collect_pdf(inspection.notebooks, options.output)
-        except OSError as error:
-            print(
-                f"Nothing can be written to {options.output}: {error.strerror}; choose another with --output"
-            )
-            collected = False
+    collected = options.check or _collect(folder, options.output, inspection.notebooks)
     return 0 if inspection.is_complete and collected else 1
 
 
+def _collect(folder: Path, output: Path, notebooks: Mapping[str, Notebook]) -> bool:
+    """Write the zip and the PDF; return whether both could be written."""
+    try:
+        collect_zip(folder, output)
+        return collect_pdf(notebooks, output)
+    except OSError as error:
+        print(f"Cannot write to {output}: {error.strerror}; choose another folder with --output")
+        return False
+
+
 if __name__ == "__main__":
-    sys.stdout.reconfigure(errors="replace")  # learners' letters, on a terminal that may not have them
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # the terminal may lack characters of learners' texts
     sys.exit(main())

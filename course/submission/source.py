@@ -1,4 +1,4 @@
-"""Exercises in source code: where a function stands, and whether it is still to be written.
+"""Find exercises in source code, and tell whether they are still to be written.
 
 Nothing here runs what it reads.
 """
@@ -6,30 +6,43 @@ Nothing here runs what it reads.
 import ast
 import re
 import warnings
+from collections.abc import Iterable
 
-from course.rubric import TAG
+from course.rubric import TAG, Exercise
+from course.submission.notebook import Cell, Notebook
 
+Function = ast.FunctionDef | ast.AsyncFunctionDef
 FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
 MAGIC = re.compile(r"^[ \t]*[%!].*$", re.MULTILINE)
 
 
-def find_function(tree, name):
-    """The definition of `name`, "function" or "Class.method", in a module's syntax tree; else None.
+def find_function(tree: ast.Module, name: str) -> Function | None:
+    """Return the definition of `name`, "function" or "Class.method", in a module; None if there is none.
 
-    Where a name is defined twice the later one counts, as in Python.
+    If a name is defined twice, the later definition counts, as in Python.
+
+    >>> source = "class A:\\n    def f(self):\\n        return 1\\n"
+    >>> find_function(ast.parse(source), "A.f").lineno
+    2
     """
     *classes, function = name.split(".")
-    body = tree.body
-    for wanted in classes:
-        found = [node for node in body if isinstance(node, ast.ClassDef) and node.name == wanted]
-        body = found[-1].body if found else []
+    body = class_body(tree, classes)
     found = [node for node in body if isinstance(node, FUNCTION) and node.name == function]
     return found[-1] if found else None
 
 
-def is_blank(function):
-    """Whether a function does nothing but raise NotImplementedError, which is how it is handed out."""
-    body = function.body[1:] if ast.get_docstring(function, clean=False) is not None else function.body
+def class_body(tree: ast.Module, classes: Iterable[str]) -> list[ast.stmt]:
+    """Return the statements of a module, or of a class in it: the last of the nested `classes`."""
+    body = tree.body
+    for name in classes:
+        found = [node for node in body if isinstance(node, ast.ClassDef) and node.name == name]
+        body = found[-1].body if found else []
+    return body
+
+
+def is_blank(code: Function | ast.Module) -> bool:
+    """Tell whether a function, or a cell, does nothing but raise NotImplementedError, as it is handed out."""
+    body = code.body[1:] if ast.get_docstring(code, clean=False) is not None else code.body
     if not body or all(isinstance(statement, ast.Pass) for statement in body):
         return True
     first = body[0]
@@ -39,10 +52,10 @@ def is_blank(function):
     return isinstance(raised, ast.Name) and raised.id == "NotImplementedError"
 
 
-def python_of(cell):
-    """The source of a notebook's code cell without its magics, whose lines become empty.
+def python_of(cell: Cell) -> str:
+    """Return the source of a code cell with an empty line in place of every magic command.
 
-    What is Python as it stands has none, though a line of it may begin with the operator %.
+    A cell that is valid Python has no magic commands, even if one of its lines begins with the operator %.
     """
     try:
         with warnings.catch_warnings():
@@ -53,12 +66,15 @@ def python_of(cell):
     return cell.source
 
 
-def cells_of(notebook, exercise):
-    """The cells of a notebook that belong to an exercise."""
+def cells_of(notebook: Notebook, exercise: Exercise) -> list[Cell]:
+    """Return the cells of a notebook that belong to an exercise.
+
+    The notebook may also be one of nbformat, which has the same fields.
+    """
     return [cell for cell in notebook.cells if f"{TAG}{exercise.id}" in tags_of(cell)]
 
 
-def tags_of(cell):
-    """The tags of a cell; none where they are not what the format asks for."""
+def tags_of(cell: Cell) -> list[str]:
+    """Return the tags of a cell, without those that the notebook format does not allow."""
     tags = cell.metadata.get("tags", ())
     return [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list | tuple) else []

@@ -9,7 +9,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from course.handout.blanking import blank, blank_function, find_definition, hand_out, remove_definitions
-from course.rubric import BY_ID, EXERCISES, FC_NET, FILES, UNANSWERED, Exercise
+from course.rubric import BY_ID, EXERCISES, FC_NET, FILES, UNANSWERED, Exercise, Kind
 from course.submission.source import cells_of, find_function, is_blank, python_of
 
 ROOT = Path(__file__).parents[2]
@@ -106,7 +106,9 @@ VALUE = f  # stays
 
     @pytest.mark.parametrize("name", ["g", "A.f", "f.g"])
     def test_a_function_that_is_not_there_is_refused(self, name):
-        with pytest.raises(ValueError, match=f"name must be a function of the source code; got '{name}'"):
+        with pytest.raises(
+            ValueError, match=f"name must be a function of the source code, which has no '{name}'"
+        ):
             blank_function("def f():\n    return 1\n\n\nclass A:\n    g = 1\n", name, MESSAGE)
 
     @pytest.mark.parametrize("source", ["def f(): return 1", 'def f():\n    """It."""; return 1'])
@@ -160,7 +162,9 @@ class D:
 
     @pytest.mark.parametrize("name", ["b", "f", "C.g", "math"])
     def test_what_is_not_defined_is_refused(self, name):
-        with pytest.raises(ValueError, match=f"names must be defined in the source code; got '{name}'"):
+        with pytest.raises(
+            ValueError, match=f"names must be defined in the source code, which does not define '{name}'"
+        ):
             remove_definitions(self.SOURCE, [name])
 
     def test_a_class_is_not_left_empty(self):
@@ -283,7 +287,7 @@ class TestHandOut:
         cells = cells_of(nbformat.reads(handed_out[exercise.file], as_version=4), exercise)
         assert [cell.source for cell in cells] == [
             UNANSWERED,
-            "# Yours to write. What the cells below need of it: best_model, best_solver\n"
+            "# Yours to write. The cells below need: best_model, best_solver\n"
             f'raise NotImplementedError("{exercise.not_done}")',
         ]
 
@@ -328,7 +332,9 @@ class TestCells:
 
     def test_an_answer_beside_a_heading_is_refused(self):
         """Either the next question would go with it, or an answer's second half would stay."""
-        answer = Exercise("q5-answer-1", 5, 1, "A.ipynb")
+        answer = Exercise("q5-answer-1", 5, 1, "A.ipynb", kind=Kind.ANSWER, number=1)
         cell = new_markdown_cell("It is 5.\n\n## Next\n", metadata={"tags": ["exercise:q5-answer-1"]})
-        with pytest.raises(ValueError, match=r"A.ipynb: .* no heading, .* that of q5-answer-1 does: move"):
+        with pytest.raises(
+            ValueError, match=r"A.ipynb: .* no heading, .* the cell of q5-answer-1 has one: move"
+        ):
             blank({"A.ipynb": nbformat.writes(new_notebook(cells=[cell]))}, [answer])

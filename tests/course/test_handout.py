@@ -6,7 +6,7 @@ import re
 import stat
 import subprocess
 import sys
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from zipfile import ZipFile
 
 import nbformat
@@ -69,8 +69,8 @@ class TestContents:
         assert sorted(path.name for path in made.iterdir()) == sorted(
             [
                 *NOTEBOOKS,
-                *("cs231n", "submission", "tests", "collect_submission.sh", "run_notebooks.py", "setup.py"),
-                *("pyproject.toml", "Makefile", "README.md", "LICENSE", ".gitignore"),
+                *("course", "cs231n", "tests", "collect_submission.sh", "run_notebooks.py", "setup.py"),
+                *("pyproject.toml", "Makefile", "README.md", "LICENSE", ".gitattributes", ".gitignore"),
             ]
         )
 
@@ -80,7 +80,7 @@ class TestContents:
         assert {path for path in files if path.startswith("cs231n/")} == ours
 
     def test_what_is_no_exercise_is_as_it_was(self, files):
-        for path in ("cs231n/solver.py", "setup.py", "LICENSE", "tests/conftest.py", "submission/rubric.py"):
+        for path in ("cs231n/solver.py", "setup.py", "LICENSE", "tests/conftest.py", "course/rubric.py"):
             assert files[path] == (ROOT / path).read_text(encoding="utf-8")
 
     def test_nothing_names_what_is_not_there(self, files):
@@ -88,7 +88,9 @@ class TestContents:
             assert not re.search("grading|benchmark|docs/", files[path])
         for path, text in files.items():
             if path.endswith(".py"):
-                assert not re.search(r"^\s*(from|import) (grading|benchmarks)\b", text, re.MULTILINE), path
+                assert not re.search(
+                    r"^\s*(from|import) (course\.grading|course\.handout|benchmarks)\b", text, re.MULTILINE
+                ), path
 
     def test_the_readme_has_every_exercise_and_its_points(self, files):
         rows = [line.split(" | ") for line in files["README.md"].split("\n") if line.startswith("| Q")]
@@ -107,6 +109,30 @@ class TestContents:
     def test_the_tests_that_write_an_exercise_out_are_left_out(self, files):
         assert "def plain_adam" not in files["tests/test_optim.py"]
         assert "def test_rule_agrees_with_torch" in files["tests/test_optim.py"]
+
+    def test_the_files_that_are_installed_with_the_course_are_there(self, files):
+        tomllib = pytest.importorskip("tomllib")
+        patterns = tomllib.loads(files["pyproject.toml"])["tool"]["setuptools"]["package-data"]["course"]
+        assert patterns
+        for pattern in patterns:
+            assert any(PurePosixPath(path).match(f"course/{pattern}") for path in files), pattern
+        assert not any(path.startswith(("course/grading", "course/handout")) for path in files)
+
+    def test_no_tool_is_set_up_that_only_instructors_use(self):
+        text = TestDrift.PYPROJECT + '\n[tool.mypy]\nstrict = true\n\n[[tool.mypy.overrides]]\nmodule = "a"\n'
+        assert learners_pyproject(text) == learners_pyproject(TestDrift.PYPROJECT)
+
+    def test_every_text_keeps_the_line_endings_of_unix(self, files):
+        assert all("\r" not in text for text in files.values())
+        assert "* text=auto eol=lf" in files[".gitattributes"].splitlines()
+
+    def test_the_readmes_commands_are_there(self, files):
+        readme = files["README.md"]
+        targets = re.findall(r"^(\w+): ", files["Makefile"], re.MULTILINE)
+        assert set(re.findall(r"\bmake (lab|test|notebooks|data)\b", readme)) <= set(targets)
+        modules = set(re.findall(r"python -m ((?:cs231n|course)[\w.]*)", readme))
+        assert modules == {"cs231n.datasets", "course.submission"}
+        assert all(f"{module.replace('.', '/')}/__main__.py" in files for module in modules)
 
     def test_requirements_are_the_learners(self, files):
         tomllib = pytest.importorskip("tomllib")
@@ -148,14 +174,14 @@ class TestWhere:
         (tmp_path / "mine").write_text("mine")
         for folder in (tmp_path, tmp_path / "mine"):
             with pytest.raises(
-                ValueError, match=r"FOLDER must be new or empty; .* remove it or name another"
+                ValueError, match=r"FOLDER must be new or empty; .* is neither: remove it or choose another"
             ):
                 make_handout(folder)
         assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
     def test_a_zip_is_not_written_over(self, tmp_path):
         (tmp_path / "new.zip").write_text("mine")
-        with pytest.raises(ValueError, match=r"must not exist yet; remove .*new.zip"):
+        with pytest.raises(ValueError, match=r"must not exist yet, but .*new.zip does: remove it"):
             make_handout(tmp_path / "new")
         assert [path.name for path in tmp_path.iterdir()] == ["new.zip"]
 
@@ -235,7 +261,8 @@ class TestSearch:
 
     def test_a_helper_is_found(self, plant):
         assert plant(
-            "cs231n/im2col.py", "x_hat = x - mean\nvar = np.square(x_hat).mean(axis=axes, keepdims=True)"
+            "cs231n/kernels/numpy_kernels.py",
+            "x_hat = x - mean\nvar = np.square(x_hat).mean(axis=axes, keepdims=True)",
         )
 
     def test_a_sentence_of_an_answer_is_found(self, plant, originals):
@@ -247,7 +274,7 @@ class TestSearch:
     def test_what_is_found_stops_the_handout(self, monkeypatch):
         monkeypatch.setattr(handout, "hand_out", dict)
         with pytest.raises(
-            ValueError, match=r"must hold no solution; .*\n.*cs231n/layers.py: affine_forward: "
+            ValueError, match=r"must contain no solution, .*\n.*cs231n/layers.py: affine_forward: "
         ):
             collect()
 
@@ -281,16 +308,16 @@ class TestDrift:
     )
     def test_a_makefile_that_has_changed_is_noticed(self, before, after):
         assert before in self.MAKEFILE
-        with pytest.raises(ValueError, match=r"Makefile must .*grading/handout\.py"):
+        with pytest.raises(ValueError, match=r"Makefile must .*course/handout/make\.py"):
             learners_makefile(self.MAKEFILE.replace(before, after))
 
     def test_files_that_are_no_longer_there_are_noticed(self, tmp_path):
-        with pytest.raises(ValueError, match=r"COPIED must name files of .*; nothing there matches cs231n/"):
+        with pytest.raises(ValueError, match=r"COPIED must match a file in .*; 'cs231n/.*' matches none"):
             read_all(tmp_path)
 
     def test_a_test_that_is_no_longer_there_is_noticed(self, monkeypatch):
         monkeypatch.setattr(handout, "WITHHELD", {"tests/test_layers.py": ("test_of_old",)})
-        with pytest.raises(ValueError, match="got 'test_of_old'"):
+        with pytest.raises(ValueError, match="does not define 'test_of_old'"):
             collect()
 
 

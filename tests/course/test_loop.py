@@ -43,7 +43,7 @@ def graded(zip_file, tmp_path):
 def test_the_handout_collected_as_it_is_gets_nothing(handout, tmp_path):
     told = collect(handout)
     assert told.returncode == 0
-    assert "layers.py still has affine_forward to be written (Q1, 1 point)" in told.stdout
+    assert "layers.py is not finished: write affine_forward (Q1, 1 point)" in told.stdout
     assert "0 of 20" in told.stdout
     results = graded(handout / "a2.zip", tmp_path)
     assert results["score"] == 0

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from dataclasses import astuple
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +13,7 @@ from submission_cases import ROOT, code, copy_files, edit, failed, markdown, pri
 
 from course.rubric import BY_ID, EXERCISES, FILES, NOTEBOOKS, UNANSWERED
 from course.submission import __main__ as collecting
+from course.submission import pdf
 from course.submission.archive import write_zip
 from course.submission.inspection import (
     DONE,
@@ -19,6 +21,7 @@ from course.submission.inspection import (
     NOT_DONE,
     REQUIRED,
     WARNING,
+    Progress,
     answer_text,
     by_question,
     claims,
@@ -27,6 +30,7 @@ from course.submission.inspection import (
     notebook_statuses,
 )
 from course.submission.notebook import MAX_SIZES, UnreadableError, read_notebook
+from course.submission.pdf import PdfResult
 from course.submission.source import python_of
 
 DROPOUT = "Dropout.ipynb"
@@ -65,7 +69,9 @@ def collect(folder, capsys, *arguments):
 @pytest.fixture
 def no_pdf(monkeypatch):
     """Tests of all else do not wait for a PDF."""
-    monkeypatch.setattr(collecting, "make_pdf", lambda notebooks, folder: (folder / "a2.pdf", ["9 pages"]))
+    monkeypatch.setattr(
+        pdf, "make_pdf", lambda notebooks, folder: PdfResult(folder / "a2.pdf", "9 pages", [])
+    )
 
 
 def test_the_solved_assignment_is_complete(folder):
@@ -74,7 +80,7 @@ def test_the_solved_assignment_is_complete(folder):
     assert inspection.is_complete
     assert inspection.statuses == {exercise.id: DONE for exercise in EXERCISES}
     assert list(inspection.notebooks) == list(NOTEBOOKS)
-    assert by_question(inspection.statuses) == [
+    assert [astuple(progress) for progress in by_question(inspection.statuses)] == [
         (1, 16, 16, 20, 20),
         (2, 10, 10, 30, 30),
         (3, 6, 6, 10, 10),
@@ -142,7 +148,7 @@ def test_links_out_of_the_folder_are_not_followed(folder, tmp_path):
     (folder / LAYERS).unlink()
     (folder / LAYERS).symlink_to(tmp_path / "elsewhere.py")
     assert findings_of(folder) == [
-        (REQUIRED, LAYERS, "leads to a file outside of the folder; put the file itself there")
+        (REQUIRED, LAYERS, "links to a file outside the folder; put the file itself there")
     ]
     assert LAYERS not in write_zip(folder, tmp_path / "a2.zip")
 
@@ -158,24 +164,24 @@ def test_what_is_not_a_file(folder, make):
 def test_a_huge_file(folder, name, most):
     with (folder / name).open("ab") as file:
         file.truncate(MAX_SIZES[os.path.splitext(name)[1]] + 1)
-    text = f"has {float(most)} MB, and {most} is the most; take out what is not needed"
+    text = f"has {float(most)} MB; the limit is {most} MB: remove what is not needed"
     assert findings_of(folder) == [(REQUIRED, name, text)]
 
 
 @pytest.mark.parametrize(
     "content, text",
     [
-        ("", "is damaged, since it is not JSON: Expecting value"),
-        ("{", "is damaged, since it is not JSON: Expecting property name"),
-        ("\xff", "is damaged, since it is not JSON: 'utf-8' codec"),
-        ("[" * 100_000, "is damaged, since it is not JSON: maximum recursion depth"),
-        ("9" * 5000, "is damaged, since it is not JSON: Exceeds the limit"),
-        ("[]", "is not a notebook, since it does not tell its nbformat"),
-        ('{"cells": []}', "is not a notebook, since it does not tell its nbformat"),
+        ("", "is damaged; it is not JSON: Expecting value"),
+        ("{", "is damaged; it is not JSON: Expecting property name"),
+        ("\xff", "is damaged; it is not JSON: 'utf-8' codec"),
+        ("[" * 100_000, "is damaged; it is not JSON: maximum recursion depth"),
+        ("9" * 5000, "is damaged; it is not JSON: Exceeds the limit"),
+        ("[]", "is not a notebook: it has no nbformat"),
+        ('{"cells": []}', "is not a notebook: it has no nbformat"),
         ('{"nbformat": 3, "worksheets": []}', "has notebook format 3, not 4; open it in Jupyter and save it"),
         ('{"nbformat": "x", "cells": []}', "has notebook format x, not 4"),
-        ('{"nbformat": 4}', "is damaged, since it has no list of cells"),
-        ('{"nbformat": 4, "cells": {}}', "is damaged, since it has no list of cells"),
+        ('{"nbformat": 4}', "is damaged: it has no list of cells"),
+        ('{"nbformat": 4, "cells": {}}', "is damaged: it has no list of cells"),
         ('{"nbformat": 4, "cells": [3]}', "is damaged: cell 1 is neither code nor text"),
         ('{"nbformat": 4, "cells": [{"cell_type": []}]}', "is damaged: cell 1 is neither code nor text"),
         ('{"nbformat": 4, "cells": [{"cell_type": "code"}]}', "is damaged: cell 1 has no source"),
@@ -360,10 +366,10 @@ def test_empty_and_vanished_answers_are_told(folder):
 
     edit(folder / DROPOUT, spoil)
     assert findings_of(folder) == [
-        (WARNING, DROPOUT, "still has answer 1 to be written (Q3, 1 point)"),
-        (WARNING, DROPOUT, "no longer has the place of answer 3 (Q3, 1 point)"),
+        (WARNING, DROPOUT, "is not finished: write answer 1 (Q3, 1 point)"),
+        (WARNING, DROPOUT, "no longer has the cell for answer 3 (Q3, 1 point)"),
     ]
-    assert by_question(inspect(folder).statuses)[2] == (3, 4, 6, 8, 10)
+    assert by_question(inspect(folder).statuses)[2] == Progress(3, 4, 6, 8, 10)
 
 
 def test_functions_that_are_not_written_or_have_vanished(folder):
@@ -371,10 +377,10 @@ def test_functions_that_are_not_written_or_have_vanished(folder):
     with (folder / LAYERS).open("a") as file:
         file.write('\n\ndef relu_forward(x):\n    """ReLU."""\n    raise NotImplementedError("to do")\n')
     assert findings_of(folder) == [
-        (WARNING, LAYERS, "still has relu_forward to be written (Q1, 1 point)"),
-        (WARNING, LAYERS, "no longer has the place of relu_backward (Q1, 1 point)"),
+        (WARNING, LAYERS, "is not finished: write relu_forward (Q1, 1 point)"),
+        (WARNING, LAYERS, "no longer defines relu_backward (Q1, 1 point)"),
     ]
-    assert by_question(inspect(folder).statuses)[0] == (1, 14, 16, 18, 20)
+    assert by_question(inspect(folder).statuses)[0] == Progress(1, 14, 16, 18, 20)
 
 
 TRAIN, MODULE, BEST = BY_ID["training-loop"], BY_ID["module-convnet"], BY_ID["q1-best-net"]
@@ -495,7 +501,7 @@ def test_collecting_the_solved_assignment(folder, capsys, no_pdf):
     status, out = collect(folder, capsys)
     assert status == 0
     assert out.splitlines()[:3] == [
-        "question  exercises done  points in reach",
+        "question  exercises done  points if correct",
         "Q1        16 of 16        20 of 20",
         "Q2        10 of 10        30 of 30",
     ]
@@ -508,7 +514,7 @@ def test_warnings_are_told_and_do_not_fail(folder, capsys, no_pdf):
     status, out = collect(folder, capsys)
     assert status == 0
     regularization = "cs231n/classifiers/regularization.py"
-    assert f"Look at this again:\n  {regularization} no longer has the place of add_l2_penalty" in out
+    assert f"Look at this again:\n  {regularization} no longer defines add_l2_penalty" in out
     assert "Q1        15 of 16        19 of 20\n" in out
 
 
@@ -525,7 +531,7 @@ def test_a_missing_file_fails_and_the_rest_is_collected(folder, capsys, no_pdf):
 def test_with_nothing_to_submit_there_is_no_zip(tmp_path, capsys, no_pdf):
     status, out = collect(tmp_path, capsys)
     assert status == 1
-    assert "a2.zip: not written, since none of the files to submit is in" in out
+    assert "a2.zip: not written, because" in out
     assert "No PDF: none of the notebooks can be read." in out
     assert list(tmp_path.iterdir()) == []
 
@@ -540,19 +546,21 @@ def test_check_writes_nothing(folder, capsys):
 
 
 def test_where_there_is_a_page_of_html_only(folder, capsys, monkeypatch):
-    told = ["Typst: not here", "HTML by Pandoc"]
-    monkeypatch.setattr(collecting, "make_pdf", lambda notebooks, folder: (folder / "a2.html", told))
+    result = PdfResult(folder / "a2.html", "HTML by Pandoc", ["Typst needs the package typst"])
+    monkeypatch.setattr(pdf, "make_pdf", lambda notebooks, folder: result)
     status, out = collect(folder, capsys)
     assert status == 0
-    assert f"Not possible here: Typst: not here\n{folder}/a2.html: HTML by Pandoc\n" in out
-    assert "open it in a browser and print it to a PDF" in out
+    assert f"Skipped: Typst needs the package typst\n{folder}/a2.html: HTML by Pandoc\n" in out
+    assert "Open this page in a browser and print it to a PDF" in out
 
 
 def test_without_any_way_to_a_pdf_the_zip_is_kept(folder, capsys, monkeypatch):
-    monkeypatch.setattr(collecting, "make_pdf", lambda notebooks, folder: (None, ["Typst: not here"]))
+    monkeypatch.setattr(
+        pdf, "make_pdf", lambda notebooks, folder: PdfResult(None, "", ["Typst needs the package typst"])
+    )
     status, out = collect(folder, capsys)
     assert status == 1
-    assert "Not possible here: Typst: not here\nNo PDF: there is no way to make one here." in out
+    assert "Skipped: Typst needs the package typst\nNo PDF: none of the ways to make one works here." in out
     assert (folder / "a2.zip").exists()
 
 
@@ -560,13 +568,13 @@ def test_an_output_folder_that_cannot_be_written_to(folder, capsys):
     (folder / "taken").write_text("a file")
     status = collecting.main(["--output", str(folder / "taken")], folder)
     assert status == 1
-    assert f"Nothing can be written to {folder}/taken: " in capsys.readouterr().out
+    assert f"Cannot write to {folder}/taken: " in capsys.readouterr().out
 
 
 @pytest.fixture
 def handed_out(folder, tmp_path):
     """The assignment with its script, and a PATH on which there is Python but no zip."""
-    for name in ("submission", "cs231n"):
+    for name in ("course", "cs231n"):
         ignored = shutil.ignore_patterns("__pycache__", "datasets", "*.so", "*.c")
         shutil.copytree(ROOT / name, folder / name, ignore=ignored, dirs_exist_ok=True)
     shutil.copy(ROOT / "collect_submission.sh", folder)
@@ -606,6 +614,12 @@ def test_the_script_fails_where_a_file_is_missing(handed_out, tmp_path):
     assert (done.returncode, done.stderr) == (1, "")
     assert "cs231n/optim.py is missing" in done.stdout
     assert "code cell 1 (? = 1)" in done.stdout
+
+
+def test_the_help_names_the_command_for_windows(capsys):
+    with pytest.raises(SystemExit):
+        collecting.main(["--help"])
+    assert "python -m course.submission does the same, on Windows too." in capsys.readouterr().out
 
 
 def test_the_script_prefers_the_environment_of_the_assignment(handed_out, tmp_path):

@@ -36,24 +36,25 @@ class Pages:
 
 
 def make(folder, *cells, name="n.ipynb"):
-    """The PDF of one notebook with these cells, and what was told."""
+    """Return the PDF of one notebook with these cells, and how it was made."""
     write_notebook(folder / name, *cells)
-    path, told = pdf.make_pdf({name: read_notebook(folder, name)}, folder)
-    assert path == folder / "a2.pdf"
-    return Pages(path), told
+    result = pdf.make_pdf({name: read_notebook(folder, name)}, folder)
+    assert (result.path, result.skipped) == (folder / "a2.pdf", [])
+    return Pages(result.path), result.how
 
 
 @pytest.fixture(scope="module")
 def solved(tmp_path_factory):
-    """The PDF of the solved assignment and what was told."""
+    """Return the PDF of the solved assignment, and how it was made."""
     folder = tmp_path_factory.mktemp("pdf")
-    path, told = pdf.make_pdf({name: read_notebook(ROOT, name) for name in NOTEBOOKS}, folder)
-    return Pages(path), told
+    result = pdf.make_pdf({name: read_notebook(ROOT, name) for name in NOTEBOOKS}, folder)
+    assert result.skipped == []
+    return Pages(result.path), result.how
 
 
 def test_the_solved_assignment(solved):
-    pages, told = solved
-    assert told == [f"{len(pages)} pages, by Pandoc and Typst"]
+    pages, how = solved
+    assert how == f"{len(pages)} pages, by Pandoc and Typst"
     assert 35 < len(pages) < 80
 
 
@@ -124,26 +125,26 @@ $$\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix} \ddot{x} \ominus \llbracket y \rr
 
 
 def test_formulas_are_typeset(tmp_path):
-    pages, told = make(tmp_path, markdown(FORMULAS))
-    assert told == ["1 pages, by Pandoc and Typst"]
+    pages, how = make(tmp_path, markdown(FORMULAS))
+    assert how == "1 page, by Pandoc and Typst"
     assert not RAW_TEX.search(pages.text)
     assert "&" not in pages.text
     assert all(sign in pages.text for sign in "⊙∩⊗√⊖⟦")
 
 
 def test_a_formula_that_pandoc_does_not_know_costs_no_other(tmp_path):
-    pages, told = make(tmp_path, markdown(r"$\nosuch{x}$ and $\alpha$"))
-    assert told == ["1 pages, by Pandoc and Typst"]
+    pages, how = make(tmp_path, markdown(r"$\nosuch{x}$ and $\alpha$"))
+    assert how == "1 page, by Pandoc and Typst"
     assert r"$\nosuch{x}$ and" in pages.text
     assert "alpha" not in pages.text
 
 
 def test_where_typst_does_not_know_a_formula_all_are_as_they_were_typed(tmp_path):
-    pages, told = make(tmp_path, markdown("**Bold** $\u23f4 \u29a1 \\alpha$"), name="odd.ipynb")
-    assert told == [
-        "1 pages, by Pandoc and Typst; "
-        "formulas of odd.ipynb as they were typed, since Typst cannot set one of them"
-    ]
+    pages, how = make(tmp_path, markdown("**Bold** $\u23f4 \u29a1 \\alpha$"), name="odd.ipynb")
+    assert how == (
+        "1 page, by Pandoc and Typst; "
+        "odd.ipynb shows formulas as typed, because Typst cannot typeset one of them"
+    )
     assert "\\alpha" in pages.text
     assert "**" not in pages.text
 
@@ -234,9 +235,7 @@ def reaching_out(folder, secret):
 
 
 def test_a_notebook_cannot_read_a_file(tmp_path, secret):
-    path, told = pdf.make_pdf(reaching_out(tmp_path, secret), tmp_path)
-    pages = Pages(path)
-    assert told == [f"{len(pages)} pages, by Pandoc and Typst"]
+    pages = Pages(pdf.make_pdf(reaching_out(tmp_path, secret), tmp_path).path)
     assert "the end" in pages.text
     assert SECRET not in pages.text
 
@@ -310,8 +309,8 @@ def test_cells_do_not_swallow_each_other(tmp_path):
     "source", ["> " * 40 + "deep", "[x](#nowhere) @label <label> *", "", "# {#x}\n\n# {#x}"]
 )
 def test_odd_text_is_set_all_the_same(tmp_path, source):
-    pages, told = make(tmp_path, markdown(source), markdown("the end"))
-    assert told == ["1 pages, by Pandoc and Typst"]
+    pages, how = make(tmp_path, markdown(source), markdown("the end"))
+    assert how == "1 page, by Pandoc and Typst"
     assert "the end" in pages.text
 
 
@@ -378,7 +377,7 @@ def test_text_is_shown_as_a_terminal_would_have_left_it(text, shown):
 def test_long_text_is_trimmed():
     lines = [str(i) for i in range(100)]
     shown = document.shortened("\n".join(lines)).split("\n")
-    note = "[... 40 more lines, which are in the notebook ...]"
+    note = "[... 40 more lines in the notebook ...]"
     assert shown == [*lines[:45], note, *lines[-15:]]
     assert document.shortened("\n".join(lines[:60])) == "\n".join(lines[:60])
 
@@ -418,9 +417,9 @@ page = pathlib.Path(sys.argv[-1].removeprefix("file://")).read_text(encoding="ut
 assert "<math" in page and 'src="data:image/png;base64,' in page and 'src="http' not in page
 pathlib.Path(out).write_text("printed")
 """
-NO_TYPST = 'Typst: the package typst is not installed (pip install ".[submission]")'
-NO_PANDOC = 'Pandoc: the package pypandoc_binary is not installed (pip install ".[submission]")'
-NO_BROWSER = "a browser (Chromium, Chrome or Edge) is not installed"
+NO_TYPST = 'Typst needs the package typst, which is not installed (pip install ".[submission]")'
+NO_PANDOC = 'Pandoc needs the package pypandoc_binary, which is not installed (pip install ".[submission]")'
+NO_BROWSER = "no browser (Chromium, Chrome or Edge) is installed"
 
 
 @pytest.fixture
@@ -431,9 +430,11 @@ def one(tmp_path):
 
 def test_without_typst_a_browser_prints(one, tmp_path, monkeypatch):
     without(monkeypatch, "typst", programs=program(tmp_path / "bin", "google-chrome", BROWSER))
-    path, told = pdf.make_pdf(one, tmp_path)
-    assert told == [NO_TYPST, "HTML by Pandoc, printed by google-chrome"]
-    assert path.name == "a2.pdf" and path.read_text() == "printed"
+    result = pdf.make_pdf(one, tmp_path)
+    assert result == pdf.PdfResult(
+        tmp_path / "a2.pdf", "HTML by Pandoc, printed by google-chrome", [NO_TYPST]
+    )
+    assert result.path.read_text() == "printed"
 
 
 def test_without_a_browser_tex_does(one, tmp_path, monkeypatch):
@@ -446,47 +447,38 @@ folder = folder if "directory" not in folder else sys.argv[sys.argv.index(folder
 (pathlib.Path(folder) / (source.stem + ".pdf")).write_text("set")
 """
     without(monkeypatch, "typst", programs=program(tmp_path / "bin", "xelatex", tex))
-    path, told = pdf.make_pdf(one, tmp_path)
-    assert told == [NO_TYPST, NO_BROWSER, "by Pandoc and TeX"]
-    assert path.name == "a2.pdf" and path.read_text() == "set"
+    result = pdf.make_pdf(one, tmp_path)
+    assert result == pdf.PdfResult(tmp_path / "a2.pdf", "by Pandoc and TeX", [NO_TYPST, NO_BROWSER])
+    assert result.path.read_text() == "set"
 
 
 def test_without_both_there_is_a_page_of_html(tmp_path, secret, monkeypatch):
     (tmp_path / "a2.pdf").write_text("of an earlier version")
     without(monkeypatch, "typst")
-    path, told = pdf.make_pdf(reaching_out(tmp_path, secret), tmp_path)
-    assert told == [NO_TYPST, NO_BROWSER, "TeX is not installed", "HTML by Pandoc"]
-    page = path.read_text(encoding="utf-8")
-    assert path.name == "a2.html"
+    result = pdf.make_pdf(reaching_out(tmp_path, secret), tmp_path)
+    skipped = [NO_TYPST, NO_BROWSER, "TeX is not installed"]
+    assert result == pdf.PdfResult(tmp_path / "a2.html", "HTML by Pandoc", skipped)
+    page = result.path.read_text(encoding="utf-8")
     assert "<math" in page and "data:image/png;base64," in page and "In [1]" in page
     assert not (tmp_path / "a2.pdf").exists()
-    assert_page_is_harmless(path)
+    assert_page_is_harmless(result.path)
 
 
 def test_without_pandoc_nbconvert_makes_the_page(tmp_path, secret, monkeypatch):
     without(monkeypatch, "pypdf", "pypandoc")
-    path, told = pdf.make_pdf(reaching_out(tmp_path, secret), tmp_path)
-    assert told == [
-        NO_TYPST.replace("typst is", "pypdf is"),
-        NO_BROWSER,
-        NO_PANDOC,
-        "HTML by nbconvert (its formulas appear where there is a network)",
-    ]
-    page = path.read_text(encoding="utf-8")
+    result = pdf.make_pdf(reaching_out(tmp_path, secret), tmp_path)
+    assert result.skipped == [NO_TYPST.replace("package typst", "package pypdf"), NO_BROWSER, NO_PANDOC]
+    assert result.how == "HTML by nbconvert (its formulas need a network connection)"
+    page = result.path.read_text(encoding="utf-8")
     assert "<h1" in page and "data:image/png;base64," in page and "plot" in page
-    assert_page_is_harmless(path)
+    assert_page_is_harmless(result.path)
 
 
 def test_without_anything_there_is_nothing(one, tmp_path, monkeypatch):
     without(monkeypatch, "typst", "pypandoc", "nbconvert")
-    path, told = pdf.make_pdf(one, tmp_path)
-    assert path is None
-    assert told == [
-        NO_TYPST,
-        NO_BROWSER,
-        NO_PANDOC,
-        'HTML: neither Pandoc nor nbconvert is installed (pip install ".[submission]")',
-    ]
+    result = pdf.make_pdf(one, tmp_path)
+    no_html = 'neither Pandoc nor nbconvert is installed, to make HTML (pip install ".[submission]")'
+    assert result == pdf.PdfResult(None, "", [NO_TYPST, NO_BROWSER, NO_PANDOC, no_html])
     assert sorted(file.name for file in tmp_path.iterdir()) == ["n.ipynb"]
 
 
@@ -494,7 +486,7 @@ def test_without_anything_there_is_nothing(one, tmp_path, monkeypatch):
     "script, reason",
     [
         ("sys.exit('no display')", "chromium failed: no display"),
-        ("sys.exit(3)", "chromium failed: 3"),
+        ("sys.exit(3)", "chromium failed: exit status 3"),
         ("", "chromium made no a2.pdf"),
         ("import time; time.sleep(60)", "chromium was stopped after 0.3 seconds"),
     ],
@@ -508,15 +500,14 @@ def test_a_browser_that_does_not_do_its_work(one, tmp_path, monkeypatch, script,
         return run(command, *rest)
 
     monkeypatch.setattr(pdf, "_run", impatient)
-    path, told = pdf.make_pdf(one, tmp_path)
-    assert told[1] == reason
-    assert path.name == "a2.html"
+    result = pdf.make_pdf(one, tmp_path)
+    assert result.skipped[1] == reason
+    assert result.path.name == "a2.html"
 
 
 def test_a_pdf_takes_the_place_of_an_earlier_page_of_html(one, tmp_path):
     (tmp_path / "a2.html").write_text("earlier")
-    path, _ = pdf.make_pdf(one, tmp_path)
-    assert path.name == "a2.pdf"
+    assert pdf.make_pdf(one, tmp_path).path.name == "a2.pdf"
     assert not (tmp_path / "a2.html").exists()
 
 
