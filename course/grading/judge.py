@@ -247,8 +247,8 @@ def code_of(notebook: Notebook) -> list[str]:
 def _attempts(exercise: Exercise) -> list[Given]:
     """Return the ways to try an exercise: as handed in, then with the reference's functions.
 
-    The contents of a cache are private to a forward and its backward pass. So a backward pass is tried with the
-    learner's own forward pass before it is tried with the reference's.
+    The contents of a cache are private to a forward and its backward pass. So a backward pass is tried with
+    the learner's own forward pass before it is tried with the reference's.
     """
     others = tuple(id for id in exercise.needs if id != exercise.forward)
     attempts: list[Given] = [None]
