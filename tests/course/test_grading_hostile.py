@@ -597,7 +597,7 @@ def test_a_definition_that_attacks_costs_the_notebook(starters):
 
 
 def test_a_starter_that_was_killed_is_replaced(starters):
-    starter = starters[False]
+    starter = starters[sandbox.Preload.NUMPY]
     starter.process.kill()
     starter.process.wait()
     found = verdicts(FINISHED, [ATTACKED], starters)
