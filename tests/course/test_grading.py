@@ -118,7 +118,7 @@ def test_claimed_accuracies_are_shown_as_claimed(perfect):
 def test_the_report_says_which_protections_were_active(perfect):
     text = as_text(perfect)
     assert text.count("active: ") + text.count("not active here: ") >= 5
-    assert ("active: files can be read only" in text) == ("landlock" in perfect.fences)
+    assert ("active: only system files" in text) == ("landlock" in perfect.fences)
 
 
 def hostile_grade(text):
