@@ -1,1 +1,1 @@
-"""The instructor's half: the handout for learners, and the grading of what comes back."""
+"""Grade what learners hand in: `python -m course.grading`, for instructors."""

@@ -1,19 +1,28 @@
-"""Grading many submissions: in parallel on this machine, or on a cluster, with resume.
+"""Grade many submissions: in parallel on this machine, or on a Dask cluster.
 
-One function grades one submission and is given all it needs: its bytes and the secret. So it may run in
-another process or, through Dask, on another machine; what it returns is written here.
+`grade_one` grades one submission. It gets everything that it needs as arguments, the bytes of the zip and the
+secret, so it can run in another process or on another machine. The reports that it returns are written here.
+A run that was stopped can be started again: submissions that were graded and have not changed are skipped.
 """
 
 import contextlib
 import csv
 import io
-import json
 import os
 import threading
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from collections.abc import Iterable, Iterator
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -21,20 +30,21 @@ from tqdm import tqdm
 from course.grading.grade import grade
 from course.grading.intake import take
 from course.grading.report import QUESTIONS, as_html, as_text, points
-from course.grading.results import as_results
+from course.grading.results import RESULTS, as_results, read_results
 from cs231n.files import written_whole
 from cs231n.kernels import load_kernels
 from cs231n.kernels.threads import use_threads
 
-RESULTS = "results.json"
 SUMMARY = "grades.csv"
 MAX_ZIP = 2**27  # bytes
-MAX_RUNNING = 64  # submissions that are held in memory
+MAX_RUNNING = 64  # submissions in memory at a time
 ONE_AT_A_TIME = threading.Lock()  # the reference draws from NumPy's global generator
 
+Reports = dict[str, str]  # {file name: text}
 
-def read_submission(path):
-    """What `grade` takes for a path: the bytes of a zip, or the path of a folder."""
+
+def read_submission(path: str | Path) -> bytes | str:
+    """Return what `grade` takes for a path: the bytes of a zip, or the path of a folder."""
     path = Path(path)
     if path.is_dir():
         return str(path)
@@ -42,8 +52,8 @@ def read_submission(path):
         return file.read(MAX_ZIP)
 
 
-def grade_one(name, source, secret):
-    """Grade one submission; returns {file name: text} of its reports."""
+def grade_one(name: str, source: bytes | str, secret: bytes) -> Reports:
+    """Grade one submission and return its reports as {file name: text}."""
     with ONE_AT_A_TIME, use_threads(1), contextlib.redirect_stdout(io.StringIO()):
         torch.set_num_threads(1)
         load_kernels()
@@ -51,26 +61,32 @@ def grade_one(name, source, secret):
     return {"report.txt": as_text(result), "report.html": as_html(result), RESULTS: as_results(result)}
 
 
-def grade_many(paths, output, secret, jobs=None, cluster=None):
-    """Grade submissions and write their reports, and a table of all, into `output`.
+def grade_many(
+    paths: Iterable[str | Path],
+    output: str | Path,
+    secret: bytes,
+    jobs: int | None = None,
+    cluster: str | None = None,
+) -> int:
+    """Grade submissions; write their reports, and a table of all of them, into the folder `output`.
 
-    - paths: of zips or folders; their names without the suffix name the reports
-    - jobs: how many at a time, by default one for each core
-    - cluster: the address of a Dask scheduler, whose workers then grade
+    - paths: zips or folders; a report gets the name of its submission, without the suffix
+    - jobs: how many submissions to grade at a time; by default one for each processor
+    - cluster: the address of a Dask scheduler; then its workers grade, and `jobs` has no effect
 
-    What was graded before and has not changed since is left as it is. Ctrl-C keeps what is done. Returns the
-    number of submissions that could not be graded.
+    A submission that was graded before and has not changed since is skipped. Ctrl-C keeps the reports that
+    are finished. Return the number of submissions that could not be graded.
     """
     output = Path(output)
     sources = {path.stem if path.is_file() else path.name: path for path in map(Path, paths)}
     waiting = {name: path for name, path in sources.items() if not _is_graded(output / name, name, path)}
-    failed = {}
+    failed: dict[str, str] = {}
     try:
         with _executor(jobs, cluster) as executor, tqdm(total=len(waiting), unit="submission") as progress:
             for name, future in _graded(executor, waiting, secret):
                 try:
                     write_reports(output / name, future.result())
-                except Exception as error:  # whatever happens to one, the others are graded
+                except Exception as error:  # one failure must not stop the others
                     failed[name] = f"{type(error).__name__}: {error}"
                     progress.write(f"{name} could not be graded: {failed[name]}")
                 progress.update()
@@ -79,9 +95,12 @@ def grade_many(paths, output, secret, jobs=None, cluster=None):
     return len(failed)
 
 
-def _graded(executor, paths, secret):
-    """(name, future) of each submission as it is done; few are held in memory at a time."""
-    todo, running = iter(paths.items()), {}
+def _graded(
+    executor: Executor, paths: dict[str, Path], secret: bytes
+) -> Iterator[tuple[str, Future[Reports]]]:
+    """Yield (name, future) of each submission when it is done, with only a few in memory at a time."""
+    todo = iter(paths.items())
+    running: dict[Future[Reports], str] = {}
     try:
         while True:
             for name, path in islice(todo, MAX_RUNNING - len(running)):
@@ -95,56 +114,56 @@ def _graded(executor, paths, secret):
             future.cancel()
 
 
-def _submit(executor, name, path, secret):
+def _submit(executor: Executor, name: str, path: Path, secret: bytes) -> Future[Reports]:
     try:
         return executor.submit(grade_one, name, read_submission(path), secret)
     except OSError as error:  # the file cannot be read
-        failed = Future()
+        failed: Future[Reports] = Future()
         failed.set_exception(error)
         return failed
 
 
 @contextlib.contextmanager
-def _executor(jobs, cluster):
-    """Where `grade_one` runs: on a Dask cluster, in processes of this machine, or in this one."""
-    jobs = jobs or os.cpu_count() or 1
-    if cluster is None and jobs == 1:
-        with ThreadPoolExecutor(1) as executor:
-            yield executor
-    elif cluster is None:
-        with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as executor:
-            yield executor
-    else:
-        from distributed import Client  # an engine of its own, which takes seconds to load
+def _executor(jobs: int | None, cluster: str | None) -> Iterator[Executor]:
+    """Yield the executor for `grade_one`: a Dask cluster, processes of this machine, or this process."""
+    jobs = jobs or usable_processors()
+    if cluster is not None:
+        from distributed import Client  # takes seconds to import
 
         with Client(cluster) as client:
             yield client.get_executor(pure=False)
+    elif jobs == 1:
+        with ThreadPoolExecutor(1) as threads:
+            yield threads
+    else:
+        with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as processes:
+            yield processes
 
 
-def write_reports(folder, reports):
-    """Write the files of one submission's report, the results last, since they tell that it is done."""
+def usable_processors() -> int:
+    """Return how many processors this process may use: in a container, often not all of the machine's."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def write_reports(folder: Path, reports: Reports) -> None:
+    """Write the reports of one submission, its results last: they mark the submission as graded."""
     for name, text in sorted(reports.items(), key=lambda item: item[0] == RESULTS):
-        with written_whole(Path(folder) / name) as file:
+        with written_whole(folder / name) as file:
             file.write(text.encode())
 
 
-def _is_graded(folder, name, path):
-    """Whether a report is there, finished, and of what is in the submission now."""
-    results = _results(folder)
+def _is_graded(folder: Path, name: str, path: Path) -> bool:
+    """Return whether the folder has a finished report on the submission as it is now."""
+    results = read_results(folder)
     if results is None or not results["extra_data"]["finished"]:
         return False
-    return results["extra_data"]["digest"] == take(name, read_submission(path)).digest
+    return bool(results["extra_data"]["digest"] == take(name, read_submission(path)).digest)
 
 
-def _results(folder):
-    try:
-        return json.loads((Path(folder) / RESULTS).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-
-
-def write_summary(output, names, failed):
-    """The table of all submissions, as CSV: points in all and by question, seconds, what was odd."""
+def write_summary(output: Path, names: Iterable[str], failed: dict[str, str]) -> None:
+    """Write the table of all submissions: total points, points by question, seconds and remarks."""
     rows = [_row(output / name, name, failed.get(name, "")) for name in sorted(names)]
     text = io.StringIO()
     header = ["submission", "points", *(f"Q{question}" for question in QUESTIONS), "seconds", "remarks"]
@@ -153,8 +172,8 @@ def write_summary(output, names, failed):
         file.write(text.getvalue().encode())
 
 
-def _row(folder, name, failure):
-    results = _results(folder)
+def _row(folder: Path, name: str, failure: str) -> list[Any]:
+    results = read_results(folder)
     if failure or results is None:
         return [_cell(name), "", *("" for _ in QUESTIONS), "", _cell(failure or "not graded")]
     sums = [
@@ -165,6 +184,6 @@ def _row(folder, name, failure):
     return [_cell(name), *scores, results["execution_time"], _cell("; ".join(results["extra_data"]["notes"]))]
 
 
-def _cell(text):
-    """Text that a spreadsheet does not take for a formula."""
+def _cell(text: str) -> str:
+    """Return text that a spreadsheet does not evaluate as a formula."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

@@ -1,56 +1,69 @@
-"""The grade of one submission: a verdict on every exercise, and what the notebooks show.
+"""Grade one submission: reach a verdict on every exercise, and note what the notebooks show.
 
-`grade` runs them all; between two exercises the caller may write down how far it has come.
+After each exercise the caller can save the grade so far.
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 
-from course.grading.intake import take
-from course.grading.judge import MISSING, PASSED, Verdict, judging
+from course.grading.intake import Submission, take
+from course.grading.judge import NOT_HANDED_IN, PASSED, Verdict, judging
 from course.grading.sandbox.parent import Starters, standing_fences
-from course.rubric import EXERCISES, NOTEBOOKS
-from course.submission.inspection import DONE, claims, notebook_findings, notebook_statuses
-from course.submission.notebook import UnreadableError, parse_notebook
+from course.rubric import EXERCISES, NOTEBOOKS, Exercise
+from course.submission.inspection import DONE, MISSING, claims, notebook_findings, notebook_statuses
+from course.submission.notebook import Notebook, UnreadableError, parse_notebook
 
-WAITING = "not judged"  # the state of an exercise whose turn has not come
-ANSWERED = "answered; whether the answer is right is for a person to read"
-CLAIMED = "not run again: its accuracy is shown as claimed"
+WAITING = "not judged"  # the state of an exercise before its turn
+ANSWERED = "answered; a person has to judge the answer"
+CLAIMED = "not run again; the report shows the accuracy that the notebook claims"
 
 
 @dataclass
 class Grade:
-    """What one submission gets and why.
+    """The grade of one submission, and the reasons for it.
 
-    - name, digest: of the submission; verdicts: one for every exercise, in the rubric's order
-    - notes: on what was handed in; findings: on cells that were not run, not in order or failed
-    - claims: (notebook, name, value), accuracies as the saved outputs claim them
-    - fences: what the submission's code was fenced in with; seconds: what it all took
+    - name, digest: those of the submission
+    - verdicts: one for every exercise, in the rubric's order
+    - notes: on the files that were handed in
+    - findings: on notebook cells that were not run, were run out of order, or failed
+    - claims: (notebook, name, value) of the accuracies that saved outputs claim
+    - fences: the protections that were active while the submission's code ran
+    - seconds: how long grading took
     """
 
     name: str
     digest: str
-    verdicts: list
-    notes: list = field(default_factory=list)
-    findings: list = field(default_factory=list)
-    claims: list = field(default_factory=list)
-    fences: tuple = ()
+    verdicts: list[Verdict]
+    notes: list[str] = field(default_factory=list)
+    findings: list[str] = field(default_factory=list)
+    claims: list[tuple[str, str, float]] = field(default_factory=list)
+    fences: tuple[str, ...] = ()
     seconds: float = 0.0
 
     @property
-    def score(self):
+    def score(self) -> float:
         return round(sum(verdict.score for verdict in self.verdicts), 2)
 
-    def of_question(self, question):
-        """The verdicts on one question, the points they give and the points they could give."""
+    def of_question(self, question: int) -> tuple[list[Verdict], float, int]:
+        """Return the verdicts on one question, their points, and the maximum of points."""
         verdicts = [verdict for verdict in self.verdicts if verdict.exercise.question == question]
         score = round(sum(verdict.score for verdict in verdicts), 2)
         return verdicts, score, sum(verdict.exercise.points for verdict in verdicts)
 
 
-def grade(name, source, secret, after_each=lambda grade: None):
-    """The Grade of a submission, a folder's path or a zip's bytes; after_each(grade) follows each verdict."""
+def _save_nothing(result: Grade) -> None:
+    pass
+
+
+def grade(
+    name: str, source: bytes | str, secret: bytes, after_each: Callable[[Grade], None] = _save_nothing
+) -> Grade:
+    """Grade a submission, given the path of a folder or the bytes of a zip.
+
+    - secret: the inputs of all checks are drawn from it, so that a submission cannot know them
+    - after_each: called with the grade so far, at first and after each exercise
+    """
     started = time.monotonic()
     submission = take(name, source)
     waiting = [Verdict(exercise, WAITING) for exercise in EXERCISES]
@@ -66,16 +79,17 @@ def grade(name, source, secret, after_each=lambda grade: None):
         judging(submission, notebooks, secret, result.fences, starters) as judge,
     ):
         for i, exercise in enumerate(EXERCISES):
-            verdict = judge.verdict if exercise.names else partial(_words, notebooks)
-            result.verdicts[i] = verdict(exercise)
+            verdict = judge.verdict(exercise) if exercise.names else _without_code(notebooks, exercise)
+            result.verdicts[i] = verdict
             result.seconds = time.monotonic() - started
             after_each(result)
     return result
 
 
-def read_notebooks(submission):
-    """{name: notebook} of those that can be read, and notes on those that cannot."""
-    notebooks, notes = {}, []
+def read_notebooks(submission: Submission) -> tuple[dict[str, Notebook], list[str]]:
+    """Return {name: notebook} of the readable notebooks, and notes on the others."""
+    notebooks: dict[str, Notebook] = {}
+    notes: list[str] = []
     for name in NOTEBOOKS:
         if name in submission.files:
             try:
@@ -85,10 +99,10 @@ def read_notebooks(submission):
     return notebooks, notes
 
 
-def _words(notebooks, exercise):
-    """The verdict on what is not run: an answer, which counts if there is one, and the best net."""
+def _without_code(notebooks: dict[str, Notebook], exercise: Exercise) -> Verdict:
+    """Judge what is not run: a written answer, which counts unless it is empty, or the best net."""
     if exercise.file not in notebooks:
-        return Verdict(exercise, MISSING, notes=[f"{exercise.file} was not handed in, or cannot be read"])
+        return Verdict(exercise, MISSING, notes=[NOT_HANDED_IN.format(file=exercise.file)])
     status = notebook_statuses(notebooks[exercise.file], [exercise])[exercise.id]
     if status != DONE:
         return Verdict(exercise, status, notes=[f"{status}: {exercise.title}"])

@@ -1,18 +1,20 @@
-"""Grading on Gradescope: the bundle to upload, and what its autograder runs.
+"""Grade on Gradescope: make the bundle to upload, and run in it.
 
     python -m course.grading.gradescope bundle.zip        # make the bundle
-    python -m course.grading.gradescope --run             # what run_autograder calls, there
+    python -m course.grading.gradescope --run             # on Gradescope: run_autograder calls this
 
-The bundle holds this repository's code and the secret from which the inputs of the checks follow. Its report
-is written anew after every exercise, so that there is one whatever happens.
+The bundle contains the code of this repository, with the solutions, and the secret from which the inputs of
+the checks are drawn. The report is saved after every exercise, so there is one even if Gradescope stops the
+run.
 """
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from course.grading.grade import grade
-from course.grading.results import as_results
+from course.grading.grade import Grade, grade
+from course.grading.results import RESULTS, as_results
 from course.grading.secret import SECRET, read_secret
 from course.submission.archive import write_files
 from cs231n.files import written_whole
@@ -33,9 +35,9 @@ COPIED = (
 SCRIPTS = ("setup.sh", "run_autograder")
 
 
-def make_bundle(path, secret_file=SECRET, root=ROOT):
-    """Write the bundle that an instructor uploads, a zip."""
-    contents = {}
+def make_bundle(path: Path, secret_file: Path = SECRET, root: Path = ROOT) -> None:
+    """Write the zip that an instructor uploads to Gradescope."""
+    contents: dict[str, bytes] = {}
     for pattern in COPIED:
         for file in sorted(root.glob(pattern)):
             contents[file.relative_to(root).as_posix()] = file.read_bytes()
@@ -45,29 +47,33 @@ def make_bundle(path, secret_file=SECRET, root=ROOT):
     write_files(path, contents, programs=SCRIPTS)
 
 
-def run(home=HOME, secret_file=SECRET):
-    """Grade the submission that Gradescope has unpacked, and leave results.json where it looks for it."""
+def run(home: Path = HOME, secret_file: Path = SECRET) -> None:
+    """Grade the submission that Gradescope has unpacked, and write results.json where Gradescope reads it."""
 
-    def write(result):
-        with written_whole(home / "results" / "results.json") as file:
+    def save(result: Grade) -> None:
+        with written_whole(home / "results" / RESULTS) as file:
             file.write(as_results(result).encode())
 
-    grade("submission", str(home / "submission"), read_secret(secret_file), after_each=write)
+    grade("submission", str(home / "submission"), read_secret(secret_file), after_each=save)
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m course.grading.gradescope", description=__doc__.splitlines()[0]
+        prog="python -m course.grading.gradescope",
+        description="Make the autograder to upload to Gradescope, or run it there.",
     )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("bundle", nargs="?", type=Path, metavar="BUNDLE.zip", help="the zip to make")
-    what.add_argument("--run", action="store_true", help="grade, in Gradescope's container")
+    what.add_argument("--run", action="store_true", help="grade; only in Gradescope's container")
     options = parser.parse_args(arguments)
     if options.run:
         run()
         return 0
     make_bundle(options.bundle)
-    print(f"{options.bundle} is made: upload it as the autograder. It holds the secret and the solutions.")
+    print(
+        f"Wrote {options.bundle}. Upload it as the autograder. "
+        "It contains the solutions and the secret: do not give it to learners."
+    )
     return 0
 
 

@@ -1,8 +1,10 @@
-"""A grade for people: on the terminal, and as a page that needs nothing but itself."""
+"""Write a grade for people: as text for the terminal, and as a self-contained HTML page."""
 
+from collections.abc import Collection
 from html import escape
 
-from course.grading.judge import FAILED, PARTLY, PASSED
+from course.grading.grade import Grade
+from course.grading.judge import FAILED, PARTLY, PASSED, Verdict
 from course.grading.sandbox.parent import FENCES
 from course.rubric import EXERCISES
 from course.submission.inspection import MISSING, NOT_DONE
@@ -19,16 +21,16 @@ td, th { text-align: left; vertical-align: top; padding: .3rem .6rem; border-bot
 """
 
 
-def lines_of(verdict):
-    """What is said about one exercise: its notes, then the checks that failed."""
+def lines_of(verdict: Verdict) -> list[str]:
+    """Return the lines about one exercise: its notes, the checks that failed, then those that passed."""
     faults = [f"{property_}: {fault}" for property_, fault in verdict.checks if fault]
     passed = [property_ for property_, fault in verdict.checks if not fault]
-    held = [f"right: {', '.join(passed)}"] if faults and passed else []
-    return [*verdict.notes, *faults, *held]
+    correct = [f"correct: {', '.join(passed)}"] if faults and passed else []
+    return [*verdict.notes, *faults, *correct]
 
 
-def as_text(grade):
-    """The report for a terminal."""
+def as_text(grade: Grade) -> str:
+    """Return the report for a terminal."""
     lines = [f"{grade.name}: {points(grade.score)} of 100 points", ""]
     for question in QUESTIONS:
         verdicts, score, most = grade.of_question(question)
@@ -43,8 +45,8 @@ def as_text(grade):
     return _printable("\n".join(lines)) + "\n"
 
 
-def as_html(grade):
-    """The report as a page; whatever comes from the submission is escaped."""
+def as_html(grade: Grade) -> str:
+    """Return the report as an HTML page, in which everything from the submission is escaped."""
     rows = "".join(_question_rows(grade, question) for question in QUESTIONS)
     remarks = "".join(
         f"<h2>{escape(heading)}</h2><ul>{''.join(f'<li>{escape(text)}</li>' for text in texts)}</ul>"
@@ -57,7 +59,7 @@ def as_html(grade):
     )
 
 
-def _question_rows(grade, question):
+def _question_rows(grade: Grade, question: int) -> str:
     verdicts, score, most = grade.of_question(question)
     rows = [f'<tr><th colspan="2">Q{question}</th><th class="points">{points(score)} / {most}</th></tr>']
     for verdict in verdicts:
@@ -72,29 +74,29 @@ def _question_rows(grade, question):
     return "".join(rows)
 
 
-def _remarks(grade):
-    """(heading, lines) of what is worth saying besides the points; headings without lines are left out."""
+def _remarks(grade: Grade) -> list[tuple[str, list[str]]]:
+    """Return the remarks below the points as (heading, lines), without headings that have no lines."""
     claims = [f"{notebook}, {name}: {value:.3g}" for notebook, name, value in grade.claims]
     remarks = [
-        ("What was handed in", grade.notes),
-        ("The notebooks", grade.findings),
-        ("Accuracies, as the notebooks claim them", claims),
-        ("How the code was run", fence_lines(grade.fences)),
+        ("Problems with the files", grade.notes),
+        ("Problems in the notebooks", grade.findings),
+        ("Accuracies that the notebooks claim (not verified)", claims),
+        ("Protections while the code ran", fence_lines(grade.fences)),
     ]
     return [(heading, texts) for heading, texts in remarks if texts]
 
 
-def fence_lines(fences):
-    """Which protections were active while the submission's code ran, and which were not."""
+def fence_lines(fences: Collection[str]) -> list[str]:
+    """Say which protections were active while the submission's code ran, and which were not."""
     active = [f"active: {text}" for name, text in FENCES.items() if name in fences]
     return active + [f"not active here: {text}" for name, text in FENCES.items() if name not in fences]
 
 
-def points(score):
-    """Points without zeros behind the comma."""
+def points(score: float) -> str:
+    """Format points without trailing zeros."""
     return f"{score:.2f}".rstrip("0").rstrip(".")
 
 
-def _printable(text):
-    """Text without what would drive a terminal: a submission may have put it into an error's words."""
+def _printable(text: str) -> str:
+    """Replace control characters, with which a submission could manipulate the terminal."""
     return "".join(character if character.isprintable() or character == "\n" else "?" for character in text)

@@ -1,16 +1,24 @@
-"""A grade for Gradescope: results.json, as its autograders write it."""
+"""Write a grade as results.json, and read it again.
+
+The file has two readers. Gradescope shows it, so it has the fields that Gradescope asks of autograders. And
+`course.grading.batch` keeps nothing else about a submission: from `extra_data` it sees whether a submission
+was graded and has not changed since, and from the scores it makes the table of all submissions.
+"""
 
 import json
+from pathlib import Path
+from typing import Any
 
-from course.grading.grade import WAITING
+from course.grading.grade import WAITING, Grade
 from course.grading.judge import PASSED
 from course.grading.report import fence_lines, lines_of
 
-MAX_OUTPUT = 2_000  # characters on one exercise
+RESULTS = "results.json"
+MAX_OUTPUT = 2_000  # characters about one exercise
 
 
-def as_results(grade):
-    """The text of results.json; all exercises are in it, judged or not, so that the total is always 100."""
+def as_results(grade: Grade) -> str:
+    """Return the text of results.json. It has all exercises, judged or not, so the maximum is 100."""
     said = [*grade.notes, *grade.findings, *fence_lines(grade.fences)]
     results = {
         "score": grade.score,
@@ -32,8 +40,18 @@ def as_results(grade):
     return json.dumps(results, indent=1, allow_nan=False) + "\n"
 
 
-def _tests(grade):
-    tests, counts = [], {}
+def read_results(folder: Path) -> dict[str, Any] | None:
+    """Return the results in a folder, or None if there are none or they are damaged."""
+    try:
+        results: dict[str, Any] = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return results
+
+
+def _tests(grade: Grade) -> list[dict[str, Any]]:
+    tests: list[dict[str, Any]] = []
+    counts: dict[int, int] = {}
     for verdict in grade.verdicts:
         exercise = verdict.exercise
         counts[exercise.question] = counts.get(exercise.question, 0) + 1

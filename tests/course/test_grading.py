@@ -1,15 +1,20 @@
 """Grading as a whole: what the finished repository and the handout get, and the reports."""
 
+import contextlib
 import csv
 import io
 import json
+import os
+import socket
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
+import psutil
 import pytest
-from distributed import LocalCluster
+from conftest import PATIENCE
+from distributed import Client
 
 from course.grading import __main__ as command
 from course.grading import batch, gradescope
@@ -107,13 +112,13 @@ def test_results_have_what_gradescope_asks_for(perfect):
 
 def test_claimed_accuracies_are_shown_as_claimed(perfect):
     assert ("PyTorch.ipynb", "test accuracy") in {claim[:2] for claim in perfect.claims}
-    assert "Accuracies, as the notebooks claim them" in as_text(perfect)
+    assert "Accuracies that the notebooks claim" in as_text(perfect)
 
 
 def test_the_report_says_which_protections_were_active(perfect):
     text = as_text(perfect)
     assert text.count("active: ") + text.count("not active here: ") >= 5
-    assert ("active: files can be read only" in text) == ("landlock" in perfect.fences)
+    assert ("active: only system files" in text) == ("landlock" in perfect.fences)
 
 
 def hostile_grade(text):
@@ -187,13 +192,77 @@ def test_what_was_graded_is_not_graded_again_unless_it_has_changed(class_of_thre
     assert table(output)["ada"]["points"] == "3"
 
 
+# -I keeps the folder and PYTHONPATH out: the process finds what is installed, as one started anywhere does.
+INSTALLED = (sys.executable, "-I")
+
+
+def require_installed(folder):
+    """Skip unless the installed package is the code under test; fail if a part of it is not installed.
+
+    PYTHONPATH, or pytest's own path, would hide that a package is missing from the installation. Where
+    another copy is installed, or none, these processes would test something else: there is nothing to learn
+    from them.
+    """
+    code = "import cs231n, pathlib; print(pathlib.Path(cs231n.__file__).resolve().parents[1])"
+    found = subprocess.run([*INSTALLED, "-c", code], cwd=folder, capture_output=True, text=True)
+    if found.returncode:
+        pytest.skip("cs231n is not installed: without that, no process outside of this folder can import it")
+    if Path(found.stdout.strip()) != ROOT:
+        pytest.skip(f"the installed cs231n is that of {found.stdout.strip()}, not the one under test")
+    subprocess.run([*INSTALLED, "-c", "import course.grading.batch"], cwd=folder, check=True)
+
+
+@contextlib.contextmanager
+def started(folder, *arguments):
+    """Run an installed module in a process of its own; at the end, it and all that it started are ended."""
+    with (folder / f"{arguments[1]}.log").open("w") as log:
+        process = psutil.Popen([*INSTALLED, "-m", *arguments], cwd=folder, stdout=log, stderr=log)
+    try:
+        yield process
+    finally:
+        family = [process]
+        with contextlib.suppress(psutil.NoSuchProcess):
+            family += process.children(recursive=True)
+        for member in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                member.terminate()
+        for member in psutil.wait_procs(family, timeout=10)[1]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                member.kill()
+        process.wait()
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+@contextlib.contextmanager
+def dask_cluster(folder):
+    """The address of a scheduler with one worker, both started from the command line in `folder`."""
+    port = free_port()
+    address = f"tcp://127.0.0.1:{port}"
+    scheduler = ("dask", "scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard")
+    worker = ("dask", "worker", "--nthreads", "1", "--no-dashboard", "--local-directory", ".", address)
+    with started(folder, *scheduler), started(folder, *worker):
+        with Client(address, timeout=PATIENCE) as client:
+            client.wait_for_workers(1, timeout=PATIENCE)
+        yield address
+
+
 def test_a_dask_cluster_gives_the_same_table_as_this_machine(class_of_three, tmp_path):
-    here, there = tmp_path / "here", tmp_path / "there"
-    paths = sorted(class_of_three.glob("*.zip"))
-    batch.grade_many(paths, here, SECRET, jobs=2)
-    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None, processes=True) as cluster:
-        batch.grade_many(paths, there, SECRET, cluster=cluster.scheduler_address)
+    """Scheduler, worker and grader run in a folder that is not the repository."""
+    elsewhere, here, there = tmp_path / "elsewhere", tmp_path / "here", tmp_path / "there"
+    elsewhere.mkdir()
+    require_installed(elsewhere)
+    paths = [class_of_three / "ada.zip", class_of_three / "eve.zip"]
+    common = ["-m", "course.grading", *paths, "--secret", tmp_path / "secret", "--output"]
+    subprocess.run([*INSTALLED, *common, here, "--jobs", "1"], cwd=elsewhere, check=True)
+    with dask_cluster(elsewhere) as address:
+        subprocess.run([*INSTALLED, *common, there, "--cluster", address], cwd=elsewhere, check=True)
     assert rows_without_time(there) == rows_without_time(here)
+    assert table(there)["ada"]["points"] == "4"
 
 
 def test_one_that_cannot_be_graded_does_not_stop_the_others(class_of_three, tmp_path, capsys):
@@ -232,6 +301,21 @@ def test_arguments_that_do_not_fit_are_refused(arguments, message, capsys):
     assert message in capsys.readouterr().err
 
 
+# What `run_autograder` does, without the paths of this repository: all modules must come from the bundle
+BUNDLE_RUNS = """
+import pathlib, sys
+source = pathlib.Path({source!r})
+sys.path.insert(0, str(source))
+from course.grading import gradescope
+gradescope.run(pathlib.Path({home!r}))
+ours = [module for name, module in sys.modules.items() if name.split(".")[0] in ("course", "cs231n")]
+assert len(ours) > 20
+for module in ours:
+    for path in module.__path__ if hasattr(module, "__path__") else [module.__file__]:
+        assert pathlib.Path(path).is_relative_to(source), f"{{module.__name__}} is from {{path}}"
+"""
+
+
 def test_the_bundle_grades_in_gradescopes_folders(tmp_path, finished):
     """Unpacked where Gradescope would, its code grades the submission beside it and writes results.json."""
     bundle, home = tmp_path / "bundle.zip", tmp_path / "autograder"
@@ -243,8 +327,8 @@ def test_the_bundle_grades_in_gradescopes_folders(tmp_path, finished):
     write_files(tmp_path / "a2.zip", {"cs231n/optim.py": finished["cs231n/optim.py"].encode()})
     with zipfile.ZipFile(tmp_path / "a2.zip") as archive:
         archive.extractall(home / "submission")
-    code = f"import pathlib, course.grading.gradescope as it; it.run(pathlib.Path({str(home)!r}))"
-    subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=home / "source", check=True)
+    code = BUNDLE_RUNS.format(source=str(home / "source"), home=str(home))
+    subprocess.run([sys.executable, "-I", "-W", "error", "-c", code], cwd=home / "source", check=True)
     results = json.loads((home / "results" / "results.json").read_text())
     assert results["score"] == 4 and results["extra_data"]["finished"]
 
@@ -252,6 +336,12 @@ def test_the_bundle_grades_in_gradescopes_folders(tmp_path, finished):
 def test_the_shell_scripts_of_the_bundle_are_sound():
     for name in gradescope.SCRIPTS:
         subprocess.run(["bash", "-n", gradescope.TEMPLATES / name], check=True)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system has no affinity of processes")
+def test_as_many_are_graded_at_a_time_as_there_are_processors_for_this_process(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3, 5, 7})
+    assert batch.usable_processors() == 3
 
 
 def test_every_exercise_that_is_code_has_checks_and_no_other():

@@ -85,7 +85,7 @@ CALLS = {
     ),
     "a fresh fork_exec": (
         "import sys\ndel sys.modules['_posixsubprocess']\nimport _posixsubprocess",
-        "the grader does not allow to import _posixsubprocess",
+        "the grader does not allow importing _posixsubprocess",
     ),
     "posix_spawn": (
         "import os\nos.posix_spawn('/bin/true', ['true'], {})",
@@ -98,8 +98,8 @@ CALLS = {
     "system": ("import os\nos.system('true')", "the grader does not allow os.system"),
     "cffi": (
         "try:\n    import _cffi_backend\nexcept ModuleNotFoundError:\n"
-        "    raise PermissionError('to import _cffi_backend')",
-        "to import _cffi_backend",
+        "    raise PermissionError('importing _cffi_backend')",
+        "importing _cffi_backend",
     ),
     "ctypes": ("import ctypes\nctypes.string_at(0)", "the grader does not allow ctypes.string_at"),
     "libc": ("import ctypes\nctypes.CDLL(None).kill(-1, 9)", "the grader does not allow ctypes.dlopen"),
@@ -143,12 +143,12 @@ CALLS = {
         "import resource\nresource.setrlimit(resource.RLIMIT_AS, (-1, -1))\nreturn np.ones(50 * 2**27), x",
         "raised (ValueError|PermissionError|MemoryError)",
     ),
-    "the judge's memory": ("open(f'/proc/{JUDGE}/mem', 'rb')", "the grader does not allow to open"),
+    "the judge's memory": ("open(f'/proc/{JUDGE}/mem', 'rb')", "the grader does not allow opening"),
     "network": ("import socket\nsocket.socket()", "the grader does not allow socket.__new__"),
-    "writes": ("open(CANARY, 'w').write('100')", "the grader does not allow to open .*results.json"),
+    "writes": ("open(CANARY, 'w').write('100')", "the grader does not allow opening .*results.json"),
     "appends by a file descriptor": (
         "import os\nos.open(CANARY, os.O_WRONLY | os.O_APPEND)",
-        "the grader does not allow to open .*results.json",
+        "the grader does not allow opening .*results.json",
     ),
     "truncates": ("import os\nos.truncate(CANARY, 0)", "the grader does not allow os.truncate"),
     "deletes": ("import os\nos.remove(CANARY)", "the grader does not allow os.remove"),
@@ -164,7 +164,7 @@ CALLS = {
     ),
     "writes into its own tree": (
         "open(__file__, 'w').write('')",
-        "the grader does not allow to open .*layers.py",
+        "the grader does not allow opening .*layers.py",
     ),
     "all it finds in /proc": (
         "import os\nfor n in range(3, 256):\n    try: os.ftruncate(n, 0)\n    except OSError: pass\n"
@@ -226,7 +226,7 @@ IMPORTS = {
     ),
     "messages that say what it likes": (
         "import protocol\nprotocol._pack = lambda *a, **k: {'dict': [['value', True]]}",
-        "something else than an answer",
+        "something other than an answer",
     ),
     "no messages": ("import protocol\nprotocol.encode = lambda value: b''", r"took longer than 1\.5 s"),
     "more than a message": (
@@ -383,7 +383,7 @@ def test_no_solution_can_be_read(name, fences, starters):
 
 def test_the_secret_cannot_be_read(starters):
     body = f"return open({str(ROOT / '.grading-secret')!r}).read(), x"
-    assert "does not allow to open" in attack(starters, with_body(ATTACKED, body), SAME_FILE)
+    assert "does not allow opening" in attack(starters, with_body(ATTACKED, body), SAME_FILE)
 
 
 def test_no_frame_of_the_worker_holds_what_is_right(starters):
@@ -419,12 +419,12 @@ connection = worker.connection
 """
 # What is sent to the judge in the place of an answer
 MESSAGES = {
-    "no answer": ("protocol.send(connection, 'x')", "something else than an answer"),
-    "no call": ("protocol.send(connection, {'value': 5})", "something else than an answer"),
-    "half a call": ("protocol.send(connection, {'value': {'call': 0, 'result': x}})", "something else"),
+    "no answer": ("protocol.send(connection, 'x')", "something other than an answer"),
+    "no call": ("protocol.send(connection, {'value': 5})", "something other than an answer"),
+    "half a call": ("protocol.send(connection, {'value': {'call': 0, 'result': x}})", "something other"),
     "arguments of another kind": (
         "protocol.send(connection, {'value': {'call': 0, 'result': (x, x), 'args': 7, 'kwargs': {}}})",
-        "something else than an answer",
+        "something other than an answer",
     ),
     "an error of other things": (
         "protocol.send(connection, {'error': x, 'text': {'a': [x]}, 'where': None})",
@@ -464,13 +464,16 @@ MESSAGES = {
     "the end": ("connection.close()", "ended the process|raised|not an answer"),
     "the exercise itself, from the judge": (
         "return worker._given('relu_forward')(x)",
-        "raised ValueError: what is given cannot be computed",
+        "raised ValueError: the reference's function cannot be computed",
     ),
-    "anything from the judge": ("return worker._given('eval')('1')", "what is given cannot be computed"),
+    "anything from the judge": (
+        "return worker._given('eval')('1')",
+        "the reference's function cannot be computed",
+    ),
     "no name": (
         "protocol.send(connection, {'given': ['x'], 'args': 1})\n"
         "raise ValueError(protocol.receive(connection)['error'])",
-        "what is given cannot be computed",
+        "the reference's function cannot be computed",
     ),
     "questions without end": (
         "while True: protocol.send(connection, {'given': 'x'}), protocol.receive(connection)",
@@ -514,11 +517,11 @@ EXCEPTIONS = {
     ),
     "no name": (
         "class M(type):\n    __name__ = property(lambda s: 1 / 0)\nraise M('E', (Exception,), {})",
-        "raised an exception of which nothing can be told",
+        "raised an exception that cannot be shown",
     ),
     "no trace": (
         "raise type('E', (Exception,), {'__traceback__': property(lambda s: 1 / 0)})",
-        "raised an exception of which nothing can be told",
+        "raised an exception that cannot be shown",
     ),
     "escape sequences": (
         "raise ValueError('\\x1b[2J\\r\\nQ1  20 of 20\\n')",
@@ -594,7 +597,7 @@ def test_a_definition_that_attacks_costs_the_notebook(starters):
 
 
 def test_a_starter_that_was_killed_is_replaced(starters):
-    starter = starters[False]
+    starter = starters[sandbox.Preload.NUMPY]
     starter.process.kill()
     starter.process.wait()
     found = verdicts(FINISHED, [ATTACKED], starters)

@@ -100,7 +100,7 @@ MISTAKES = {
         "return np.maximum(x, 0), x",
         "return np.maximum(x, 0, out=x), x.copy()",
         "relu_forward",
-        "arguments are left alone",
+        "arguments are not modified",
         "the argument x was modified",
     ),
     "wrong in test mode": (
@@ -163,7 +163,7 @@ MISTAKES = {
         "+= dout[n, c, i, j]",
         "= dout[n, c, i, j]",
         "max_pool_backward_naive",
-        "windows that overlap",
+        "overlapping windows",
         "dx has wrong values in part",
     ),
     "one result instead of two": (

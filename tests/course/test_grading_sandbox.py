@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from course.grading.sandbox import parent as sandbox
-from course.grading.sandbox.parent import Deadline, SubmissionError, Worker, WorkerLostError
+from course.grading.sandbox.parent import Deadline, Preload, SubmissionError, WorkerLostError, WorkerProcess
 from course.grading.sandbox.runtime import protocol
 from course.grading.sandbox.runtime.protocol import Kept, Other, ProtocolError, Tensor
 from cs231n import layers
@@ -413,7 +413,7 @@ def tree_with(folder, **modules):
 
 def worker_on(starters, tree, seconds=5, fences=None, given=None):
     fences = sandbox.standing_fences() if fences is None else fences
-    return Worker(starters[False], tree, fences, seconds, given)
+    return WorkerProcess(starters[Preload.NUMPY], tree, fences, seconds, given)
 
 
 def call(worker, target, *args):
@@ -422,7 +422,7 @@ def call(worker, target, *args):
 
 def family_of(starters):
     """The processes below the starter."""
-    return psutil.Process(starters[False].process.pid).children(recursive=True)
+    return psutil.Process(starters[Preload.NUMPY].process.pid).children(recursive=True)
 
 
 def test_no_process_is_left_behind(starters, tmp_path):
@@ -465,9 +465,10 @@ def test_workers_of_a_judge_that_was_killed_end(tmp_path):
     tree_with(tmp_path, mod="import time\n\ndef wait(): time.sleep(1000)\n")
     code = f"""
     from course.grading.sandbox import parent as sandbox
-from course.grading.sandbox.runtime import protocol
+    from course.grading.sandbox.runtime import protocol
     starters = sandbox.Starters()
-    worker = sandbox.Worker(starters[False], {str(tmp_path)!r}, sandbox.standing_fences(), 100)
+    starter = starters[sandbox.Preload.NUMPY]
+    worker = sandbox.WorkerProcess(starter, {str(tmp_path)!r}, sandbox.standing_fences(), 100)
     request = {{"do": "call", "target": "mod:wait", "args": (), "kwargs": {{}}}}
     protocol.send(worker.connection, request)
     print("started", flush=True)
@@ -540,12 +541,12 @@ def test_a_worker_runs_on_after_its_code_has_raised(starters, tmp_path):
 
 def test_a_starter_that_has_ended_is_told_in_words(tmp_path):
     with sandbox.Starters() as starters:
-        starter = starters[False]
+        starter = starters[Preload.NUMPY]
         starter.process.kill()
         starter.process.wait()
-        with pytest.raises(WorkerLostError, match="the process that starts workers ended"):
-            worker_on({False: starter}, tmp_path)
-        assert starters[False] is not starter
+        with pytest.raises(WorkerLostError, match="the process that starts workers has ended"):
+            worker_on({Preload.NUMPY: starter}, tmp_path)
+        assert starters[Preload.NUMPY] is not starter
         tree_with(tmp_path, mod="def same(x): return x\n")
         with worker_on(starters, tmp_path) as worker:
             assert call(worker, "mod:same", 3) == 3
@@ -553,6 +554,6 @@ def test_a_starter_that_has_ended_is_told_in_words(tmp_path):
 
 def test_a_worker_may_be_closed_after_its_starter(tmp_path):
     with sandbox.Starters() as starters, worker_on(starters, tmp_path):
-        starter = starters[False]
+        starter = starters[Preload.NUMPY]
         starter.process.kill()
         starter.process.wait()

@@ -1,15 +1,19 @@
 """Checks of the networks and of their L2 penalty.
 
-Parameters are set by the judge, so that a network is judged by what it computes with them, and its
-initialization for itself.
+The judge sets the parameters of a network, so its loss and its initialization are judged separately.
 """
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from course.grading.compare import FaultError, agree, agree_in_value, as_array, items
 from course.grading.sandbox.runtime.protocol import Kept
+from course.grading.subject import Checks, Subject
 from cs231n.classifiers.cnn import ThreeLayerConvNet
 from cs231n.classifiers.fc_net import FullyConnectedNet, TwoLayerNet
 from cs231n.classifiers.regularization import add_l2_penalty
@@ -17,24 +21,40 @@ from cs231n.classifiers.regularization import add_l2_penalty
 FC_NET, CNN = "cs231n.classifiers.fc_net", "cs231n.classifiers.cnn"
 
 
+Options = dict[str, Any]  # {name: value}, arguments of a network's class
+Params = dict[str, NDArray[Any]]
+Compare = Callable[..., None]  # `agree` or `agree_in_value`
+
+
+@dataclass(frozen=True)
 class Net:
-    """How a network of one kind is tried: the reference's class, its module, how to draw its arguments."""
+    """How to try a kind of network.
 
-    def __init__(self, cls, module, draw):
-        self.cls, self.target, self.draw = cls, f"{module}:{cls.__name__}", draw
+    - cls: the reference's class
+    - module: the name of its module
+    - draw: draws the arguments of the class
+    """
 
-    def build(self, subject, **options):
-        """The submission's network, kept in the worker, and the reference's, with the same parameters."""
+    cls: type[Any]
+    module: str
+    draw: Callable[[Subject], Options]
+
+    @property
+    def target(self) -> str:
+        return f"{self.module}:{self.cls.__name__}"
+
+    def build(self, subject: Subject, options: Options) -> tuple[Kept, Any]:
+        """Return the submission's network, in the worker, and the reference's, with the same parameters."""
         options = self.draw(subject) | options
         reference = self.cls(**_with_dtype(options))
         for name, param in reference.params.items():
             reference.params[name] = _random_param(subject, name, param)
-        model = Kept(subject.call(self.target, **options)["call"])
+        model = subject.create(self.target, **options)
         subject.command("set", owner=model, name="params", value=dict(reference.params))
         return model, reference
 
 
-def _two_layer(subject):
+def _two_layer(subject: Subject) -> Options:
     return {
         "input_dim": subject.size(5, 9),
         "hidden_dim": subject.size(4, 8),
@@ -42,13 +62,13 @@ def _two_layer(subject):
     }
 
 
-def _fully_connected(subject):
+def _fully_connected(subject: Subject) -> Options:
     hidden = [subject.size(4, 8) for _ in range(3)]
     sizes = {"hidden_dims": hidden, "input_dim": subject.size(5, 9), "num_classes": subject.size(3, 5)}
     return sizes | {"dtype": np.dtype(np.float64)}
 
 
-def _convolutional(subject):
+def _convolutional(subject: Subject) -> Options:
     sizes = {"input_dim": (subject.size(2, 3), 6, 8), "num_filters": subject.size(2, 4), "filter_size": 3}
     return sizes | {"hidden_dim": subject.size(5, 9), "num_classes": 4, "dtype": np.dtype(np.float64)}
 
@@ -58,105 +78,109 @@ FULLY_CONNECTED = Net(FullyConnectedNet, FC_NET, _fully_connected)
 CONVOLUTIONAL = Net(ThreeLayerConvNet, CNN, _convolutional)
 
 
-def _with_dtype(options):
-    """The options as the reference takes them: without the margin of a dtype's spelling."""
+def _with_dtype(options: Options) -> Options:
+    """Return the options for the reference, with np.float32 in place of np.dtype("float32")."""
     return {key: value.type if isinstance(value, np.dtype) else value for key, value in options.items()}
 
 
-def _random_param(subject, name, param):
-    """Random values: scales near 1, and weights that keep the signal's size."""
+def _random_param(subject: Subject, name: str, param: NDArray[Any]) -> NDArray[Any]:
+    """Draw a parameter: scales near 1, and weights that preserve the size of the signal."""
     noise = subject.draw(*param.shape).astype(param.dtype)
     if name.startswith("gamma"):
-        return 1 + noise / 4
-    return noise / math.sqrt(param[..., 0].size if name.startswith("W") else 4)
+        scale: NDArray[Any] = 1 + noise / 4
+        return scale
+    values: NDArray[Any] = noise / math.sqrt(param[..., 0].size if name.startswith("W") else 4)
+    return values
 
 
-def _minibatch(subject, reference, count=4):
-    """Images or rows for a network, and labels."""
+def _minibatch(subject: Subject, reference: Any, count: int = 4) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Draw inputs for a network, images or rows, and labels."""
     first = reference.params["W1"]
     shape = (first.shape[1], 6, 8) if first.ndim == 4 else first.shape[:1]
     classes = reference.loss(np.zeros((1, *shape))).shape[1]
     return subject.draw(count, *shape), subject.labels(count, classes)
 
 
-def _scores(net, **options):
-    def check(subject):
-        model, reference = net.build(subject, **options)
+@dataclass(frozen=True)
+class ScoresCheck:
+    """Checks the scores, which loss(X) returns without labels."""
+
+    net: Net
+    options: Options = field(default_factory=dict)
+
+    def __call__(self, subject: Subject) -> None:
+        model, reference = self.net.build(subject, self.options)
         X, _ = _minibatch(subject, reference)
         scores = subject.call((model, "loss"), X)["result"]
         agree_in_value("the scores", scores, reference.loss(X))
 
-    return check
 
+@dataclass(frozen=True)
+class LossCheck:
+    """Checks the loss and every gradient of a training step."""
 
-def _loss(net, exact=agree_in_value, **options):
-    """The loss and every gradient of a training step."""
+    net: Net
+    options: Options = field(default_factory=dict)
+    compare: Compare = agree_in_value
 
-    def check(subject):
-        model, reference = net.build(subject, **options)
+    def __call__(self, subject: Subject) -> None:
+        model, reference = self.net.build(subject, self.options)
         X, y = _minibatch(subject, reference)
         result = subject.call((model, "loss"), X, y)["result"]
         loss, grads = items("loss(X, y)", result, 2)
         expected, expected_grads = reference.loss(X, y)
         agree_in_value("the loss", loss, expected)
         known = {"inputs": {"X": X, **reference.params}, "reg": reference.reg, "numeric": expected_grads}
-        _compare_gradients(grads, expected_grads, exact, known)
-
-    return check
+        _compare_gradients(grads, expected_grads, self.compare, known)
 
 
-def _compare_gradients(grads, expected, compare, known=None):
-    if not isinstance(grads, dict):
-        raise FaultError("loss(X, y) should return the gradients as a dictionary")
-    for name, grad in expected.items():
-        if name not in grads:
-            raise FaultError(f"loss(X, y) returns no gradient of {name}")
-        if np.abs(grad).max(initial=0) < 1e-9:  # zero but for rounding, as a bias before normalization
-            _nearly_zero(name, grads[name], grad.shape)
-        else:
-            compare(f"the gradient of {name}", grads[name], grad, (known or {}) | {"name": name})
+@dataclass(frozen=True)
+class ScoresAfterTrainingCheck:
+    """Checks the scores after a training step: they use the running averages, and no dropout."""
 
+    net: Net
+    options: Options
 
-def _nearly_zero(name, grad, shape):
-    grad = as_array(f"the gradient of {name}", grad)
-    if grad.shape != shape or not np.abs(grad).max(initial=0) < 1e-6:
-        raise FaultError(f"the gradient of {name} should be zero here")
-
-
-def _test_after_training(**options):
-    """Scores after a training step: running averages in use, dropout off."""
-
-    def check(subject):
-        model, reference = FULLY_CONNECTED.build(subject, **options)
+    def __call__(self, subject: Subject) -> None:
+        model, reference = self.net.build(subject, self.options)
         X, y = _minibatch(subject, reference)
         subject.call((model, "loss"), X, y)
         reference.loss(X, y)
         agree_in_value("the scores", subject.call((model, "loss"), X)["result"], reference.loss(X))
 
-    return check
 
+@dataclass(frozen=True)
+class InitialParamsCheck:
+    """Checks names, shapes, dtypes and values of the initial parameters.
 
-def _initial(net, **options):
-    """Names, shapes, dtypes and values: weights come from NumPy's generator, in the order W1, W2, ..."""
+    The weights are drawn from NumPy's global generator in the order W1, W2, ..., so a seed determines them.
+    """
 
-    def check(subject):
-        options_drawn = net.draw(subject) | options | {"weight_scale": float(subject.rng.uniform(0.5, 2))}
+    net: Net
+    options: Options = field(default_factory=dict)
+
+    def __call__(self, subject: Subject) -> None:
+        weight_scale = float(subject.rng.uniform(0.5, 2))
+        options = self.net.draw(subject) | self.options | {"weight_scale": weight_scale}
         seed = subject.size(0, 10**6)
         subject.command("seed", number=seed)
-        model = Kept(subject.call(net.target, **options_drawn)["call"])
+        model = subject.create(self.net.target, **options)
         params = subject.command("get", owner=model, name="params")
         np.random.seed(seed)
-        expected = net.cls(**_with_dtype(options_drawn)).params
+        expected = self.net.cls(**_with_dtype(options)).params
         if not isinstance(params, dict) or set(params) != set(expected):
             raise FaultError(f"params should have the entries {', '.join(sorted(expected))}")
         for name, param in expected.items():
             agree(name, params[name], param)
 
-    return check
 
+@dataclass(frozen=True)
+class PenaltyCheck:
+    """Checks the L2 penalty: the loss, and the gradients, which are changed in place."""
 
-def _penalty(reg):
-    def check(subject):
+    reg: float
+
+    def __call__(self, subject: Subject) -> None:
         params = {
             "W1": subject.draw(3, 4),
             "b1": subject.draw(4),
@@ -166,56 +190,77 @@ def _penalty(reg):
         grads = {name: subject.draw(*param.shape) for name, param in params.items()}
         loss = float(subject.rng.uniform(1, 2))
         expected_grads = {name: grad.copy() for name, grad in grads.items()}
-        expected = add_l2_penalty(loss, expected_grads, params, reg)
-        call = subject.call("cs231n.classifiers.regularization:add_l2_penalty", loss, grads, params, reg)
+        expected = add_l2_penalty(loss, expected_grads, params, self.reg)
+        call = subject.call("cs231n.classifiers.regularization:add_l2_penalty", loss, grads, params, self.reg)
         agree_in_value("the loss", call["result"], expected)
-        known = {"inputs": params, "reg": reg}
+        known = {"inputs": params, "reg": self.reg}
         _compare_gradients(call["args"][1], expected_grads, agree_in_value, known)
 
-    return check
+
+def _compare_gradients(grads: Any, expected: Params, compare: Compare, known: dict[str, Any]) -> None:
+    if not isinstance(grads, dict):
+        raise FaultError("loss(X, y) should return the gradients as a dictionary")
+    for name, grad in expected.items():
+        if name not in grads:
+            raise FaultError(f"loss(X, y) returns no gradient of {name}")
+        if np.abs(grad).max(initial=0) < 1e-9:  # zero except for rounding, as of a bias before normalization
+            _nearly_zero(name, grads[name], grad.shape)
+        else:
+            compare(f"the gradient of {name}", grads[name], grad, known | {"name": name})
 
 
-def _normalized(kind):
-    return {"normalization": kind, "reg": 0.3}
+def _nearly_zero(name: str, grad: Any, shape: tuple[int, ...]) -> None:
+    grad = as_array(f"the gradient of {name}", grad)
+    if grad.shape != shape or not np.abs(grad).max(initial=0) < 1e-6:
+        raise FaultError(f"the gradient of {name} should be zero here")
 
 
-MODEL_CHECKS = {
-    "add_l2_penalty": [("the penalty and its gradients", _penalty(0.7)), ("strength 0", _penalty(0.0))],
-    "TwoLayerNet": [("initial parameters", _initial(TWO_LAYER))],
+FLOAT32: Options = {"dtype": np.dtype(np.float32)}
+REGULARIZED: Options = {"reg": 0.7}
+BATCHNORM: Options = {"normalization": "batchnorm"}
+LAYERNORM: Options = {"normalization": "layernorm"}
+DROPOUT: Options = {"dropout": 0.6, "seed": 17}
+
+MODEL_CHECKS: Checks = {
+    "add_l2_penalty": [
+        ("the penalty and its gradients", PenaltyCheck(0.7)),
+        ("strength 0", PenaltyCheck(0.0)),
+    ],
+    "TwoLayerNet": [("initial parameters", InitialParamsCheck(TWO_LAYER))],
     "TwoLayerNet.loss": [
-        ("loss and gradients", _loss(TWO_LAYER)),
-        ("scores", _scores(TWO_LAYER)),
-        ("regularization", _loss(TWO_LAYER, reg=0.7)),
+        ("loss and gradients", LossCheck(TWO_LAYER)),
+        ("scores", ScoresCheck(TWO_LAYER)),
+        ("regularization", LossCheck(TWO_LAYER, REGULARIZED)),
     ],
     "FullyConnectedNet": [
-        ("initial parameters", _initial(FULLY_CONNECTED)),
-        ("with normalization", _initial(FULLY_CONNECTED, normalization="batchnorm")),
-        ("in float32", _initial(FULLY_CONNECTED, dtype=np.dtype(np.float32))),
+        ("initial parameters", InitialParamsCheck(FULLY_CONNECTED)),
+        ("with normalization", InitialParamsCheck(FULLY_CONNECTED, BATCHNORM)),
+        ("in float32", InitialParamsCheck(FULLY_CONNECTED, FLOAT32)),
     ],
     "FullyConnectedNet.loss": [
-        ("loss and gradients", _loss(FULLY_CONNECTED)),
-        ("scores", _scores(FULLY_CONNECTED)),
-        ("regularization", _loss(FULLY_CONNECTED, reg=0.7)),
-        ("one hidden layer", _loss(FULLY_CONNECTED, hidden_dims=[7])),
-        ("dtype: float32 stays float32", _loss(FULLY_CONNECTED, agree, dtype=np.dtype(np.float32))),
+        ("loss and gradients", LossCheck(FULLY_CONNECTED)),
+        ("scores", ScoresCheck(FULLY_CONNECTED)),
+        ("regularization", LossCheck(FULLY_CONNECTED, REGULARIZED)),
+        ("one hidden layer", LossCheck(FULLY_CONNECTED, {"hidden_dims": [7]})),
+        ("dtype: float32 stays float32", LossCheck(FULLY_CONNECTED, FLOAT32, agree)),
     ],
     "FullyConnectedNet.loss, normalized": [
-        ("batch normalization", _loss(FULLY_CONNECTED, **_normalized("batchnorm"))),
-        ("layer normalization", _loss(FULLY_CONNECTED, **_normalized("layernorm"))),
-        ("testing after training", _test_after_training(normalization="batchnorm")),
+        ("batch normalization", LossCheck(FULLY_CONNECTED, BATCHNORM | {"reg": 0.3})),
+        ("layer normalization", LossCheck(FULLY_CONNECTED, LAYERNORM | {"reg": 0.3})),
+        ("testing after training", ScoresAfterTrainingCheck(FULLY_CONNECTED, BATCHNORM)),
     ],
     "FullyConnectedNet.loss, with dropout": [
-        ("loss and gradients", _loss(FULLY_CONNECTED, dropout=0.6, seed=17)),
-        ("testing after training", _test_after_training(dropout=0.6, seed=17)),
+        ("loss and gradients", LossCheck(FULLY_CONNECTED, DROPOUT)),
+        ("testing after training", ScoresAfterTrainingCheck(FULLY_CONNECTED, DROPOUT)),
     ],
     "ThreeLayerConvNet": [
-        ("initial parameters", _initial(CONVOLUTIONAL)),
-        ("in float32", _initial(CONVOLUTIONAL, dtype=np.dtype(np.float32))),
+        ("initial parameters", InitialParamsCheck(CONVOLUTIONAL)),
+        ("in float32", InitialParamsCheck(CONVOLUTIONAL, FLOAT32)),
     ],
     "ThreeLayerConvNet.loss": [
-        ("loss and gradients", _loss(CONVOLUTIONAL)),
-        ("scores", _scores(CONVOLUTIONAL)),
-        ("regularization", _loss(CONVOLUTIONAL, reg=0.7)),
-        ("dtype: float32 stays float32", _loss(CONVOLUTIONAL, agree, dtype=np.dtype(np.float32))),
+        ("loss and gradients", LossCheck(CONVOLUTIONAL)),
+        ("scores", ScoresCheck(CONVOLUTIONAL)),
+        ("regularization", LossCheck(CONVOLUTIONAL, REGULARIZED)),
+        ("dtype: float32 stays float32", LossCheck(CONVOLUTIONAL, FLOAT32, agree)),
     ],
 }

@@ -1,1 +1,1 @@
-"""Where submitted code runs: `parent` starts and fences workers, `runtime` is what runs in them."""
+"""The sandbox for submitted code: `parent` starts and fences worker processes, `runtime` runs inside them."""

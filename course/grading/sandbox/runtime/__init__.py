@@ -1,1 +1,1 @@
-"""What runs beside a learner's code, from a copy in a folder of its own: it imports nothing from here."""
+"""The code inside a worker process. It runs from a copy, so it cannot import this repository."""

@@ -1,9 +1,9 @@
-"""How a worker gives up what it does not need, before it runs a line of a learner's code.
+"""Confine a worker before it runs any of a learner's code.
 
-Each fence stands by itself, and the report says which ones did: another user; namespaces of its own, in which
-there is no network and no other process; the kernel's limits on processor time, memory, processes and
-files; Landlock, which closes the rest of the file system; and Python's audit hooks. A worker gets a copy
-of this file.
+The fences are independent of each other, and the report says which of them were active: a separate user;
+separate namespaces, without network and without other processes; the kernel's limits on processor time,
+memory, processes and files; Landlock, which closes the rest of the file system; and Python's audit hooks. A
+worker gets a copy of this file.
 """
 
 import _posixsubprocess
@@ -14,16 +14,18 @@ import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any, NoReturn
 
 CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET, CLONE_NEWIPC = 0x10000000, 0x20000000, 0x40000000, 0x08000000
 PR_SET_PDEATHSIG = 1
-DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")  # not the disk
+DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")  # but no disks
 LIBRARIES = ("/usr/lib", "/usr/lib64", "/usr/local/lib", "/lib", "/lib64")
 FILES = ("/etc/ld.so.cache", "/etc/localtime", "/proc/cpuinfo", "/proc/meminfo", "/sys/devices/system/cpu")
 CHANGING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 FORBIDDEN = (
-    "cpython.PyInterpreterState_New",  # another interpreter has hooks of its own
+    "cpython.PyInterpreterState_New",  # another interpreter would not have these hooks
     "gc.get_objects",
     "gc.get_referents",
     "gc.get_referrers",
@@ -38,18 +40,18 @@ HARMLESS = ("os.fwalk", "os.listdir", "os.putenv", "os.scandir", "os.unsetenv", 
 UNWATCHED = ("_posixsubprocess", "_cffi_backend", "_xxsubinterpreters", "_interpreters", "_gdbm", "_dbm")
 
 
-def confine(settings):
-    """Put up the fences that `settings` asks for; returns the names of those that stand.
+def confine(settings: dict[str, Any]) -> list[str]:
+    """Put up the fences that `settings` asks for, and return their names.
 
-    Where memory runs short, the system is to end this process rather than the judge.
-
-    - user: a user's number to become, or None
+    - user: the user id to become, or None
     - namespaces, landlock: whether to use them
-    - readable: folders that may be read besides the system's
-    - cpu_seconds; memory, in bytes beyond what is in use; processes, how many this user may have, or None
+    - readable: folders that may be read in addition to the system's
+    - cpu_seconds: the limit on processor time
+    - memory: the limit on memory, in bytes beyond what is in use already
+    - processes: how many processes this user may have, or None
     """
     standing = []
-    with contextlib.suppress(OSError):  # not on every system
+    with contextlib.suppress(OSError):  # if memory runs out, Linux shall end this process, not the judge
         Path("/proc/self/oom_score_adj").write_text("1000")
     if settings["user"] is not None:
         _become(settings["user"])
@@ -66,10 +68,11 @@ def confine(settings):
     return standing
 
 
-def _enter_namespaces():
-    """Go on as the first process of a namespace of processes, which all end with it, and without network.
+def _enter_namespaces() -> None:
+    """Continue as the first process of a new process namespace, without network.
 
-    The namespace of users makes that possible for who is not root, and takes from root what root may do.
+    All processes of the namespace end with this one. A user namespace allows this without root, and drops
+    root's privileges.
     """
     user, group = os.getuid(), os.getgid()
     libc = ctypes.CDLL(None, use_errno=True)
@@ -79,20 +82,20 @@ def _enter_namespaces():
     Path("/proc/self/setgroups").write_text("deny")
     Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
     Path("/proc/self/gid_map").write_text(f"{group} {group} 1")
-    child = os.fork()  # the namespace of processes is for children
+    child = os.fork()  # only children are in the new process namespace
     if child:
         _end_with_parent()
         _end_as(os.waitpid(child, 0)[1])
 
 
-def _end_with_parent():
-    """From here on, the end of the process that started this one ends it too; on Linux only."""
+def _end_with_parent() -> None:
+    """End this process when its parent ends; only on Linux."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
-def _end_as(status):
-    """End this process as the one with this wait status did."""
+def _end_as(status: int) -> NoReturn:
+    """End this process in the same way as the one with this wait status."""
     code = os.waitstatus_to_exitcode(status)
     if code < 0:
         signal.signal(-code, signal.SIG_DFL)
@@ -100,13 +103,13 @@ def _end_as(status):
     os._exit(code)
 
 
-def _become(user):
+def _become(user: int) -> None:
     os.setgroups([])
     os.setresgid(user, user, user)
     os.setresuid(user, user, user)
 
 
-def _limit(settings):
+def _limit(settings: dict[str, Any]) -> None:
     limits = {
         resource.RLIMIT_CPU: settings["cpu_seconds"],
         resource.RLIMIT_AS: _address_space() + settings["memory"],
@@ -117,20 +120,20 @@ def _limit(settings):
     if settings["processes"] is not None:
         limits[resource.RLIMIT_NPROC] = settings["processes"]
     for limit, value in limits.items():
-        with contextlib.suppress(ValueError, OSError):  # not on every system, or lower already
+        with contextlib.suppress(ValueError, OSError):  # not supported, or already lower
             resource.setrlimit(limit, (value, value))
 
 
-def _address_space():
-    """The bytes of address space in use; where the system does not tell, none."""
+def _address_space() -> int:
+    """Return the bytes of address space in use, or 0 if the system does not say."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     except OSError:
         return 0
 
 
-def _read_only(folders):
-    """From here on files may be read in these folders only, and nowhere be written or executed."""
+def _read_only(folders: Iterable[str]) -> None:
+    """Restrict this process to reading files in these folders; it cannot write or execute any file."""
     from landlock import FSAccess, Ruleset  # Linux only
 
     rules = Ruleset()
@@ -143,60 +146,71 @@ def _read_only(folders):
     rules.apply()
 
 
-def watch(readable):
-    """Refuse, with Python's audit hooks, to start programs, use the network, or open other files.
+def watch(readable: Iterable[str]) -> None:
+    """Use Python's audit hooks to refuse to start programs, to use the network, or to open other files.
 
-    What runs in the same process may get around it, with effort; where the kernel's fences stand, it is
-    the second line, and elsewhere the only one. It cannot be taken away again.
+    Code in the same process can get around the hooks, with effort. If the kernel's fences are active, the
+    hooks are a second line of defence; otherwise they are the only one. They cannot be removed.
     """
-    _posixsubprocess.fork_exec = subprocess._fork_exec = _refuse  # starts programs without asking the hooks
-    for module, name in ((signal, "pidfd_send_signal"), (os, "pidfd_open")):  # nor do these ask
+    # These three functions do not ask the hooks
+    _posixsubprocess.fork_exec = subprocess._fork_exec = _refuse  # type: ignore[attr-defined]
+    for module, name in ((signal, "pidfd_send_signal"), (os, "pidfd_open")):
         if hasattr(module, name):
             setattr(module, name, _refuse)
     folders = {path for folder in (*LIBRARIES, *readable) for path in (folder, os.path.realpath(folder))}
     sys.addaudithook(_hook((*FILES, *DEVICES), tuple(f"{folder}/" for folder in folders)))
 
 
-def _refuse(*_, **__):
+def _refuse(*_: Any, **__: Any) -> NoReturn:
     raise PermissionError("the grader does not allow this")
 
 
-def _hook(files, folders):
-    """The hook, which looks up no name but those of its own arguments.
+def _hook(files: tuple[str, ...], folders: tuple[str, ...]) -> Callable[[str, Any], None]:
+    """Return the audit hook. It only uses its own arguments, no global or built-in name.
 
-    Submitted code may replace what this module and Python's own name; default values it does not reach.
+    Submitted code can replace globals of this module and built-in names, but not these default values.
     """
 
     def hook(
-        event,
-        arguments,
-        files=files,
-        folders=folders,
-        may_open=_may_open,
-        unwatched=UNWATCHED,
-        forbidden=FORBIDDEN,
-        families=FORBIDDEN_FAMILIES,
-        harmless=HARMLESS,
-        error=PermissionError,
-    ):
+        event: str,
+        arguments: Any,
+        files: tuple[str, ...] = files,
+        folders: tuple[str, ...] = folders,
+        may_open: Callable[..., bool] = _may_open,
+        unwatched: tuple[str, ...] = UNWATCHED,
+        forbidden: tuple[str, ...] = FORBIDDEN,
+        families: tuple[str, ...] = FORBIDDEN_FAMILIES,
+        harmless: tuple[str, ...] = HARMLESS,
+        error: type[Exception] = PermissionError,
+    ) -> None:
         if event == "open":
             path, _, flags = arguments
             if not may_open(path, flags or 0, files, folders):
-                raise error(f"the grader does not allow to open {path!r}")
+                raise error(f"the grader does not allow opening {path!r}")
         elif event == "import":
             if arguments[0].rpartition(".")[2] in unwatched:
-                raise error(f"the grader does not allow to import {arguments[0]}")
+                raise error(f"the grader does not allow importing {arguments[0]}")
         elif event in forbidden or (event.startswith(families) and event not in harmless):
             raise error(f"the grader does not allow {event}")
 
     return hook
 
 
-def _may_open(path, flags, files, folders, kind=type, number=int, data=bytes, text=str, changing=CHANGING):
-    """Whether an open file, if it is a number, or a file of this path may be opened.
+def _may_open(
+    path: Any,
+    flags: int,
+    files: tuple[str, ...],
+    folders: tuple[str, ...],
+    kind: Any = type,
+    number: Any = int,
+    data: Any = bytes,
+    text: Any = str,
+    changing: int = CHANGING,
+) -> bool:
+    """Return whether this path, or a file that is open already and given by its number, may be opened.
 
-    Only Python's own strings are looked at, as others may lie. A path that is relative or goes up is refused:
-    whence it leads can be changed.
+    Only Python's own strings are accepted, because the methods of a subclass could lie. Relative paths, and
+    paths with "..", are refused: where they lead can be changed.
     """
     if kind(path) is number:
         return True
@@ -204,6 +218,7 @@ def _may_open(path, flags, files, folders, kind=type, number=int, data=bytes, te
         path = path.decode("utf-8", "surrogateescape")
     if kind(path) is not text or ".." in path.split("/"):
         return False
+    name: str = path  # not str(path): submitted code may have replaced that name
     if flags & changing:
-        return path == "/dev/null"
-    return path in files or path.startswith(folders)
+        return name == "/dev/null"
+    return name in files or name.startswith(folders)

@@ -1,9 +1,8 @@
-"""What the judge and a worker say to each other: plain values and arrays, never pickled objects.
+"""The messages between the judge and a worker: plain values and arrays, never pickled objects.
 
-A message is a JSON document and, behind it, the bytes of its arrays. Whoever reads one builds nothing but
-None, booleans, numbers, strings, tuples, lists, dictionaries and arrays of plain numbers, whatever the
-sender meant: a worker has run code that nobody has read, and may send anything. A worker gets a copy of
-this file, so it imports NumPy only.
+A message is a JSON document, followed by the bytes of its arrays. Reading one only ever builds None,
+booleans, numbers, strings, tuples, lists, dictionaries and arrays of plain numbers: a worker has run unknown
+code, and can send anything. A worker gets a copy of this file, so it imports nothing of this repository.
 """
 
 import io
@@ -11,8 +10,10 @@ import json
 import math
 import struct
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 LENGTHS = struct.Struct("!QQ")  # bytes of the JSON document and of the arrays
 MAX_JSON, MAX_ARRAYS = 2**20, 2**27
@@ -22,17 +23,24 @@ ARRAY_DTYPES = {f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)} | {"f
 
 
 class ProtocolError(Exception):
-    """The other side does not keep to the protocol, or is gone."""
+    """The other side broke the protocol, or closed the connection."""
+
+
+class Connection(Protocol):
+    """A socket, or something that reads and writes as a socket does."""
+
+    def recv(self, count: int, /) -> bytes: ...
+    def sendall(self, data: bytes, /) -> None: ...
 
 
 @dataclass(frozen=True)
 class Kept:
-    """A result that stays in the worker: number `call`, followed by a path of indices into it."""
+    """A reference to a result that stays in the worker: its number, and a path of indices into it."""
 
     call: int
-    path: tuple = ()
+    path: tuple[int, ...] = ()
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> "Kept":
         return Kept(self.call, (*self.path, index))
 
 
@@ -40,34 +48,34 @@ class Kept:
 class Tensor:
     """An array that is a PyTorch tensor in the worker."""
 
-    array: np.ndarray
+    array: NDArray[Any]
 
 
 @dataclass(frozen=True)
 class Other:
-    """What a learner's code returned and cannot be sent: only the name of its type is known."""
+    """Anything else that a learner's code returned, of which only the name of its type is sent."""
 
     type_name: str
 
 
-def send(connection, value):
+def send(connection: Connection, value: Any) -> None:
     """Send a value through a socket."""
     connection.sendall(encode(value))
 
 
-def encode(value):
-    """The bytes of a message."""
-    buffers = []
+def encode(value: Any) -> bytes:
+    """Return the bytes of a message."""
+    buffers: list[bytes] = []
     document = json.dumps(_pack(value, buffers)).encode()
     data = b"".join(buffers)
     return LENGTHS.pack(len(document), len(data)) + document + data
 
 
-def receive(connection, plain=False):
-    """The next value from a socket; ProtocolError if it is none.
+def receive(connection: Connection, plain: bool = False) -> Any:
+    """Return the next value from a socket; raise ProtocolError if it is not a message.
 
-    - plain: whether it comes from a worker, who may send values and arrays, but not say "the result that you
-      keep", which becomes `Other`
+    - plain: whether the message comes from a worker. A worker may send values and arrays, but a reference to
+      a kept result becomes `Other`.
     """
     json_length, data_length = LENGTHS.unpack(_read(connection, LENGTHS.size))
     if json_length > MAX_JSON or data_length > MAX_ARRAYS:
@@ -79,7 +87,7 @@ def receive(connection, plain=False):
         raise ProtocolError(f"a message cannot be read: {type(error).__name__}") from None
 
 
-def _read(connection, count):
+def _read(connection: Connection, count: int) -> bytes:
     parts = bytearray()
     while len(parts) < count:
         part = connection.recv(min(count - len(parts), 2**20))
@@ -89,8 +97,8 @@ def _read(connection, count):
     return bytes(parts)
 
 
-def _pack(value, buffers, depth=0):
-    """`value` as JSON; the bytes of its arrays are appended to `buffers`."""
+def _pack(value: Any, buffers: list[bytes], depth: int = 0) -> Any:
+    """Return `value` as JSON, and append the bytes of its arrays to `buffers`."""
     if depth > MAX_DEPTH:
         return {"other": "a deeply nested object"}
     if value is None or isinstance(value, bool | str):
@@ -106,7 +114,7 @@ def _pack(value, buffers, depth=0):
     return _pack_object(value, buffers)
 
 
-def _pack_object(value, buffers):
+def _pack_object(value: Any, buffers: list[bytes]) -> dict[str, Any]:
     if isinstance(value, Kept):
         return {"kept": value.call, "path": list(value.path)}
     if isinstance(value, np.dtype):
@@ -117,15 +125,15 @@ def _pack_object(value, buffers):
         return _pack_array(value, buffers)
     if isinstance(value, np.generic):
         return _pack_array(np.asarray(value), buffers) | {"scalar": True}
-    if hasattr(value, "detach") and hasattr(value, "numpy"):  # a tensor of PyTorch
+    if hasattr(value, "detach") and hasattr(value, "numpy"):  # a PyTorch tensor
         return _pack_array(value.detach().cpu().numpy(), buffers) | {"tensor": True}
     return {"other": value.type_name if isinstance(value, Other) else type(value).__name__}
 
 
-def _pack_array(array, buffers):
+def _pack_array(array: NDArray[Any], buffers: list[bytes]) -> dict[str, Any]:
     if array.dtype.str[1:] not in ARRAY_DTYPES:
         return {"other": f"array of {array.dtype}"}
-    if array.nbytes > MAX_ARRAYS:  # of which a view of a single number can pretend to have any number
+    if array.nbytes > MAX_ARRAYS:  # a broadcast view of one number can have any number of bytes
         return {"other": f"array of {array.nbytes // 2**20} MB"}
     array = np.asarray(array, dtype=array.dtype.newbyteorder("<"))
     buffers.append(array.tobytes())
@@ -133,15 +141,15 @@ def _pack_array(array, buffers):
 
 
 class _Reader:
-    """Builds a value from its document and, in the same order, the bytes of its arrays.
+    """Builds a value from its document, and its arrays from bytes in the same order.
 
     No byte is read twice: otherwise a short message could ask for any amount of memory.
     """
 
-    def __init__(self, data, plain):
+    def __init__(self, data: bytes, plain: bool) -> None:
         self.data, self.plain = io.BytesIO(data), plain
 
-    def unpack(self, packed):
+    def unpack(self, packed: Any) -> Any:
         if isinstance(packed, str):
             return _text(packed)
         if packed is None or isinstance(packed, bool | int | float):
@@ -154,7 +162,7 @@ class _Reader:
             return {self.unpack(key): self.unpack(value) for key, value in packed["dict"]}
         return self._array(packed) if "array" in packed else self._named(packed)
 
-    def _array(self, packed):
+    def _array(self, packed: dict[str, Any]) -> Any:
         dtype, shape = _dtype(packed["array"]), packed["shape"]
         if len(shape) > MAX_AXES or not all(type(size) is int and size >= 0 for size in shape):
             raise ValueError("not a shape")
@@ -164,7 +172,7 @@ class _Reader:
             return array[()]
         return Tensor(array) if packed.get("tensor") else array
 
-    def _named(self, packed):
+    def _named(self, packed: dict[str, Any]) -> Any:
         if "kept" in packed and not self.plain:
             return Kept(packed["kept"], tuple(packed["path"]))
         if "dtype" in packed:
@@ -173,19 +181,19 @@ class _Reader:
         return Other("".join(c if c.isprintable() else " " for c in name))
 
 
-def _text(text):
-    """A string that can be written down: JSON may hold halves of characters."""
+def _text(text: str) -> str:
+    """Replace halves of surrogate pairs, which JSON can contain and no file can."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _integer(digits):
-    """A number of at most 64 bits: NumPy makes objects of greater ones, and reading them takes long."""
+def _integer(digits: str) -> int:
+    """Read an integer of at most 64 bits: larger ones take long to read, and NumPy makes objects of them."""
     if len(digits.lstrip("-")) > MAX_DIGITS:
-        raise ValueError("too large a number")
+        raise ValueError("the number is too large")
     return int(digits)
 
 
-def _dtype(name):
+def _dtype(name: Any) -> np.dtype[Any]:
     if name not in ARRAY_DTYPES:
-        raise ValueError("not a dtype of numbers")
+        raise ValueError("not a numeric dtype")
     return np.dtype(f"<{name}")

@@ -1,9 +1,9 @@
-"""The process in which submitted code runs: it does what the judge asks, and knows no right answer.
+"""The process that runs submitted code: it does what the judge asks, and contains no solution.
 
-It is started with a socket to the judge, confines itself, and then calls functions of the submission with
-the arguments it is sent. A reply holds the result and the arguments as they are after the call. What is
-given to the submission (functions that other exercises ask for) the judge has computed elsewhere: this
-process has no solution in it. A worker runs from a copy of this file, beside protocol.py and confine.py.
+It starts with a socket to the judge, confines itself, and then calls functions of the submission with the
+arguments that the judge sends. A reply has the result, and the arguments as they are after the call. If the
+submission may call functions of the reference, the judge computes them in another process. A worker runs from
+a copy of this file, beside copies of protocol.py and confine.py.
 """
 
 import ast
@@ -14,56 +14,66 @@ import socket
 import sys
 import traceback
 import types
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NoReturn
 
-import confine
 import numpy as np
-import protocol
-import scipy.linalg  # noqa: F401  what the compiled kernels load
+import scipy.linalg  # noqa: F401  the compiled kernels load it
 
-MAX_TEXT = 300  # characters of an error's own words that are passed on
+if TYPE_CHECKING:  # a worker cannot import `course`: it has copies of these files beside this one
+    from course.grading.sandbox.runtime import confine, protocol
+else:
+    import confine
+    import protocol
+
+MAX_TEXT = 300  # characters of an error's text that are passed on
 IMPORTED_FROM = {"torch", "numpy", "math", "functools", "itertools", "collections", "copy"}
 
 
-class Worker:
-    """Answers the requests that come through a connection, until it ends."""
+class RequestLoop:
+    """Answers the requests that come through a connection, until the connection ends.
 
-    def __init__(self, connection, tree):
+    - tree: the folder of the submission's files
+    """
+
+    def __init__(self, connection: socket.socket, tree: str) -> None:
         self.connection = connection
         self.tree = tree
-        self.results = []
+        self.results: list[Any] = []
 
-    def serve(self):
+    def serve(self) -> NoReturn:
         while True:
             self.connection.sendall(self._reply(protocol.receive(self.connection)))
 
-    def _reply(self, request):
-        """The bytes of the answer. Objects of the submission may raise also while they are looked at."""
-        fault = {"error": "an exception of which nothing can be told"}
+    def _reply(self, request: dict[str, Any]) -> bytes:
+        """Return the bytes of the answer. Even looking at an object of the submission can raise an error."""
+        fault = {"error": "an exception that cannot be shown"}
         try:
             return protocol.encode({"value": getattr(self, request.pop("do"))(**request)})
-        except BaseException as error:  # SystemExit and KeyboardInterrupt are a learner's to raise, too
+        except BaseException as error:  # a learner's code can also raise SystemExit and KeyboardInterrupt
             with contextlib.suppress(BaseException):
                 fault = self._fault(error)
         return protocol.encode(fault)
 
-    def call(self, target, args, kwargs):
-        """Call `target` with the arguments; the result is kept, and the judge may refer to it."""
+    def call(self, target: Any, args: Any, kwargs: Any) -> dict[str, Any]:
+        """Call `target` with the arguments; the result stays here, and the judge can refer to it."""
         function = self._target(target)
         args, kwargs = self._resolve(args), self._resolve(kwargs)
         result = function(*args, **kwargs)
         self.results.append(result)
         return {"call": len(self.results) - 1, "result": result, "args": args, "kwargs": kwargs}
 
-    def get(self, owner, name):
+    def get(self, owner: Any, name: str) -> Any:
         return getattr(self._resolve(owner), name)
 
-    def set(self, owner, name, value):
+    def set(self, owner: Any, name: str, value: Any) -> None:
         setattr(self._resolve(owner), name, self._resolve(value))
 
-    def give(self, functions, stubs):
-        """Put functions of the judge in the place of the submission's: {module: names}.
+    def give(self, functions: dict[str, list[str]], stubs: list[str]) -> None:
+        """Replace functions of the submission.
 
-        `stubs` are methods, "module:Class.name", that set up what the judge is going to set itself.
+        - functions: {module: names} of those that the judge computes instead
+        - stubs: methods, "module:Class.name", that shall return {}, because the judge sets the parameters
         """
         for module_name, names in functions.items():
             module = importlib.import_module(module_name)
@@ -75,62 +85,49 @@ class Worker:
             module = importlib.import_module(module_name)
             setattr(getattr(module, owner), name, lambda *_: {})
 
-    def define(self, cells):
-        """Make the module `notebook` of the definitions and imports in a notebook's code cells.
+    def define(self, cells: list[str], names: dict[str, Any]) -> None:
+        """Make a module `notebook` of the definitions and imports in a notebook's code cells.
 
-        What is not Python, or fails, is left out: that costs what it defines.
+        Cells that are not Python, and definitions that fail, are left out.
+
+        - names: {name: value} of other names that the definitions use
         """
         module = types.ModuleType("notebook")
-        module.device = "cpu"
+        vars(module).update(names)
         sys.modules["notebook"] = module
         for node in _definitions(cells):
             with contextlib.suppress(Exception):
                 exec(compile(ast.Module([node], []), "<notebook>", "exec"), vars(module))
 
-    def seed(self, number):
-        """Seed NumPy's global generator and, where it is loaded, PyTorch's."""
+    def load(self, name: str, source: str) -> None:
+        """Make a module of source code that a check sends, to run beside the submission's code."""
+        module = types.ModuleType(name)
+        exec(compile(source, f"<{name}>", "exec"), vars(module))
+        sys.modules[name] = module
+
+    def seed(self, number: int) -> None:
+        """Seed NumPy's global generator and, if it is loaded, PyTorch's."""
         np.random.seed(number)
         if "torch" in sys.modules:
             sys.modules["torch"].manual_seed(number)
 
-    def state(self, owner):
-        """The parameters of a module of PyTorch, by name."""
+    def state(self, owner: Any) -> dict[str, Any]:
+        """Return the parameters of a PyTorch module, by name."""
         return dict(self._resolve(owner).named_parameters())
 
-    def fit(self, model, images, labels, steps, batch_size, learning_rate):
-        """Train a module of PyTorch on the images, `steps` minibatches in turn."""
-        torch = sys.modules["torch"]
-        model, images, labels = self._resolve((model, images, labels))
-        optimizer = Descent(model.parameters(), learning_rate, momentum=0.9)
-        model.train()
-        for step in range(steps):
-            batch = torch.arange(step * batch_size, (step + 1) * batch_size) % len(images)
-            optimizer.zero_grad()
-            torch.nn.functional.cross_entropy(model(images[batch]), labels[batch]).backward()
-            optimizer.step()
-        model.eval()
-
-    def train_loop(self, name, model, learning_rate, batches):
-        """Call the notebook's `train` with what it takes from the notebook: minibatches, runs, accuracy."""
-        notebook = sys.modules["notebook"]
-        model, batches = self._resolve((model, batches))
-        notebook.runs, notebook.loaders, notebook.epochs = {}, {"train": batches, "val": batches}, 1
-        notebook.minibatches = lambda _: iter(batches)
-        notebook.accuracy = lambda model, loader: 0.5
-        return notebook.train(name, model, Descent(model.parameters(), learning_rate))
-
-    def _target(self, target):
-        if isinstance(target, list | tuple):  # an attribute of something kept
+    def _target(self, target: Any) -> Any:
+        """Return the function of a target: "module:path", or an earlier result and an attribute's name."""
+        if isinstance(target, list | tuple):
             owner, name = target
             return getattr(self._resolve(owner), name)
         module_name, path = target.split(":")
-        found = importlib.import_module(module_name)
+        found: Any = importlib.import_module(module_name)
         for name in path.split("."):
             found = getattr(found, name)
         return found
 
-    def _resolve(self, value):
-        """`value` with results in the place of references to them, and tensors where they are asked for."""
+    def _resolve(self, value: Any) -> Any:
+        """Return `value` with earlier results in place of references to them, and with PyTorch's tensors."""
         if isinstance(value, protocol.Kept):
             found = self.results[value.call]
             for index in value.path:
@@ -144,10 +141,10 @@ class Worker:
             return {key: self._resolve(item) for key, item in value.items()}
         return value
 
-    def _given(self, name):
-        """A function that asks the judge for its result; what the judge changed in place is changed here."""
+    def _given(self, name: str) -> Callable[..., Any]:
+        """Return a function that asks the judge for its result, and for changes of its arguments."""
 
-        def given(*args, **kwargs):
+        def given(*args: Any, **kwargs: Any) -> Any:
             protocol.send(self.connection, {"given": name, "args": args, "kwargs": kwargs})
             reply = protocol.receive(self.connection)
             if "error" in reply:
@@ -158,8 +155,8 @@ class Worker:
         given.__name__ = name
         return given
 
-    def _fault(self, error):
-        """What went wrong: the error's type, its words and the line of the submission it comes from."""
+    def _fault(self, error: BaseException) -> dict[str, str]:
+        """Describe an error: its type, its text and the submission's line that it comes from."""
         frames = traceback.walk_tb(error.__traceback__)
         places = [(frame.f_code.co_filename, line) for frame, line in frames]
         here = [place for place in places if place[0].startswith((self.tree, "<notebook>"))]
@@ -168,33 +165,14 @@ class Worker:
             file, line = here[-1]
             where = f"{file.removeprefix(self.tree).lstrip('/')}, line {line}"
         try:
-            text = "".join([str(error)])  # a string of Python's own
+            text = "".join([str(error)])  # makes a plain string of any subclass
         except BaseException:
             text = ""
         return {"error": "".join([type(error).__name__]), "text": text[:MAX_TEXT], "where": where}
 
 
-class Descent:
-    """Gradient descent with the methods of PyTorch's optimizers, which take a second to load."""
-
-    def __init__(self, parameters, learning_rate, momentum=0.0):
-        self.parameters = list(parameters)
-        self.learning_rate, self.momentum = learning_rate, momentum
-        self.velocities = [0 for _ in self.parameters]
-
-    def zero_grad(self):
-        for parameter in self.parameters:
-            parameter.grad = None
-
-    def step(self):
-        for i, parameter in enumerate(self.parameters):
-            if parameter.grad is not None:
-                self.velocities[i] = self.momentum * self.velocities[i] + parameter.grad
-                parameter.data = parameter.data - self.learning_rate * self.velocities[i]
-
-
-def _definitions(cells):
-    """The functions, classes and imports of numeric libraries at the top level of code cells, in order."""
+def _definitions(cells: list[str]) -> Iterator[ast.stmt]:
+    """Yield the functions, classes and imports of numeric libraries at the top level of code cells."""
     for cell in cells:
         try:
             nodes = ast.parse(cell).body
@@ -205,15 +183,15 @@ def _definitions(cells):
                 yield node
 
 
-def _imports(node):
-    """The top-level packages that a statement imports."""
+def _imports(node: ast.stmt) -> set[str]:
+    """Return the top-level packages that a statement imports."""
     if isinstance(node, ast.Import):
         return {alias.name.split(".")[0] for alias in node.names}
     return {(node.module or "").split(".")[0]} if isinstance(node, ast.ImportFrom) else set()
 
 
-def _write_back(old, new):
-    """Give arrays and dictionaries in `old` the contents that they have in `new`, which is built alike."""
+def _write_back(old: Any, new: Any) -> None:
+    """Copy the contents of arrays and dictionaries in `new` into those in `old`, which has the same form."""
     if isinstance(old, np.ndarray):
         if not np.array_equal(old, new):
             old[...] = new
@@ -222,20 +200,21 @@ def _write_back(old, new):
             _write_back(old_item, new_item)
     elif isinstance(old, dict):
         for key, item in new.items():
-            if isinstance(item, np.ndarray) and np.shape(old.get(key)) == item.shape:
+            if isinstance(item, np.ndarray) and np.shape(old.get(key, ())) == item.shape:
                 _write_back(old[key], item)
             else:
                 old[key] = item
 
 
-def main():
+def main() -> None:
     """Start workers: each is a fork of this process, which has loaded the libraries and run nothing else.
 
-    The judge sends eight bytes: zero and a socket for a new worker, whose process id is the answer, or a
-    process id for the wait status of that worker.
+    The command line has the number of the judge's socket, the folder of this file, and "torch" or "numpy".
+    Each request of the judge is eight bytes. With zero comes a socket for a new worker, and the answer is the
+    worker's process id. For the process id of a worker that has ended, the answer is its wait status.
     """
     control = socket.socket(fileno=int(sys.argv[1]))
-    if "torch" in sys.argv:
+    if sys.argv[3] == "torch":
         import torch
 
         torch.set_num_threads(1)
@@ -244,15 +223,20 @@ def main():
         if not message:
             return
         if sockets:
-            answer = os.fork() or _work(control, sockets[0])
+            answer = os.fork()
+            if answer == 0:
+                _work(control, sockets[0])
             os.close(sockets[0])
         else:
             answer = os.waitpid(int.from_bytes(message, "big"), 0)[1]
         control.sendall(answer.to_bytes(8, "big"))
 
 
-def _work(control, number):
-    """Be a worker, from here to the end."""
+def _work(control: socket.socket, number: int) -> NoReturn:
+    """Be a worker until the judge closes the connection; never return.
+
+    - number: the file descriptor of the connection
+    """
     os.setsid()
     control.close()
     connection = socket.socket(fileno=number)
@@ -263,7 +247,7 @@ def _work(control, number):
         standing = confine.confine(settings)
         confine.watch(settings["readable"])
         protocol.send(connection, {"standing": [*standing, "audit"]})
-        Worker(connection, settings["tree"]).serve()
+        RequestLoop(connection, settings["tree"]).serve()
     except protocol.ProtocolError:
         os._exit(0)  # the judge has closed the connection
     except BaseException:
