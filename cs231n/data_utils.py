@@ -18,6 +18,7 @@ from cs231n.datasets.batches import (
     read_class_names,
     read_images_per_batch,
 )
+from cs231n.validation import require_integer
 
 
 def load_CIFAR_batch(filename):
@@ -125,8 +126,7 @@ def _fit_sizes(dataset, per_batch, num_training, num_validation, num_test):
         "num_test": num_test,
     }
     for name, size in sizes.items():
-        if not isinstance(size, (int, np.integer)) or size < 1:
-            raise ValueError(f"{name} must be an integer of at least 1; got {size!r}")
+        require_integer(name, size, 1)
     total = len(TRAIN_FILES) * per_batch
     if dataset.name == "tiny":
         num_validation = min(num_validation, per_batch)

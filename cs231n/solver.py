@@ -14,10 +14,15 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from cs231n import checkpoint, optim
-from cs231n.validation import require_choice, require_number
+from cs231n import checkpoint
+from cs231n.validation import require_choice, require_integer, require_number
 
-UPDATE_RULES = {rule.__name__: rule for rule in (optim.sgd, optim.sgd_momentum, optim.rmsprop, optim.adam)}
+try:
+    from cs231n import fast_optim as rules
+except ImportError:  # not in the learners' version, whose Solver uses the rules that they write
+    from cs231n import optim as rules
+
+UPDATE_RULES = {rule.__name__: rule for rule in (rules.sgd, rules.sgd_momentum, rules.rmsprop, rules.adam)}
 
 _PROGRESS = ("iteration", "epoch", "best_val_acc")
 _HISTORIES = ("loss_history", "train_acc_history", "val_acc_history")
@@ -66,7 +71,7 @@ class Solver:
         samples = {"num_train_samples": num_train_samples, "num_val_samples": num_val_samples}
         for name, value in (counts | samples).items():
             if not (value is None and name in samples):
-                _check_count(name, value)
+                require_integer(name, value, 1)
         self.model = model
         self.X_train, self.y_train = _examples(data, "X_train", "y_train")
         self.X_val, self.y_val = _examples(data, "X_val", "y_val")
@@ -210,9 +215,9 @@ class Solver:
         - batch_size: examples per forward pass, which bounds the memory it takes
         """
         X, y = _examples({"X": X, "y": y}, "X", "y")
-        _check_count("batch_size", batch_size)
+        require_integer("batch_size", batch_size, 1)
         if num_samples is not None:
-            _check_count("num_samples", num_samples)
+            require_integer("num_samples", num_samples, 1)
             if num_samples < len(X):
                 sample = np.random.choice(len(X), num_samples, replace=False)
                 X, y = X[sample], y[sample]
@@ -330,11 +335,6 @@ def _all_finite(params):
 
 def _numbered(items):
     return {str(i): item for i, item in enumerate(items)}
-
-
-def _check_count(name, value):
-    if not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"{name} must be an integer of at least 1; got {value!r}")
 
 
 def _examples(data, X_name, y_name):

@@ -27,16 +27,17 @@ ARROWS = {
     "kernels": {"validation", "windows"},
     "layers": {"kernels", "validation", "windows"},
     "fast_layers": {"kernels", "validation", "windows"},
-    "layer_utils": {"fast_layers", "layers", "validation"},
+    "layer_utils": {"fast_layers", "layers"},
     "classifiers": {"fast_layers", "layer_utils", "layers", "validation"},
-    "optim": {"kernels", "validation"},
+    "optim": {"validation"},
+    "fast_optim": {"kernels", "optim"},
     "checkpoint": {"files"},
-    "solver": {"checkpoint", "optim", "validation"},
+    "solver": {"checkpoint", "fast_optim", "optim", "validation"},
     "gradcheck": set(),
     "gradient_check": {"gradcheck"},
     "vis_utils": set(),
     "datasets": set(),
-    "data_utils": {"datasets"},
+    "data_utils": {"datasets", "validation"},
     "pytorch": {"data_utils", "datasets", "files", "validation"},
 }
 STAR_IMPORTS = {
@@ -206,7 +207,10 @@ SIGNATURES = {
         "max_pool_forward_fast": "(x, pool_param)",
         "max_pool_backward_fast": "(dout, cache)",
     },
-    "optim": dict.fromkeys(("sgd", "sgd_momentum", "rmsprop", "adam"), "(w, dw, config=None)"),
+    **dict.fromkeys(
+        ("optim", "fast_optim"),
+        dict.fromkeys(("sgd", "sgd_momentum", "rmsprop", "adam"), "(w, dw, config=None)"),
+    ),
     "classifiers.fc_net": {
         "TwoLayerNet": "(input_dim=3072, hidden_dim=100, num_classes=10, weight_scale=0.001, reg=0.0)",
         "TwoLayerNet.loss": "(self, X, y=None)",

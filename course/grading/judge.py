@@ -23,6 +23,7 @@ from course.grading.intake import declared_encoding
 from course.grading.sandbox.parent import SubmissionError, Worker, WorkerLostError
 from course.grading.subject import Subject
 from course.handout.blanking import hand_out
+from course.handout.make import LEFT_OUT
 from course.rubric import BY_ID, EXERCISES, LAYERS, REGULARIZATION, SANDWICHES
 from course.submission.inspection import DONE, MISSING, definitions, parse, source_statuses
 from course.submission.notebook import UnreadableError
@@ -266,7 +267,7 @@ def _pristine():
     package = Path(cs231n.__file__).parent
     paths = [path for path in package.rglob("*.py") if "datasets" not in path.parts]
     files = {path.relative_to(package.parent).as_posix(): path.read_text(encoding="utf-8") for path in paths}
-    return hand_out(files)
+    return hand_out({path: text for path, text in files.items() if path not in LEFT_OUT})
 
 
 def _write_tree(tree, files):

@@ -50,8 +50,13 @@ COPIED = (
     "tests/test_pytorch_training.py",
 )
 
-# Exercises that are written out in C: Adam.
-LEFT_OUT = ("cs231n/kernels/optim_cython.pyx", "cs231n/kernels/c/optim.h", "cs231n/kernels/c/adam.h")
+# Exercises that are written out once more, in place or in C: the update rules.
+LEFT_OUT = (
+    "cs231n/fast_optim.py",
+    "cs231n/kernels/optim_cython.pyx",
+    "cs231n/kernels/c/optim.h",
+    "cs231n/kernels/c/adam.h",
+)
 
 # Tests, and what only they use, that write an exercise out in NumPy to compare with; the others test the same
 # against PyTorch, numeric gradients and values on paper. And of the trainer what needs several processes.
@@ -59,14 +64,6 @@ WITHHELD = {
     "tests/test_fc_net.py": (
         "test_weights_are_drawn_in_order_from_the_global_generator",
         "test_two_layer_net_draws_its_weights_in_order_from_the_global_generator",
-    ),
-    "tests/test_optim.py": (
-        "plain_sgd",
-        "plain_sgd_momentum",
-        "plain_rmsprop",
-        "plain_adam",
-        "PLAIN",
-        "test_rule_agrees_with_its_formula",
     ),
     "tests/test_normalization.py": (
         "test_hidden_layer_normalizes_between_affine_and_relu",

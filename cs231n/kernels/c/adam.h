@@ -1,7 +1,7 @@
 /* A step of Adam in one pass over memory. The compiler makes vectors of it: without errno, a root is a single
    instruction. 1 - beta is computed in double precision, as 1 - 0.999 would lose its last digits in float.
 
-   Every operation rounds on its own, in the order of optim.py (setup.py forbids to fuse them): so all versions
+   Every operation rounds on its own, in the order of fast_optim.py (setup.py forbids to fuse them): so all versions
    of the loop, for every set of vector instructions and any distance of the arrays, give NumPy's bits. */
 
 static TARGET void OF(adam)(void *w_array, const void *dw_array, void *m_array, void *v_array,
