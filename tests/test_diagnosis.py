@@ -705,7 +705,7 @@ LOSSES = [
         {"dx": "it is off by a constant factor"},
         **FORWARD,
     ),
-    bug("softmax", "unnormalized", "    dx /= sums\n", "", {"dx": None}, **FORWARD),
+    bug("softmax", "unnormalized", "exponentials / sums", "exponentials", {"dx": None}, **FORWARD),
     bug("svm", "no-mean", "    dx /= len(x)\n", "", {"dx": N_LARGE}, **FORWARD),
     bug("svm", "no-label", "dx[rows, y] = -dx.sum(axis=1)", "dx[rows, y] = 0", {"dx": LABEL}, **FORWARD),
     bug(
@@ -872,10 +872,10 @@ MODEL_BUGS = [
     model_bug(
         "batchnorm",
         "gamma-beta-order",
-        "dgamma, dbeta\n",
-        "dbeta, dgamma\n",
+        "axes), dgamma, dbeta\n",
+        "axes), dbeta, dgamma\n",
         {"gamma1": "it is the gradient of beta1", "beta1": "it is the gradient of gamma1"},
-        within=layer_utils.affine_norm_relu_dropout_backward,
+        within=layers._batchnorm_backward,
     ),
     model_bug(
         "batchnorm",
@@ -888,10 +888,10 @@ MODEL_BUGS = [
     model_bug(
         "dropout",
         "no-mask",
-        "dropout_backward(dout, dropout_cache)",
+        "dout * mask",
         "dout * 1",
         {"W1": None, "b1": None},
-        within=layer_utils.affine_norm_relu_dropout_backward,
+        within=layers.dropout_backward,
     ),
     model_bug(
         "dropout",

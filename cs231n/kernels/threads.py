@@ -33,7 +33,7 @@ Result = TypeVar("Result")
 # Work is measured in multiplications of a compiled convolution. Threads share work of at least WORTH_SHARING:
 # less is done before they have been woken and waited for, which takes some 0.1 ms.
 WORTH_SHARING = 2**25
-PRODUCT = 0.5  # the work of one multiplication of a matrix product, by the BLAS
+MATRIX_PRODUCT = 0.5  # the work of one multiplication of a matrix product, by the BLAS
 COMPARISON = 64  # of comparing two numbers in a pooling
 COMPILED_UPDATE = 32  # of updating one element of a parameter in compiled code
 NUMPY_UPDATE = (
@@ -51,7 +51,7 @@ def is_worth_sharing(work: float) -> bool:
 
 def matmul(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
     """Return the matrix product a @ b. Of a large one, each thread computes some of the rows or columns."""
-    work = PRODUCT * len(a) * b.size
+    work = MATRIX_PRODUCT * len(a) * b.size
     if not is_worth_sharing(work) or not _blas().lib_controllers:  # its threads and ours would be too many
         product: NDArray[Any] = a @ b
         return product
@@ -70,8 +70,8 @@ def map_slices(function: Callable[[slice], Result], length: int, work: float = m
     each one's matrix products stay on it. Calls from several threads at once, or from within `function`, do
     not share their work again: they do it where they are.
     """
-    count = min(num_threads(), length)
-    if count == 1 or not is_worth_sharing(work) or not _sharing.acquire(blocking=False):
+    count = min(num_threads(), length) if is_worth_sharing(work) else 1
+    if count == 1 or not _sharing.acquire(blocking=False):
         return [function(slice(0, length))]
     slices = [slice(length * i // count, length * (i + 1) // count) for i in range(count)]
     try:

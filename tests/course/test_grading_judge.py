@@ -196,8 +196,8 @@ MISTAKES = {
     "momentum of the wrong sign": (
         OPTIM,
         "sgd_momentum",
-        "- lr * dw",
-        "+ lr * dw",
+        "* config[\"velocity\"] - lr",
+        "* config[\"velocity\"] + lr",
         "sgd_momentum",
         "values of a step",
         "the updated w has wrong values",
