@@ -120,8 +120,10 @@ def _are_plain(arrays):
 def _at_once(move, arrays):
     """Call move with a flat view of each array; for large arrays, on every thread with a part of each."""
     flat = [array.reshape(-1) for array in arrays]
-    size = flat[0].size
-    map_slices(lambda part: move(*(array[part] for array in flat)), size, work=COMPILED_UPDATE * size)
+    if is_worth_sharing(COMPILED_UPDATE * flat[0].size):
+        map_slices(lambda part: move(*(array[part] for array in flat)), flat[0].size)
+    else:
+        move(*flat)
 
 
 def _in_blocks(move, w, dw, *state):

@@ -48,6 +48,7 @@ def eval_numerical_gradient_array(f, x, df, h=1e-5):
     return grad
 
 
+# The course's own notebooks call this; ours do not.
 def grad_check_sparse(f, x, analytic_grad, num_checks=10, h=1e-5):
     """Compare the analytic gradient of a scalar function with the numeric one at random coordinates.
 

@@ -57,7 +57,7 @@ __all__ = [
 
 
 def affine_forward(x, w, b):
-    """Fully connected layer: each example, flattened to a row, times w, plus b.
+    """Compute a fully connected layer: each example, flattened to a row, times w, plus b.
 
     - x: (N, d1, ..., dk)
     - w: (D, M) with D = d1 * ... * dk
@@ -84,7 +84,7 @@ def affine_forward(x, w, b):
 
 
 def affine_backward(dout, cache, need_dx=True):
-    """Backward of `affine_forward`: returns dx (N, d1, ..., dk), dw (D, M), db (M,).
+    """Return the gradients of `affine_forward`: dx (N, d1, ..., dk), dw (D, M), db (M,).
 
     With rows x_n, out_nm = sum_d x_nd w_dm + b_m, hence dx = dout w^T, dw = x^T dout and
     db = sum_n dout_n. A network's first layer needs no dx, a third of the work: with need_dx=False
@@ -99,13 +99,13 @@ def affine_backward(dout, cache, need_dx=True):
 
 
 def relu_forward(x):
-    """Rectified linear unit, max(x, 0) element by element, for x of any shape."""
+    """Compute the rectified linear unit, max(x, 0) element by element, for x of any shape."""
     x = as_float_array(x)
     return np.maximum(x, 0), x
 
 
 def relu_backward(dout, cache):
-    """Backward of `relu_forward`: dx is dout where x > 0 and 0 elsewhere, at exactly 0 too."""
+    """Return the gradient of `relu_forward`: dout where x > 0 and 0 elsewhere, at exactly 0 too."""
     x = cache
     dout = as_upstream(dout, x.shape, x.dtype)
     return dout * (x > 0)
@@ -115,7 +115,7 @@ def _normalize(x, axes, eps):
     """Shift and scale x to mean 0 and variance 1 over `axes`; the core of every normalization layer.
 
     Returns x_hat = (x - mean) / sqrt(var + eps) and the mean, the biased variance and
-    inv_std = 1 / sqrt(var + eps), whose reduced axes are kept with length 1.
+    inv_std = 1 / sqrt(var + eps), whose reduced axes have length 1.
     """
     mean = x.mean(axis=axes, keepdims=True)
     x_hat = x - mean
@@ -126,7 +126,7 @@ def _normalize(x, axes, eps):
 
 
 def _normalize_backward(dx_hat, x_hat, inv_std, axes):
-    """Gradient of `_normalize` with respect to x, in closed form.
+    """Return the gradient of `_normalize` with respect to x, in closed form.
 
     An x_i moves its own x_hat_i, and every x_hat_j over the same axes through the mean and the
     variance. Summing the three paths gives, with means over `axes`,
@@ -144,7 +144,7 @@ def _normalize_backward(dx_hat, x_hat, inv_std, axes):
 
 
 def batchnorm_forward(x, gamma, beta, bn_param):
-    """Batch normalization: each feature to mean 0 and variance 1 over the minibatch, then gamma, beta.
+    """Bring each feature to mean 0 and variance 1 over the minibatch, then apply gamma and beta.
 
     - x: (N, D); gamma, beta: (D,)
     - bn_param: a dictionary with `mode`, 'train' or 'test' (required); `eps`, 1e-5; `momentum`, 0.9;
@@ -164,7 +164,7 @@ def batchnorm_forward(x, gamma, beta, bn_param):
 
 
 def batchnorm_backward(dout, cache):
-    """Backward of `batchnorm_forward`, node by node along its graph: dx (N, D), dgamma, dbeta (D,).
+    """Return the gradients of `batchnorm_forward`, node by node: dx (N, D), dgamma (D,), dbeta (D,).
 
     Each step undoes one node of the forward pass, in reverse:
     x -> mean -> centered -> var -> inv_std -> x_hat -> out. In test mode the averages are constants.
@@ -194,12 +194,12 @@ def batchnorm_backward(dout, cache):
 
 
 def batchnorm_backward_alt(dout, cache):
-    """Backward of `batchnorm_forward` in closed form: the same gradients in fewer passes over memory."""
+    """Return the gradients of `batchnorm_forward` in closed form, with fewer passes over memory."""
     return _batchnorm_backward(dout, cache, axes=0)
 
 
 def _batchnorm_backward(dout, cache, axes):
-    """Batch normalization's gradients in closed form, where the statistics were taken over `axes`."""
+    """Return batch normalization's gradients in closed form, the statistics being taken over `axes`."""
     x_hat, inv_std, gamma, mode = cache
     dout = as_upstream(dout, x_hat.shape, x_hat.dtype)
     dbeta = dout.sum(axis=axes)
@@ -211,7 +211,7 @@ def _batchnorm_backward(dout, cache, axes):
 
 
 def layernorm_forward(x, gamma, beta, ln_param):
-    """Layer normalization: each example to mean 0 and variance 1 over its features, then gamma, beta.
+    """Bring each example to mean 0 and variance 1 over its features, then apply gamma and beta.
 
     - x: (N, D); gamma, beta: (D,)
     - ln_param: a dictionary with `eps`, 1e-5
@@ -229,7 +229,7 @@ def layernorm_forward(x, gamma, beta, ln_param):
 
 
 def layernorm_backward(dout, cache):
-    """Backward of `layernorm_forward`: dx (N, D), dgamma (D,), dbeta (D,)."""
+    """Return the gradients of `layernorm_forward`: dx (N, D), dgamma (D,), dbeta (D,)."""
     x_hat, inv_std, gamma = cache
     dout = as_upstream(dout, x_hat.shape, x_hat.dtype)
     dbeta = dout.sum(axis=0)
@@ -245,10 +245,10 @@ def _require_features(x, gamma, beta):
 
 
 def _normalize_batch(x, bn_param, axes):
-    """What batch normalization does before gamma and beta: x_hat, inv_std and the mode.
+    """Normalize as batch normalization does before gamma and beta; return x_hat, inv_std and the mode.
 
-    The statistics are taken over `axes`, all but the feature or channel axis 1, and reduced axes are
-    kept with length 1. In training the running averages in bn_param are updated.
+    The statistics are taken over `axes`, all but the feature or channel axis 1; reduced axes have
+    length 1. In training the running averages in bn_param are updated.
     """
     mode = require_mode(bn_param, "bn_param")
     eps = require_number("bn_param['eps']", bn_param.get("eps", 1e-5), 0, 1)
@@ -265,7 +265,7 @@ def _normalize_batch(x, bn_param, axes):
 
 
 def _running_averages(bn_param, x):
-    """The running mean and variance in the dtype of x, zeros where bn_param has none yet."""
+    """Return the running mean and variance in the dtype of x, zeros where bn_param has none yet."""
     averages = []
     for name in ("running_mean", "running_var"):
         average = bn_param.get(name)
@@ -278,7 +278,7 @@ def _running_averages(bn_param, x):
 
 
 def dropout_forward(x, dropout_param):
-    """Inverted dropout: keep each unit with probability p, divide what is kept by p.
+    """Compute inverted dropout: keep each unit with probability p and divide it by p, set the others to 0.
 
     - x: any shape
     - dropout_param: a dictionary with `p`, the probability to KEEP a unit, in (0, 1]; `mode`, 'train'
@@ -304,14 +304,14 @@ def dropout_forward(x, dropout_param):
 
 
 def dropout_backward(dout, cache):
-    """Backward of `dropout_forward`: dout through the same mask; in test mode dout itself."""
+    """Return the gradient of `dropout_forward`: dout through the same mask; in test mode dout itself."""
     shape, dtype, mask = cache
     dout = as_upstream(dout, shape, dtype)
     return dout if mask is None else dout * mask
 
 
 def conv_forward_naive(x, w, b, conv_param):
-    """Convolution, straight from its definition: every output is a window of x times a filter, summed.
+    """Compute a convolution from its definition: every output is a window of x times a filter, summed.
 
     - x: (N, C, H, W); w: (F, C, HH, WW); b: (F,)
     - conv_param: a dictionary with `stride`, the pixels between neighbouring windows, and `pad`, the
@@ -338,11 +338,11 @@ def conv_forward_naive(x, w, b, conv_param):
 
 
 def conv_backward_naive(dout, cache, need_dx=True):
-    """Backward of `conv_forward_naive`: dx (N, C, H, W), dw (F, C, HH, WW), db (F,).
+    """Return the gradients of `conv_forward_naive`: dx (N, C, H, W), dw (F, C, HH, WW), db (F,).
 
     An output is linear in its window and in its filter, so its gradient flows to the window in
-    proportion to the filter, and to the filter in proportion to the window. Windows overlap, and a
-    filter serves them all: their shares add up. With need_dx=False dx is None.
+    proportion to the filter, and to the filter in proportion to the window. Windows overlap, and all
+    use the same filters: what they contribute adds up. With need_dx=False dx is None.
     """
     x, w, stride, pad, out_shape = cache
     dout = as_upstream(dout, out_shape, x.dtype)
@@ -358,7 +358,7 @@ def conv_backward_naive(dout, cache, need_dx=True):
 
 
 def max_pool_forward_naive(x, pool_param):
-    """Max pooling: the largest value of every window, channel by channel.
+    """Compute max pooling: the largest value of every window, channel by channel.
 
     - x: (N, C, H, W)
     - pool_param: a dictionary with `pool_height`, `pool_width` and `stride`; there is no padding
@@ -376,7 +376,7 @@ def max_pool_forward_naive(x, pool_param):
 
 
 def max_pool_backward_naive(dout, cache):
-    """Backward of `max_pool_forward_naive`: dx (N, C, H, W).
+    """Return the gradient of `max_pool_forward_naive`: dx (N, C, H, W).
 
     Only the largest value of a window moved the output: it takes the whole gradient. On a tie the
     first in row-major order takes it. A pixel that is the largest of several windows takes several.
@@ -392,18 +392,18 @@ def max_pool_backward_naive(dout, cache):
 
 
 def _pad(x, pad):
-    """x (N, C, H, W) with `pad` zeros on all four sides of every image."""
+    """Return x (N, C, H, W) with `pad` zeros on all four sides of every image."""
     return np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
 
 
 def _window(i, j, stride, height, width):
-    """The index of the window behind output pixel (i, j) in one image (C, H, W)."""
+    """Return the index of the window behind output pixel (i, j) in one image (C, H, W)."""
     top, left = i * stride, j * stride
     return slice(None), slice(top, top + height), slice(left, left + width)
 
 
 def spatial_batchnorm_forward(x, gamma, beta, bn_param):
-    """Batch normalization of images: each channel over the minibatch and all of its pixels.
+    """Compute batch normalization of images: each channel over the minibatch and all of its pixels.
 
     - x: (N, C, H, W); gamma, beta: (C,)
     - bn_param: as `batchnorm_forward` takes it, with running averages (C,)
@@ -423,19 +423,19 @@ def spatial_batchnorm_forward(x, gamma, beta, bn_param):
 
 
 def spatial_batchnorm_backward(dout, cache):
-    """Backward of `spatial_batchnorm_forward`: dx (N, C, H, W), dgamma (C,), dbeta (C,)."""
+    """Return the gradients of `spatial_batchnorm_forward`: dx (N, C, H, W), dgamma (C,), dbeta (C,)."""
     return _batchnorm_backward(dout, cache, axes=(0, 2, 3))
 
 
 def spatial_groupnorm_forward(x, gamma, beta, G, gn_param):
-    """Group normalization: each image over the pixels of one group of channels at a time.
+    """Compute group normalization: each image over the pixels of one group of channels at a time.
 
     - x: (N, C, H, W)
     - gamma, beta: (C,) or (1, C, 1, 1), one per channel; gradients come back in the same shape
     - G: the number of groups, which must divide C
     - gn_param: a dictionary with `eps`, 1e-5
 
-    G = 1 is layer normalization of an image, G = C normalizes every channel by itself. Training and
+    G = 1 is layer normalization of an image, G = C normalizes every channel alone. Training and
     testing are the same. Returns out (N, C, H, W). (Wu and He 2018, https://arxiv.org/abs/1803.08494,
     section 3.)
     """
@@ -454,7 +454,7 @@ def spatial_groupnorm_forward(x, gamma, beta, G, gn_param):
 
 
 def spatial_groupnorm_backward(dout, cache):
-    """Backward of `spatial_groupnorm_forward`: dx (N, C, H, W), dgamma and dbeta shaped as they came."""
+    """Return the gradients of `spatial_groupnorm_forward`: dx, dgamma, dbeta, shaped as x, gamma, beta."""
     x_hat, inv_std, gamma, beta_shape, G = cache
     dout = as_upstream(dout, x_hat.shape, x_hat.dtype)
     dbeta = dout.sum(axis=(0, 2, 3)).reshape(beta_shape)
@@ -465,7 +465,7 @@ def spatial_groupnorm_backward(dout, cache):
 
 
 def _in_groups(x, G):
-    """x (N, C, H, W) with its channels in groups: (N, G, C / G, H, W)."""
+    """Return x (N, C, H, W) with its channels in groups: (N, G, C / G, H, W)."""
     N, C, H, W = x.shape
     return x.reshape(N, G, C // G, H, W)
 
@@ -486,7 +486,7 @@ def _require_per_channel(num_channels, **params):
 
 
 def svm_loss(x, y):
-    """Multiclass hinge loss with margin 1, averaged over the minibatch.
+    """Compute the multiclass hinge loss with margin 1, averaged over the minibatch.
 
     - x: scores (N, C)
     - y: labels (N,), integers in [0, C)
@@ -505,14 +505,14 @@ def svm_loss(x, y):
 
 
 def softmax_loss(x, y):
-    """Cross-entropy of the softmax of the scores, averaged over the minibatch.
+    """Compute the cross-entropy of the softmax of the scores, averaged over the minibatch.
 
     - x: scores (logits), (N, C)
     - y: labels (N,), integers in [0, C)
 
     With p_nc = exp(x_nc) / sum_k exp(x_nk), loss = -1/N sum_n log p_ny and dx = (p - onehot(y)) / N.
     Scores are shifted by their row's maximum, which leaves p unchanged, so that exp cannot overflow;
-    the log is taken of the sum only, so that a p of 0 does no harm. Returns loss and dx (N, C).
+    the log is taken of the sum only, which also works where p is 0. Returns loss and dx (N, C).
 
     >>> loss, dx = softmax_loss(np.array([[0.0, 0.0], [0.0, 1000.0]]), np.array([0, 1]))
     >>> print(f"{loss:.4f}", dx.tolist())
@@ -524,14 +524,14 @@ def softmax_loss(x, y):
     sums = exponentials.sum(axis=1, keepdims=True)
     loss = (np.log(sums).sum() - shifted[rows, y].sum()) / len(x)
     probabilities = exponentials / sums
-    dx = probabilities  # whose place it takes
+    dx = probabilities  # no longer needed: dx takes their place
     dx[rows, y] -= 1
     dx /= len(x)
     return loss, dx
 
 
 def _as_scores(x, y):
-    """The scores as floats, the labels as an array, and the row numbers that pick each label's score."""
+    """Return the scores as floats, the labels as an array, and row numbers to index each label's score."""
     x = as_float_array(x)
     y = np.asarray(y)
     require_ndim("x", x, "N, C")

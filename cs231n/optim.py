@@ -12,7 +12,6 @@ the next step. The Solver uses `cs231n.fast_optim` where it is there: the same r
 """
 
 import math
-from functools import partial
 
 import numpy as np
 
@@ -24,14 +23,14 @@ SGD_MOMENTUM = {"learning_rate": 1e-2, "momentum": 0.9, "velocity": None}
 RMSPROP = {"learning_rate": 1e-2, "decay_rate": 0.99, "epsilon": 1e-8, "cache": None}
 ADAM = {"learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "t": 0, "m": None, "v": None}
 
-VALID = {
-    "learning_rate": partial(require_number, low=0, high=math.inf, closed="left"),
-    "momentum": partial(require_number, low=0, high=1),
-    "decay_rate": partial(require_number, low=0, high=1),
-    "beta1": partial(require_number, low=0, high=1, closed="left"),
-    "beta2": partial(require_number, low=0, high=1, closed="left"),
-    "epsilon": partial(require_number, low=0, high=math.inf, closed="left"),
-    "t": partial(require_integer, low=0),
+# The range of each setting, and which of its bounds belong to it
+RANGES = {
+    "learning_rate": (0, math.inf, "left"),
+    "momentum": (0, 1, "both"),
+    "decay_rate": (0, 1, "both"),
+    "beta1": (0, 1, "left"),
+    "beta2": (0, 1, "left"),
+    "epsilon": (0, math.inf, "left"),
 }
 
 
@@ -99,7 +98,7 @@ def prepare(w, dw, config, entries):
 
     Arrays are brought to the dtype of w and settings to Python's numbers, which leave float32 as it is.
     """
-    if not isinstance(w, np.ndarray | np.floating) or w.dtype.kind != "f":
+    if not isinstance(w, (np.ndarray, np.floating)) or w.dtype.kind != "f":
         raise ValueError(f"w must be an array of floats; got {getattr(w, 'dtype', type(w).__name__)}")
     dw = np.asarray(dw, dtype=w.dtype)
     require_shape("dw", dw, w.shape, "that of w")
@@ -108,8 +107,10 @@ def prepare(w, dw, config, entries):
         if name not in entries:
             raise ValueError(f"config has the unknown entry {name!r}; known are {', '.join(entries)}")
     for name, default in entries.items():
-        if name in VALID:
-            config[name] = VALID[name](name, config.get(name, default))
+        if name in RANGES:
+            config[name] = require_number(name, config.get(name, default), *RANGES[name])
+        elif name == "t":
+            config[name] = require_integer(name, config.get(name, default), 0)
         elif config.get(name) is None:
             config[name] = np.zeros(w.shape, w.dtype)
         else:

@@ -6,7 +6,6 @@ costliest mistake a learner can make; so every layer checks its arguments before
 
 import math
 from collections.abc import Collection, Mapping
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -69,7 +68,7 @@ def require_number(name: str, value: object, low: float, high: float, closed: st
     `closed` says which bounds belong to the range: 'both', 'left', 'right' or 'neither'. A Python
     float does not raise float32 arrays to float64, as a NumPy scalar does.
     """
-    number = float(value) if isinstance(value, int | float | np.number) else math.nan  # in no range
+    number = float(value) if isinstance(value, (int, float, np.number)) else math.nan  # in no range
     above = number >= low if closed in ("both", "left") else number > low
     below = number <= high if closed in ("both", "right") else number < high
     if not (above and below):
@@ -81,7 +80,7 @@ def require_number(name: str, value: object, low: float, high: float, closed: st
 
 def require_integer(name: str, value: object, low: int) -> int:
     """Return `value` as a Python int; ValueError unless it is an integer, no bool, of at least `low`."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < low:
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < low:
         raise ValueError(f"{name} must be an integer of at least {low}; got {value!r}")
     return int(value)
 

@@ -1,7 +1,7 @@
 """Fully connected networks for classification, with a softmax loss and L2 regularization.
 
 A model holds its parameters in `params`, a dictionary of arrays, and computes in one dtype
-throughout. `loss(X)` returns the scores; `loss(X, y)` returns the loss and the gradients of it with
+throughout. `loss(X)` returns the scores; `loss(X, y)` returns the loss and its gradients with
 respect to every parameter, under the same names. Weights are drawn from NumPy's global generator, in
 the order W1, W2, ..., so that `np.random.seed` repeats a model.
 """
