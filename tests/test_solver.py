@@ -293,7 +293,7 @@ def test_accuracies_are_measured_on_so_many_samples():
 @pytest.mark.parametrize(
     "name", ["batch_size", "num_epochs", "print_every", "num_train_samples", "num_val_samples"]
 )
-@pytest.mark.parametrize("value", [0, -1, 2.5, "3"])
+@pytest.mark.parametrize("value", [0, -1, 2.5, "3", True])
 def test_counts_must_be_whole_and_positive(name, value):
     with pytest.raises(ValueError, match=f"{name} must be an integer of at least 1; got {value!r}"):
         make_solver(**{name: value})
