@@ -298,7 +298,7 @@ def dropout_forward(x, dropout_param):
         return x, (shape, dtype, mask)
     seed = dropout_param.get("seed")
     rand = np.random.rand if seed is None else np.random.RandomState(seed).rand
-    mask = np.less(rand(*shape), p).astype(dtype)
+    mask = np.less(rand(*x.shape), p).astype(x.dtype)
     mask /= p
     return x * mask, (shape, dtype, mask)
 
