@@ -14,7 +14,7 @@ from benchmarks.sides import DIRECT, NUMPY, PYTORCH, use_kernels
 from benchmarks.timing import compare
 from cs231n.classifiers.cnn import ThreeLayerConvNet
 from cs231n.classifiers.fc_net import FullyConnectedNet
-from cs231n.optim import adam
+from cs231n.fast_optim import adam
 
 BATCH, PIXELS, CLASSES = 50, 3 * 32 * 32, 10
 

@@ -1,14 +1,15 @@
 """Convolution and max pooling, fast: the same signatures and results as the naive layers.
 
-Here arguments are checked and results allocated; threads then share the images of the minibatch (of a single
-image, the filters or the channels), and the kernels, compiled or in NumPy, do the work: see `cs231n.kernels`.
+This module checks arguments and allocates results. Threads then share the images of the minibatch (of a
+single image, the filters or the channels), and kernels, compiled or in NumPy, do the work: see
+`cs231n.kernels`.
 """
 
 import numpy as np
 
 from cs231n.kernels import kernels_for
-from cs231n.kernels.threads import map_slices
-from cs231n.validation import as_floats, require_shape
+from cs231n.kernels.threads import COMPARISON, map_slices
+from cs231n.validation import as_float_array, as_float_arrays, as_upstream
 from cs231n.windows import convolution_geometry, pooling_geometry
 
 __all__ = [
@@ -18,20 +19,18 @@ __all__ = [
     "max_pool_forward_fast",
 ]
 
-WORTH_SHARING = 2**25  # multiplications from which on it pays to wake threads and wait for them, some 0.1 ms
-COMPARISON = 64  # multiplications in whose time a pooling compares two numbers
-
 
 def conv_forward_fast(x, w, b, conv_param):
-    """Convolution, see `cs231n.layers.conv_forward_naive`: out (N, F, H', W').
+    """Compute a convolution, as `cs231n.layers.conv_forward_naive` does: out (N, F, H', W').
 
     - x: (N, C, H, W); w: (F, C, HH, WW); b: (F,)
     - conv_param: a dictionary with `stride` and `pad`
     """
-    x, w, b = as_floats(x, w, b)
+    x, w, b = as_float_arrays(x, w, b)
     stride, pad, out_height, out_width = convolution_geometry(x, w, b, conv_param)
     x, w, b = (np.ascontiguousarray(array) for array in (x, w, b))
-    out = np.empty((len(x), len(w), out_height, out_width), x.dtype)
+    out_shape = len(x), len(w), out_height, out_width
+    out = np.empty(out_shape, x.dtype)
     kernels = kernels_for(x.dtype)
 
     def of_images(part):
@@ -42,17 +41,16 @@ def conv_forward_fast(x, w, b, conv_param):
 
     work = out.size * w[0].size
     if len(x) == 1:
-        _share(of_filters, len(w), work)
+        map_slices(of_filters, len(w), work)
     else:
-        _share(of_images, len(x), work)
-    return out, (x, w, stride, pad, out.shape)
+        map_slices(of_images, len(x), work)
+    return out, (x, w, stride, pad, out_shape)
 
 
 def conv_backward_fast(dout, cache, need_dx=True):
-    """Backward of `conv_forward_fast`: dx (N, C, H, W) or, where not needed, None; dw; db (F,)."""
+    """Return the gradients of `conv_forward_fast`: dx (N, C, H, W), None where not needed; dw; db (F,)."""
     x, w, stride, pad, out_shape = cache
-    dout = np.ascontiguousarray(dout, dtype=x.dtype)
-    require_shape("dout", dout, out_shape, "that of the output")
+    dout = np.ascontiguousarray(as_upstream(dout, out_shape, x.dtype))
     dx = np.empty_like(x) if need_dx else None
     kernels = kernels_for(x.dtype)
 
@@ -65,19 +63,19 @@ def conv_backward_fast(dout, cache, need_dx=True):
 
     work = 2 * dout.size * w[0].size
     if len(x) == 1:
-        dws, dbs = zip(*_share(of_channels, x.shape[1], work), strict=True)
+        dws, dbs = zip(*map_slices(of_channels, x.shape[1], work), strict=True)
         return dx, np.concatenate(dws, axis=1), dbs[0]
-    dws, dbs = zip(*_share(of_images, len(x), work), strict=True)
+    dws, dbs = zip(*map_slices(of_images, len(x), work), strict=True)
     return dx, _total(dws), _total(dbs)
 
 
 def max_pool_forward_fast(x, pool_param):
-    """Max pooling, see `cs231n.layers.max_pool_forward_naive`: out (N, C, H', W').
+    """Compute max pooling, as `cs231n.layers.max_pool_forward_naive` does: out (N, C, H', W').
 
     - x: (N, C, H, W)
     - pool_param: a dictionary with `pool_height`, `pool_width` and `stride`
     """
-    (x,) = as_floats(x)
+    x = as_float_array(x)
     pool_height, pool_width, stride, out_height, out_width = pooling_geometry(x, pool_param)
     x = np.ascontiguousarray(x)
     out = np.empty((*x.shape[:2], out_height, out_width), x.dtype)
@@ -87,35 +85,28 @@ def max_pool_forward_fast(x, pool_param):
     def forward(part):
         kernels.max_pool_forward(x[part], pool_height, pool_width, stride, out[part], argmax[part])
 
-    _share(forward, len(x), COMPARISON * out.size * pool_height * pool_width)
-    return out, (x.shape, x.dtype, argmax)
+    map_slices(forward, len(x), COMPARISON * out.size * pool_height * pool_width)
+    x_shape, dtype = x.shape, x.dtype
+    return out, (x_shape, dtype, argmax)
 
 
 def max_pool_backward_fast(dout, cache):
-    """Backward of `max_pool_forward_fast`: dx (N, C, H, W)."""
+    """Return the gradient of `max_pool_forward_fast`: dx (N, C, H, W)."""
     x_shape, dtype, argmax = cache
-    dout = np.ascontiguousarray(dout, dtype=dtype)
-    require_shape("dout", dout, argmax.shape, "that of the output")
+    dout = np.ascontiguousarray(as_upstream(dout, argmax.shape, dtype))
     dx = np.empty(x_shape, dtype)
     kernels = kernels_for(dtype)
 
     def backward(part):
         kernels.max_pool_backward(dout[part], argmax[part], dx[part])
 
-    _share(backward, len(dx), COMPARISON * dx.size)
+    map_slices(backward, len(dx), COMPARISON * dx.size)
     return dx
 
 
 def _total(parts):
-    """The sum of arrays, in the first of them."""
+    """Add arrays up in the first of them, and return it."""
     total, *others = parts
     for part in others:
         total += part
     return total
-
-
-def _share(function, count, work):
-    """The results of function(slice) for slices of `count` images or filters; on threads for much work."""
-    if work < WORTH_SHARING:
-        return [function(slice(0, count))]
-    return map_slices(function, count)

@@ -1,8 +1,11 @@
 """Sandwiches: layers that are nearly always used together, as one forward/backward pair.
 
 The contract is that of `cs231n.layers`: `foo_forward(...)` returns `(out, cache)`, and
-`foo_backward(dout, cache)` returns the gradients in the order of the forward's arguments.
+`foo_backward(dout, cache)` returns the gradients in the order of the forward's arguments. A sandwich is a
+chain: its layers run in order, and backward in reverse.
 """
+
+import numpy as np
 
 from cs231n.fast_layers import (
     conv_backward_fast,
@@ -13,24 +16,17 @@ from cs231n.fast_layers import (
 from cs231n.layers import (
     affine_backward,
     affine_forward,
-    batchnorm_backward_alt,
-    batchnorm_forward,
-    dropout_backward,
-    dropout_forward,
-    layernorm_backward,
-    layernorm_forward,
     relu_backward,
     relu_forward,
     spatial_batchnorm_backward,
     spatial_batchnorm_forward,
 )
-from cs231n.validation import require_choice
 
 __all__ = [
-    "affine_norm_relu_dropout_backward",
-    "affine_norm_relu_dropout_forward",
     "affine_relu_backward",
     "affine_relu_forward",
+    "chain_backward",
+    "chain_forward",
     "conv_bn_relu_backward",
     "conv_bn_relu_forward",
     "conv_relu_backward",
@@ -39,112 +35,83 @@ __all__ = [
     "conv_relu_pool_forward",
 ]
 
-NORMALIZATIONS = {
-    "batchnorm": (batchnorm_forward, batchnorm_backward_alt),
-    "layernorm": (layernorm_forward, layernorm_backward),
-}
+
+def chain_forward(x, *layers):
+    """Run x through layers, one after the other.
+
+    A layer is a tuple of its forward function, its backward function and what forward takes after x: a chain
+    of an affine layer and a ReLU is `(affine_forward, affine_backward, w, b), (relu_forward, relu_backward)`.
+    """
+    caches = []
+    for forward, backward, *arguments in layers:
+        x, cache = forward(x, *arguments)
+        caches.append((backward, cache))
+    return x, caches
+
+
+def chain_backward(dout, caches, need_dx=True):
+    """Run `chain_forward` in reverse: dx, then the gradients of all layers' parameters, in forward's order.
+
+    With need_dx=False, which the first layer must know, dx is None.
+    """
+    grads = []
+    for position, (backward, cache) in reversed(list(enumerate(caches))):
+        without_dx = {"need_dx": False} if position == 0 and not need_dx else {}
+        dout, *param_grads = _as_list(backward(dout, cache, **without_dx))
+        grads = param_grads + grads
+    return dout, *grads
+
+
+def _as_list(grads):
+    """Return what a backward function returned as a list; a layer without parameters returns dx alone."""
+    return [grads] if isinstance(grads, np.ndarray) else list(grads)
 
 
 def affine_relu_forward(x, w, b):
-    """Affine, then ReLU: x (N, d1, ..., dk), w (D, M), b (M,) to out (N, M)."""
-    a, affine_cache = affine_forward(x, w, b)
-    out, relu_cache = relu_forward(a)
-    return out, (affine_cache, relu_cache)
+    """Compute affine, then ReLU: x (N, d1, ..., dk), w (D, M), b (M,) to out (N, M)."""
+    return chain_forward(x, (affine_forward, affine_backward, w, b), (relu_forward, relu_backward))
 
 
 def affine_relu_backward(dout, cache, need_dx=True):
-    """Backward of `affine_relu_forward`: dx (None where not needed), dw, db."""
-    affine_cache, relu_cache = cache
-    da = relu_backward(dout, relu_cache)
-    return affine_backward(da, affine_cache, need_dx)
-
-
-def affine_norm_relu_dropout_forward(
-    x, w, b, gamma=None, beta=None, normalization=None, norm_param=None, dropout_param=None
-):
-    """One hidden layer: affine, [normalization], ReLU, [dropout].
-
-    - x (N, d1, ..., dk), w (D, M), b (M,)
-    - gamma, beta (M,) and norm_param: as the normalization takes them
-    - normalization: 'batchnorm', 'layernorm' or None for none
-    - dropout_param: as `dropout_forward` takes it, or None for no dropout
-
-    Returns out (N, M).
-    """
-    require_choice("normalization", normalization, (None, *NORMALIZATIONS))
-    a, affine_cache = affine_forward(x, w, b)
-    norm_cache = dropout_cache = None
-    if normalization is not None:
-        norm_forward, _ = NORMALIZATIONS[normalization]
-        a, norm_cache = norm_forward(a, gamma, beta, norm_param)
-    out, relu_cache = relu_forward(a)
-    if dropout_param is not None:
-        out, dropout_cache = dropout_forward(out, dropout_param)
-    uses = normalization, dropout_param is not None
-    return out, (uses, affine_cache, norm_cache, relu_cache, dropout_cache)
-
-
-def affine_norm_relu_dropout_backward(dout, cache, need_dx=True):
-    """Backward of the hidden layer: dx, dw, db, dgamma, dbeta.
-
-    dx is None where it is not needed, dgamma and dbeta without normalization.
-    """
-    (normalization, uses_dropout), affine_cache, norm_cache, relu_cache, dropout_cache = cache
-    if uses_dropout:
-        dout = dropout_backward(dout, dropout_cache)
-    da = relu_backward(dout, relu_cache)
-    dgamma = dbeta = None
-    if normalization is not None:
-        _, norm_backward = NORMALIZATIONS[normalization]
-        da, dgamma, dbeta = norm_backward(da, norm_cache)
-    return *affine_backward(da, affine_cache, need_dx), dgamma, dbeta
+    """Return the gradients of `affine_relu_forward`: dx (None where not needed), dw, db."""
+    return chain_backward(dout, cache, need_dx)
 
 
 def conv_relu_forward(x, w, b, conv_param):
-    """Convolution, then ReLU: x (N, C, H, W), w (F, C, HH, WW), b (F,) to out (N, F, H', W')."""
-    a, conv_cache = conv_forward_fast(x, w, b, conv_param)
-    out, relu_cache = relu_forward(a)
-    return out, (conv_cache, relu_cache)
+    """Compute convolution, then ReLU: x (N, C, H, W), w (F, C, HH, WW), b (F,) to out (N, F, H', W')."""
+    convolution = conv_forward_fast, conv_backward_fast, w, b, conv_param
+    return chain_forward(x, convolution, (relu_forward, relu_backward))
 
 
 def conv_relu_backward(dout, cache, need_dx=True):
-    """Backward of `conv_relu_forward`: dx (None where not needed), dw, db."""
-    conv_cache, relu_cache = cache
-    da = relu_backward(dout, relu_cache)
-    return conv_backward_fast(da, conv_cache, need_dx)
+    """Return the gradients of `conv_relu_forward`: dx (None where not needed), dw, db."""
+    return chain_backward(dout, cache, need_dx)
 
 
+# The course's own notebooks call conv_bn_relu_*; the models here do not.
 def conv_bn_relu_forward(x, w, b, gamma, beta, conv_param, bn_param):
-    """Convolution, spatial batch normalization with gamma and beta (F,), ReLU: out (N, F, H', W')."""
-    a, conv_cache = conv_forward_fast(x, w, b, conv_param)
-    normalized, bn_cache = spatial_batchnorm_forward(a, gamma, beta, bn_param)
-    out, relu_cache = relu_forward(normalized)
-    return out, (conv_cache, bn_cache, relu_cache)
+    """Compute convolution, spatial batch normalization with gamma, beta (F,), ReLU: out (N, F, H', W')."""
+    convolution = conv_forward_fast, conv_backward_fast, w, b, conv_param
+    normalization = spatial_batchnorm_forward, spatial_batchnorm_backward, gamma, beta, bn_param
+    return chain_forward(x, convolution, normalization, (relu_forward, relu_backward))
 
 
 def conv_bn_relu_backward(dout, cache, need_dx=True):
-    """Backward of `conv_bn_relu_forward`: dx (None where not needed), dw, db, dgamma, dbeta."""
-    conv_cache, bn_cache, relu_cache = cache
-    dnormalized = relu_backward(dout, relu_cache)
-    da, dgamma, dbeta = spatial_batchnorm_backward(dnormalized, bn_cache)
-    return *conv_backward_fast(da, conv_cache, need_dx), dgamma, dbeta
+    """Return the gradients of `conv_bn_relu_forward`: dx (None where not needed), dw, db, dgamma, dbeta."""
+    return chain_backward(dout, cache, need_dx)
 
 
 def conv_relu_pool_forward(x, w, b, conv_param, pool_param):
-    """Convolution, ReLU, max pooling: x (N, C, H, W), w (F, C, HH, WW), b (F,) to out (N, F, H'', W'').
+    """Compute convolution, ReLU, max pooling: x (N, C, H, W), w (F, C, HH, WW), b (F,) to (N, F, H'', W'').
 
-    ReLU never decreases, so it may as well follow the maximum: the same result and, as nothing flows
-    back through a maximum that is not positive, the same gradients, with less to do.
+    ReLU never decreases, so it may as well follow the maximum: the result is the same and, as nothing flows
+    back through a maximum that is not positive, so are the gradients, with less to do.
     """
-    a, conv_cache = conv_forward_fast(x, w, b, conv_param)
-    pooled, pool_cache = max_pool_forward_fast(a, pool_param)
-    out, relu_cache = relu_forward(pooled)
-    return out, (conv_cache, pool_cache, relu_cache)
+    convolution = conv_forward_fast, conv_backward_fast, w, b, conv_param
+    pooling = max_pool_forward_fast, max_pool_backward_fast, pool_param
+    return chain_forward(x, convolution, pooling, (relu_forward, relu_backward))
 
 
 def conv_relu_pool_backward(dout, cache, need_dx=True):
-    """Backward of `conv_relu_pool_forward`: dx (None where not needed), dw, db."""
-    conv_cache, pool_cache, relu_cache = cache
-    dpooled = relu_backward(dout, relu_cache)
-    da = max_pool_backward_fast(dpooled, pool_cache)
-    return conv_backward_fast(da, conv_cache, need_dx)
+    """Return the gradients of `conv_relu_pool_forward`: dx (None where not needed), dw, db."""
+    return chain_backward(dout, cache, need_dx)

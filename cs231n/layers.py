@@ -19,7 +19,9 @@ import numpy as np
 
 from cs231n.kernels.threads import matmul
 from cs231n.validation import (
-    as_floats,
+    as_float_array,
+    as_float_arrays,
+    as_upstream,
     require_integer,
     require_labels,
     require_mode,
@@ -55,15 +57,19 @@ __all__ = [
 
 
 def affine_forward(x, w, b):
-    """Fully connected layer: each example, flattened to a row, times w, plus b.
+    """Compute a fully connected layer: each example, flattened to a row, times w, plus b.
 
     - x: (N, d1, ..., dk)
     - w: (D, M) with D = d1 * ... * dk
     - b: (M,)
 
     Returns out (N, M).
+
+    >>> x, w, b = np.array([[1.0, 2.0]]), np.array([[3.0, 4.0], [5.0, 6.0]]), np.array([0.5, -0.5])
+    >>> affine_forward(x, w, b)[0]
+    array([[13.5, 15.5]])
     """
-    x, w, b = as_floats(x, w, b)
+    x, w, b = as_float_arrays(x, w, b)
     require_ndim("w", w, "D, M")
     num_features = math.prod(x.shape[1:])
     if x.ndim < 2 or num_features != len(w):
@@ -78,15 +84,14 @@ def affine_forward(x, w, b):
 
 
 def affine_backward(dout, cache, need_dx=True):
-    """Backward of `affine_forward`: returns dx (N, d1, ..., dk), dw (D, M), db (M,).
+    """Return the gradients of `affine_forward`: dx (N, d1, ..., dk), dw (D, M), db (M,).
 
     With rows x_n, out_nm = sum_d x_nd w_dm + b_m, hence dx = dout w^T, dw = x^T dout and
     db = sum_n dout_n. A network's first layer needs no dx, a third of the work: with need_dx=False
     it is None.
     """
     x, w = cache
-    dout = np.asarray(dout, dtype=x.dtype)
-    require_shape("dout", dout, (len(x), w.shape[1]), "that of the output")
+    dout = as_upstream(dout, (len(x), w.shape[1]), x.dtype)
     dx = matmul(dout, w.T).reshape(x.shape) if need_dx else None
     dw = matmul(x.reshape(len(x), len(w)).T, dout)
     db = dout.sum(axis=0)
@@ -94,16 +99,15 @@ def affine_backward(dout, cache, need_dx=True):
 
 
 def relu_forward(x):
-    """Rectified linear unit, max(x, 0) element by element, for x of any shape."""
-    (x,) = as_floats(x)
+    """Compute the rectified linear unit, max(x, 0) element by element, for x of any shape."""
+    x = as_float_array(x)
     return np.maximum(x, 0), x
 
 
 def relu_backward(dout, cache):
-    """Backward of `relu_forward`: dx is dout where x > 0 and 0 elsewhere, at exactly 0 too."""
+    """Return the gradient of `relu_forward`: dout where x > 0 and 0 elsewhere, at exactly 0 too."""
     x = cache
-    dout = np.asarray(dout, dtype=x.dtype)
-    require_shape("dout", dout, x.shape, "that of the output")
+    dout = as_upstream(dout, x.shape, x.dtype)
     return dout * (x > 0)
 
 
@@ -111,7 +115,7 @@ def _normalize(x, axes, eps):
     """Shift and scale x to mean 0 and variance 1 over `axes`; the core of every normalization layer.
 
     Returns x_hat = (x - mean) / sqrt(var + eps) and the mean, the biased variance and
-    inv_std = 1 / sqrt(var + eps), whose reduced axes are kept with length 1.
+    inv_std = 1 / sqrt(var + eps), whose reduced axes have length 1.
     """
     mean = x.mean(axis=axes, keepdims=True)
     x_hat = x - mean
@@ -122,7 +126,7 @@ def _normalize(x, axes, eps):
 
 
 def _normalize_backward(dx_hat, x_hat, inv_std, axes):
-    """Gradient of `_normalize` with respect to x, in closed form.
+    """Return the gradient of `_normalize` with respect to x, in closed form.
 
     An x_i moves its own x_hat_i, and every x_hat_j over the same axes through the mean and the
     variance. Summing the three paths gives, with means over `axes`,
@@ -140,7 +144,7 @@ def _normalize_backward(dx_hat, x_hat, inv_std, axes):
 
 
 def batchnorm_forward(x, gamma, beta, bn_param):
-    """Batch normalization: each feature to mean 0 and variance 1 over the minibatch, then gamma, beta.
+    """Bring each feature to mean 0 and variance 1 over the minibatch, then apply gamma and beta.
 
     - x: (N, D); gamma, beta: (D,)
     - bn_param: a dictionary with `mode`, 'train' or 'test' (required); `eps`, 1e-5; `momentum`, 0.9;
@@ -151,8 +155,8 @@ def batchnorm_forward(x, gamma, beta, bn_param):
     divide by sqrt(var + eps). Returns out (N, D). (Ioffe and Szegedy 2015,
     https://arxiv.org/abs/1502.03167, algorithms 1 and 2.)
     """
-    x, gamma, beta = as_floats(x, gamma, beta)
-    _check_normalization(x, gamma, beta)
+    x, gamma, beta = as_float_arrays(x, gamma, beta)
+    _require_features(x, gamma, beta)
     x_hat, inv_std, mode = _normalize_batch(x, bn_param, axes=0)
     out = gamma * x_hat
     out += beta
@@ -160,12 +164,13 @@ def batchnorm_forward(x, gamma, beta, bn_param):
 
 
 def batchnorm_backward(dout, cache):
-    """Backward of `batchnorm_forward`, node by node along its graph: dx (N, D), dgamma, dbeta (D,).
+    """Return the gradients of `batchnorm_forward`, node by node: dx (N, D), dgamma (D,), dbeta (D,).
 
     Each step undoes one node of the forward pass, in reverse:
     x -> mean -> centered -> var -> inv_std -> x_hat -> out. In test mode the averages are constants.
     """
-    dout, x_hat, inv_std, gamma, mode = _unpack_normalization(dout, cache)
+    x_hat, inv_std, gamma, mode = cache
+    dout = as_upstream(dout, x_hat.shape, x_hat.dtype)
     N = len(dout)
     # out = gamma * x_hat + beta
     dbeta = dout.sum(axis=0)
@@ -189,13 +194,14 @@ def batchnorm_backward(dout, cache):
 
 
 def batchnorm_backward_alt(dout, cache):
-    """Backward of `batchnorm_forward` in closed form: the same gradients in fewer passes over memory."""
+    """Return the gradients of `batchnorm_forward` in closed form, with fewer passes over memory."""
     return _batchnorm_backward(dout, cache, axes=0)
 
 
 def _batchnorm_backward(dout, cache, axes):
-    """Batch normalization's gradients in closed form, where the statistics were taken over `axes`."""
-    dout, x_hat, inv_std, gamma, mode = _unpack_normalization(dout, cache)
+    """Return batch normalization's gradients in closed form, the statistics being taken over `axes`."""
+    x_hat, inv_std, gamma, mode = cache
+    dout = as_upstream(dout, x_hat.shape, x_hat.dtype)
     dbeta = dout.sum(axis=axes)
     dgamma = (dout * x_hat).sum(axis=axes)
     dx_hat = dout * gamma
@@ -205,7 +211,7 @@ def _batchnorm_backward(dout, cache, axes):
 
 
 def layernorm_forward(x, gamma, beta, ln_param):
-    """Layer normalization: each example to mean 0 and variance 1 over its features, then gamma, beta.
+    """Bring each example to mean 0 and variance 1 over its features, then apply gamma and beta.
 
     - x: (N, D); gamma, beta: (D,)
     - ln_param: a dictionary with `eps`, 1e-5
@@ -213,35 +219,36 @@ def layernorm_forward(x, gamma, beta, ln_param):
     Training and testing are the same, since an example does not depend on its minibatch. Returns
     out (N, D). (Ba, Kiros and Hinton 2016, https://arxiv.org/abs/1607.06450, equation 4.)
     """
-    x, gamma, beta = as_floats(x, gamma, beta)
-    _check_normalization(x, gamma, beta)
+    x, gamma, beta = as_float_arrays(x, gamma, beta)
+    _require_features(x, gamma, beta)
     eps = require_number("ln_param['eps']", ln_param.get("eps", 1e-5), 0, 1)
     x_hat, _, _, inv_std = _normalize(x, axes=1, eps=eps)
     out = gamma * x_hat
     out += beta
-    return out, (x_hat, inv_std, gamma, "train")
+    return out, (x_hat, inv_std, gamma)
 
 
 def layernorm_backward(dout, cache):
-    """Backward of `layernorm_forward`: dx (N, D), dgamma (D,), dbeta (D,)."""
-    dout, x_hat, inv_std, gamma, _ = _unpack_normalization(dout, cache)
+    """Return the gradients of `layernorm_forward`: dx (N, D), dgamma (D,), dbeta (D,)."""
+    x_hat, inv_std, gamma = cache
+    dout = as_upstream(dout, x_hat.shape, x_hat.dtype)
     dbeta = dout.sum(axis=0)
     dgamma = (dout * x_hat).sum(axis=0)
     dx = _normalize_backward(dout * gamma, x_hat, inv_std, axes=1)
     return dx, dgamma, dbeta
 
 
-def _check_normalization(x, gamma, beta):
+def _require_features(x, gamma, beta):
     require_ndim("x", x, "N, D")
     require_shape("gamma", gamma, x.shape[1:], "one scale per feature of x")
     require_shape("beta", beta, x.shape[1:], "one shift per feature of x")
 
 
 def _normalize_batch(x, bn_param, axes):
-    """What batch normalization does before gamma and beta: x_hat, inv_std and the mode.
+    """Normalize as batch normalization does before gamma and beta; return x_hat, inv_std and the mode.
 
-    The statistics are taken over `axes`, all but the feature or channel axis 1, and reduced axes are
-    kept with length 1. In training the running averages in bn_param are updated.
+    The statistics are taken over `axes`, all but the feature or channel axis 1; reduced axes have
+    length 1. In training the running averages in bn_param are updated.
     """
     mode = require_mode(bn_param, "bn_param")
     eps = require_number("bn_param['eps']", bn_param.get("eps", 1e-5), 0, 1)
@@ -258,7 +265,7 @@ def _normalize_batch(x, bn_param, axes):
 
 
 def _running_averages(bn_param, x):
-    """The running mean and variance in the dtype of x, zeros where bn_param has none yet."""
+    """Return the running mean and variance in the dtype of x, zeros where bn_param has none yet."""
     averages = []
     for name in ("running_mean", "running_var"):
         average = bn_param.get(name)
@@ -270,15 +277,8 @@ def _running_averages(bn_param, x):
     return averages
 
 
-def _unpack_normalization(dout, cache):
-    x_hat = cache[0]
-    dout = np.asarray(dout, dtype=x_hat.dtype)
-    require_shape("dout", dout, x_hat.shape, "that of the output")
-    return dout, *cache
-
-
 def dropout_forward(x, dropout_param):
-    """Inverted dropout: keep each unit with probability p, divide what is kept by p.
+    """Compute inverted dropout: keep each unit with probability p and divide it by p, set the others to 0.
 
     - x: any shape
     - dropout_param: a dictionary with `p`, the probability to KEEP a unit, in (0, 1]; `mode`, 'train'
@@ -289,29 +289,29 @@ def dropout_forward(x, dropout_param):
     generator is left alone. (Srivastava et al. 2014, https://jmlr.org/papers/v15/srivastava14a.html,
     section 10 for this inverted form.)
     """
-    (x,) = as_floats(x)
+    x = as_float_array(x)
     mode = require_mode(dropout_param, "dropout_param")
     p = dropout_param.get("p")
     p = require_number("dropout_param['p'], the probability to keep a unit,", p, 0, 1, closed="right")
+    shape, dtype, mask = x.shape, x.dtype, None
     if mode == "test":
-        return x, (x.shape, x.dtype, None)
+        return x, (shape, dtype, mask)
     seed = dropout_param.get("seed")
     rand = np.random.rand if seed is None else np.random.RandomState(seed).rand
     mask = np.less(rand(*x.shape), p).astype(x.dtype)
     mask /= p
-    return x * mask, (x.shape, x.dtype, mask)
+    return x * mask, (shape, dtype, mask)
 
 
 def dropout_backward(dout, cache):
-    """Backward of `dropout_forward`: dout through the same mask; in test mode dout itself."""
+    """Return the gradient of `dropout_forward`: dout through the same mask; in test mode dout itself."""
     shape, dtype, mask = cache
-    dout = np.asarray(dout, dtype=dtype)
-    require_shape("dout", dout, shape, "that of the output")
+    dout = as_upstream(dout, shape, dtype)
     return dout if mask is None else dout * mask
 
 
 def conv_forward_naive(x, w, b, conv_param):
-    """Convolution, straight from its definition: every output is a window of x times a filter, summed.
+    """Compute a convolution from its definition: every output is a window of x times a filter, summed.
 
     - x: (N, C, H, W); w: (F, C, HH, WW); b: (F,)
     - conv_param: a dictionary with `stride`, the pixels between neighbouring windows, and `pad`, the
@@ -320,27 +320,32 @@ def conv_forward_naive(x, w, b, conv_param):
     out_nfij = b_f + sum_cpq x_padded[n, c, i * stride + p, j * stride + q] * w_fcpq: a correlation, as
     in every deep-learning library, since the filter is not flipped. Returns out (N, F, H', W') with
     H' = 1 + (H + 2 pad - HH) / stride and W' likewise. (CS231n notes, "Convolutional networks".)
+
+    >>> x, w, b = np.ones((1, 3, 4, 6)), np.ones((2, 3, 3, 3)), np.array([0.0, 0.5])
+    >>> out, cache = conv_forward_naive(x, w, b, {"stride": 1, "pad": 1})
+    >>> out.shape, out[0, :, 0, 0].tolist()  # in the corner, 4 pixels of the image and 5 of the padding
+    ((1, 2, 4, 6), [12.0, 12.5])
     """
-    x, w, b = as_floats(x, w, b)
+    x, w, b = as_float_arrays(x, w, b)
     stride, pad, out_height, out_width = convolution_geometry(x, w, b, conv_param)
     padded = _pad(x, pad)
-    out = np.empty((len(x), len(w), out_height, out_width), x.dtype)
+    out_shape = len(x), len(w), out_height, out_width
+    out = np.empty(out_shape, x.dtype)
     for n, f, i, j in np.ndindex(out.shape):
         window = _window(i, j, stride, *w.shape[2:])
         out[n, f, i, j] = np.sum(padded[n][window] * w[f]) + b[f]
-    return out, (x, w, stride, pad, out.shape)
+    return out, (x, w, stride, pad, out_shape)
 
 
 def conv_backward_naive(dout, cache, need_dx=True):
-    """Backward of `conv_forward_naive`: dx (N, C, H, W), dw (F, C, HH, WW), db (F,).
+    """Return the gradients of `conv_forward_naive`: dx (N, C, H, W), dw (F, C, HH, WW), db (F,).
 
     An output is linear in its window and in its filter, so its gradient flows to the window in
-    proportion to the filter, and to the filter in proportion to the window. Windows overlap, and a
-    filter serves them all: their shares add up. With need_dx=False dx is None.
+    proportion to the filter, and to the filter in proportion to the window. Windows overlap, and all
+    use the same filters: what they contribute adds up. With need_dx=False dx is None.
     """
     x, w, stride, pad, out_shape = cache
-    dout = np.asarray(dout, dtype=x.dtype)
-    require_shape("dout", dout, out_shape, "that of the output")
+    dout = as_upstream(dout, out_shape, x.dtype)
     padded = _pad(x, pad)
     dpadded, dw = np.zeros_like(padded), np.zeros_like(w)
     for n, f, i, j in np.ndindex(dout.shape):
@@ -353,31 +358,31 @@ def conv_backward_naive(dout, cache, need_dx=True):
 
 
 def max_pool_forward_naive(x, pool_param):
-    """Max pooling: the largest value of every window, channel by channel.
+    """Compute max pooling: the largest value of every window, channel by channel.
 
     - x: (N, C, H, W)
     - pool_param: a dictionary with `pool_height`, `pool_width` and `stride`; there is no padding
 
     Returns out (N, C, H', W') with H' = 1 + (H - pool_height) / stride and W' likewise.
     """
-    (x,) = as_floats(x)
+    x = as_float_array(x)
     pool_height, pool_width, stride, out_height, out_width = pooling_geometry(x, pool_param)
-    out = np.empty((*x.shape[:2], out_height, out_width), x.dtype)
+    out_shape = *x.shape[:2], out_height, out_width
+    out = np.empty(out_shape, x.dtype)
     for n, c, i, j in np.ndindex(out.shape):
         _, rows, columns = _window(i, j, stride, pool_height, pool_width)
         out[n, c, i, j] = x[n, c, rows, columns].max()
-    return out, (x, pool_height, pool_width, stride, out.shape)
+    return out, (x, pool_height, pool_width, stride, out_shape)
 
 
 def max_pool_backward_naive(dout, cache):
-    """Backward of `max_pool_forward_naive`: dx (N, C, H, W).
+    """Return the gradient of `max_pool_forward_naive`: dx (N, C, H, W).
 
     Only the largest value of a window moved the output: it takes the whole gradient. On a tie the
     first in row-major order takes it. A pixel that is the largest of several windows takes several.
     """
     x, pool_height, pool_width, stride, out_shape = cache
-    dout = np.asarray(dout, dtype=x.dtype)
-    require_shape("dout", dout, out_shape, "that of the output")
+    dout = as_upstream(dout, out_shape, x.dtype)
     dx = np.zeros_like(x)
     for n, c, i, j in np.ndindex(dout.shape):
         _, rows, columns = _window(i, j, stride, pool_height, pool_width)
@@ -387,18 +392,18 @@ def max_pool_backward_naive(dout, cache):
 
 
 def _pad(x, pad):
-    """x (N, C, H, W) with `pad` zeros on all four sides of every image."""
+    """Return x (N, C, H, W) with `pad` zeros on all four sides of every image."""
     return np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
 
 
 def _window(i, j, stride, height, width):
-    """The index of the window behind output pixel (i, j) in one image (C, H, W)."""
+    """Return the index of the window behind output pixel (i, j) in one image (C, H, W)."""
     top, left = i * stride, j * stride
     return slice(None), slice(top, top + height), slice(left, left + width)
 
 
 def spatial_batchnorm_forward(x, gamma, beta, bn_param):
-    """Batch normalization of images: each channel over the minibatch and all of its pixels.
+    """Compute batch normalization of images: each channel over the minibatch and all of its pixels.
 
     - x: (N, C, H, W); gamma, beta: (C,)
     - bn_param: as `batchnorm_forward` takes it, with running averages (C,)
@@ -406,7 +411,7 @@ def spatial_batchnorm_forward(x, gamma, beta, bn_param):
     A filter looks for the same thing everywhere, so all places of its output share one mean, variance,
     gamma and beta. Returns out (N, C, H, W). (Ioffe and Szegedy 2015, section 3.2.)
     """
-    x, gamma, beta = as_floats(x, gamma, beta)
+    x, gamma, beta = as_float_arrays(x, gamma, beta)
     require_ndim("x", x, "N, C, H, W")
     require_shape("gamma", gamma, x.shape[1:2], "one scale per channel of x")
     require_shape("beta", beta, x.shape[1:2], "one shift per channel of x")
@@ -418,38 +423,40 @@ def spatial_batchnorm_forward(x, gamma, beta, bn_param):
 
 
 def spatial_batchnorm_backward(dout, cache):
-    """Backward of `spatial_batchnorm_forward`: dx (N, C, H, W), dgamma (C,), dbeta (C,)."""
+    """Return the gradients of `spatial_batchnorm_forward`: dx (N, C, H, W), dgamma (C,), dbeta (C,)."""
     return _batchnorm_backward(dout, cache, axes=(0, 2, 3))
 
 
 def spatial_groupnorm_forward(x, gamma, beta, G, gn_param):
-    """Group normalization: each image over the pixels of one group of channels at a time.
+    """Compute group normalization: each image over the pixels of one group of channels at a time.
 
     - x: (N, C, H, W)
     - gamma, beta: (C,) or (1, C, 1, 1), one per channel; gradients come back in the same shape
     - G: the number of groups, which must divide C
     - gn_param: a dictionary with `eps`, 1e-5
 
-    G = 1 is layer normalization of an image, G = C normalizes every channel by itself. Training and
+    G = 1 is layer normalization of an image, G = C normalizes every channel alone. Training and
     testing are the same. Returns out (N, C, H, W). (Wu and He 2018, https://arxiv.org/abs/1803.08494,
     section 3.)
     """
-    x, gamma, beta = as_floats(x, gamma, beta)
+    x, gamma, beta = as_float_arrays(x, gamma, beta)
     require_ndim("x", x, "N, C, H, W")
     C = x.shape[1]
-    G = _check_groups(G, C)
-    _check_per_channel(C, gamma=gamma, beta=beta)
+    G = _require_groups(G, C)
+    _require_per_channel(C, gamma=gamma, beta=beta)
     eps = require_number("gn_param['eps']", gn_param.get("eps", 1e-5), 0, 1)
     x_hat, _, _, inv_std = _normalize(_in_groups(x, G), axes=(2, 3, 4), eps=eps)
     x_hat = x_hat.reshape(x.shape)
     out = gamma.reshape(-1, 1, 1) * x_hat
     out += beta.reshape(-1, 1, 1)
-    return out, (x_hat, inv_std, gamma, beta.shape, G)
+    beta_shape = beta.shape
+    return out, (x_hat, inv_std, gamma, beta_shape, G)
 
 
 def spatial_groupnorm_backward(dout, cache):
-    """Backward of `spatial_groupnorm_forward`: dx (N, C, H, W), dgamma and dbeta shaped as they came."""
-    dout, x_hat, inv_std, gamma, beta_shape, G = _unpack_normalization(dout, cache)
+    """Return the gradients of `spatial_groupnorm_forward`: dx, dgamma, dbeta, shaped as x, gamma, beta."""
+    x_hat, inv_std, gamma, beta_shape, G = cache
+    dout = as_upstream(dout, x_hat.shape, x_hat.dtype)
     dbeta = dout.sum(axis=(0, 2, 3)).reshape(beta_shape)
     dgamma = (dout * x_hat).sum(axis=(0, 2, 3)).reshape(gamma.shape)
     dx_hat = _in_groups(dout * gamma.reshape(-1, 1, 1), G)
@@ -458,18 +465,18 @@ def spatial_groupnorm_backward(dout, cache):
 
 
 def _in_groups(x, G):
-    """x (N, C, H, W) with its channels in groups: (N, G, C / G, H, W)."""
+    """Return x (N, C, H, W) with its channels in groups: (N, G, C / G, H, W)."""
     N, C, H, W = x.shape
     return x.reshape(N, G, C // G, H, W)
 
 
-def _check_groups(G, num_channels):
+def _require_groups(G, num_channels):
     if num_channels % require_integer("G", G, 1):
         raise ValueError(f"G must divide the number of channels, {num_channels}; got G = {G}")
     return int(G)
 
 
-def _check_per_channel(num_channels, **params):
+def _require_per_channel(num_channels, **params):
     for name, param in params.items():
         if param.shape not in ((num_channels,), (1, num_channels, 1, 1)):
             raise ValueError(
@@ -479,7 +486,7 @@ def _check_per_channel(num_channels, **params):
 
 
 def svm_loss(x, y):
-    """Multiclass hinge loss with margin 1, averaged over the minibatch.
+    """Compute the multiclass hinge loss with margin 1, averaged over the minibatch.
 
     - x: scores (N, C)
     - y: labels (N,), integers in [0, C)
@@ -487,7 +494,7 @@ def svm_loss(x, y):
     loss = 1/N sum_n sum_{c != y_n} max(0, x_nc - x_ny + 1). Returns loss and dx (N, C).
     (Weston and Watkins 1999; CS231n notes, "Linear classification".)
     """
-    x, y, rows = _check_scores(x, y)
+    x, y, rows = _as_scores(x, y)
     margins = np.maximum(0, x - x[rows, y, np.newaxis] + 1)
     margins[rows, y] = 0
     loss = margins.sum() / len(x)
@@ -498,29 +505,34 @@ def svm_loss(x, y):
 
 
 def softmax_loss(x, y):
-    """Cross-entropy of the softmax of the scores, averaged over the minibatch.
+    """Compute the cross-entropy of the softmax of the scores, averaged over the minibatch.
 
     - x: scores (logits), (N, C)
     - y: labels (N,), integers in [0, C)
 
     With p_nc = exp(x_nc) / sum_k exp(x_nk), loss = -1/N sum_n log p_ny and dx = (p - onehot(y)) / N.
     Scores are shifted by their row's maximum, which leaves p unchanged, so that exp cannot overflow;
-    the log is taken of the sum only, so that a p of 0 does no harm. Returns loss and dx (N, C).
+    the log is taken of the sum only, which also works where p is 0. Returns loss and dx (N, C).
+
+    >>> loss, dx = softmax_loss(np.array([[0.0, 0.0], [0.0, 1000.0]]), np.array([0, 1]))
+    >>> print(f"{loss:.4f}", dx.tolist())
+    0.3466 [[-0.25, 0.25], [0.0, 0.0]]
     """
-    x, y, rows = _check_scores(x, y)
+    x, y, rows = _as_scores(x, y)
     shifted = x - x.max(axis=1, keepdims=True)
-    dx = np.exp(shifted)
-    sums = dx.sum(axis=1, keepdims=True)
+    exponentials = np.exp(shifted)
+    sums = exponentials.sum(axis=1, keepdims=True)
     loss = (np.log(sums).sum() - shifted[rows, y].sum()) / len(x)
-    dx /= sums
+    probabilities = exponentials / sums
+    dx = probabilities  # no longer needed: dx takes their place
     dx[rows, y] -= 1
     dx /= len(x)
     return loss, dx
 
 
-def _check_scores(x, y):
-    """The scores as floats, the labels as an array, and the row numbers that pick each label's score."""
-    (x,) = as_floats(x)
+def _as_scores(x, y):
+    """Return the scores as floats, the labels as an array, and row numbers to index each label's score."""
+    x = as_float_array(x)
     y = np.asarray(y)
     require_ndim("x", x, "N, C")
     require_labels(y, *x.shape)

@@ -5,29 +5,42 @@ costliest mistake a learner can make; so every layer checks its arguments before
 """
 
 import math
-from numbers import Integral
+from collections.abc import Collection, Mapping
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 
-def as_floats(x, *others):
-    """Arrays in the floating dtype of `x` (float64 if x holds integers), copied only to change dtype.
+def as_float_array(x: ArrayLike) -> NDArray[Any]:
+    """Return `x` as an array of floats: integers become float64, and floats keep their dtype."""
+    x = np.asarray(x)
+    return x if x.dtype.kind == "f" else x.astype(np.float64)
+
+
+def as_float_arrays(x: ArrayLike, *others: ArrayLike) -> tuple[NDArray[Any], ...]:
+    """Return `x` as an array of floats and the others in its dtype; only a change of dtype copies.
 
     A layer computes in the dtype of its input: parameters of another precision are brought to it.
     """
-    x = np.asarray(x)
-    if x.dtype.kind != "f":
-        x = x.astype(np.float64)
+    x = as_float_array(x)
     return x, *(np.asarray(other, dtype=x.dtype) for other in others)
 
 
-def require_shape(name, array, shape, rule):
+def as_upstream(dout: ArrayLike, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+    """Return the upstream gradient of a layer in its dtype; ValueError unless it has its output's shape."""
+    dout = np.asarray(dout, dtype=dtype)
+    require_shape("dout", dout, shape, "that of the output")
+    return dout
+
+
+def require_shape(name: str, array: NDArray[Any], shape: tuple[int, ...], rule: str) -> None:
     """Raise ValueError unless `array` has exactly this shape; `rule` says where the shape comes from."""
     if array.shape != shape:
         raise ValueError(f"{name} must have shape {shape} ({rule}); got {array.shape}")
 
 
-def require_ndim(name, array, axes):
+def require_ndim(name: str, array: NDArray[Any], axes: str) -> None:
     """Raise ValueError unless `array` has the axes written in `axes`, such as "N, D", and is not empty."""
     if array.ndim != axes.count(",") + 1:
         raise ValueError(f"{name} must have the axes ({axes}); got the shape {array.shape}")
@@ -35,22 +48,22 @@ def require_ndim(name, array, axes):
         raise ValueError(f"{name} must not be empty; got the shape {array.shape} for ({axes})")
 
 
-def require_choice(name, value, choices):
+def require_choice(name: str, value: object, choices: Collection[object]) -> None:
     """Raise ValueError unless `value` is one of `choices`."""
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}; got {value!r}")
 
 
-def require_mode(param, name):
-    """The mode of a layer's parameter dictionary; ValueError unless it is 'train' or 'test'."""
+def require_mode(param: Mapping[str, Any], name: str) -> str:
+    """Return the mode of a layer's parameter dictionary; ValueError unless it is 'train' or 'test'."""
     mode = param.get("mode")
     if mode not in ("train", "test"):
         raise ValueError(f"{name}['mode'] must be 'train' or 'test'; got {mode!r}")
-    return mode
+    return str(mode)
 
 
-def require_number(name, value, low, high, closed="both"):
-    """`value` as a Python float; ValueError unless it lies between `low` and `high`.
+def require_number(name: str, value: object, low: float, high: float, closed: str = "both") -> float:
+    """Return `value` as a Python float; ValueError unless it lies between `low` and `high`.
 
     `closed` says which bounds belong to the range: 'both', 'left', 'right' or 'neither'. A Python
     float does not raise float32 arrays to float64, as a NumPy scalar does.
@@ -59,22 +72,20 @@ def require_number(name, value, low, high, closed="both"):
     above = number >= low if closed in ("both", "left") else number > low
     below = number <= high if closed in ("both", "right") else number < high
     if not (above and below):
-        brackets = (
-            "[" if closed in ("both", "left") else "(",
-            "]" if closed in ("both", "right") else ")",
-        )
-        raise ValueError(f"{name} must be in {brackets[0]}{low:g}, {high:g}{brackets[1]}; got {value!r}")
+        opening = "[" if closed in ("both", "left") else "("
+        closing = "]" if closed in ("both", "right") else ")"
+        raise ValueError(f"{name} must be in {opening}{low:g}, {high:g}{closing}; got {value!r}")
     return number
 
 
-def require_integer(name, value, low):
-    """`value` as a Python int; ValueError unless it is an integer of at least `low`."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < low:
+def require_integer(name: str, value: object, low: int) -> int:
+    """Return `value` as a Python int; ValueError unless it is an integer, no bool, of at least `low`."""
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < low:
         raise ValueError(f"{name} must be an integer of at least {low}; got {value!r}")
     return int(value)
 
 
-def require_labels(y, num_examples, num_classes):
+def require_labels(y: NDArray[Any], num_examples: int, num_classes: int) -> None:
     """Raise ValueError unless `y` holds one class index in [0, num_classes) per example."""
     if y.shape != (num_examples,):
         raise ValueError(f"y must have shape ({num_examples},), one label per row of x; got {y.shape}")

@@ -6,11 +6,18 @@ Axes: N images, C channels, H W image height and width, F filters, HH WW height 
 H' W' of the output: the number of places at which a window stands, below and beside each other.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
+from numpy.typing import NDArray
+
 from cs231n.validation import require_integer, require_ndim, require_shape
 
 
-def convolution_geometry(x, w, b, conv_param):
-    """Stride, pad, H' and W' of a convolution; ValueError if an argument does not fit the others.
+def convolution_geometry(
+    x: NDArray[Any], w: NDArray[Any], b: NDArray[Any], conv_param: Mapping[str, Any]
+) -> tuple[int, int, int, int]:
+    """Return stride, pad, H' and W' of a convolution; ValueError if an argument does not fit the others.
 
     - x: (N, C, H, W); w: (F, C, HH, WW); b: (F,)
     - conv_param: a dictionary with `stride` >= 1 and `pad` >= 0
@@ -26,8 +33,8 @@ def convolution_geometry(x, w, b, conv_param):
     return stride, pad, *count_windows(x.shape, HH, WW, stride, pad)
 
 
-def pooling_geometry(x, pool_param):
-    """Window height and width, stride, H' and W' of a pooling; ValueError if they do not fit x.
+def pooling_geometry(x: NDArray[Any], pool_param: Mapping[str, Any]) -> tuple[int, int, int, int, int]:
+    """Return window height and width, stride, H' and W' of a pooling; ValueError if they do not fit x.
 
     - x: (N, C, H, W)
     - pool_param: a dictionary with `pool_height`, `pool_width` and `stride`, each >= 1
@@ -40,8 +47,8 @@ def pooling_geometry(x, pool_param):
     return HH, WW, stride, *count_windows(x.shape, HH, WW, stride, pad=0)
 
 
-def count_windows(x_shape, HH, WW, stride, pad):
-    """H' and W' for images of shape (N, C, H, W); ValueError if the windows do not end with the image.
+def count_windows(x_shape: tuple[int, ...], HH: int, WW: int, stride: int, pad: int) -> tuple[int, int]:
+    """Return H' and W' for images of shape (N, C, H, W); ValueError if windows do not end with the image.
 
     H' = 1 + (H + 2 pad - HH) / stride, and W' likewise, must be whole numbers: a last row or column of
     pixels that no window reaches is nearly always a mistake.
@@ -55,7 +62,7 @@ def count_windows(x_shape, HH, WW, stride, pad):
     )
 
 
-def _count_along(side, size, window, stride, pad):
+def _count_along(side: str, size: int, window: int, stride: int, pad: int) -> int:
     room = size + 2 * pad - window
     if room < 0:
         raise ValueError(

@@ -12,9 +12,9 @@ from geometry import Convolution, Pooling, convolutions, poolings
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cs231n import fast_layers, kernels
+from cs231n import kernels
 from cs231n.fast_layers import conv_backward_fast, conv_forward_fast
-from cs231n.kernels import numpy_kernels
+from cs231n.kernels import numpy_kernels, threads
 from cs231n.kernels.threads import use_threads
 
 pytestmark = pytest.mark.q4
@@ -113,7 +113,7 @@ def algorithm(request):
 def in_use(monkeypatch):
     """Let the fast layers use the direct kernels, and threads even for small arrays."""
     monkeypatch.setattr(kernels, "_in_use", direct_cython)
-    monkeypatch.setattr(fast_layers, "WORTH_SHARING", 0)
+    monkeypatch.setattr(threads, "WORTH_SHARING", 0)
 
 
 def convolve(module, geometry, x, w, b, dout):

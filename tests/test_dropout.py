@@ -1,4 +1,4 @@
-"""Inverted dropout, alone and inside a hidden layer."""
+"""Inverted dropout, alone and in a chain."""
 
 import numpy as np
 import pytest
@@ -18,8 +18,8 @@ from conftest import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cs231n.layer_utils import affine_norm_relu_dropout_backward, affine_norm_relu_dropout_forward
-from cs231n.layers import dropout_backward, dropout_forward
+from cs231n.layer_utils import chain_backward, chain_forward
+from cs231n.layers import affine_backward, affine_forward, dropout_backward, dropout_forward
 
 pytestmark = pytest.mark.q3
 
@@ -27,30 +27,16 @@ TRAIN = {"mode": "train", "p": np.float64(0.6), "seed": 3}
 DROPOUT = Layer(dropout_forward, dropout_backward, ((4, 2, 3),), TRAIN)
 
 
-def hidden_layer(normalization, norm_param):
-    """A hidden layer with dropout, as a function of its arrays."""
-
-    def forward(*arrays_and_param):
-        *arrays, param = arrays_and_param
-        gamma_beta = arrays[3:] or (None, None)
-        return affine_norm_relu_dropout_forward(
-            *arrays[:3], *gamma_beta, normalization, dict(norm_param), dropout_param=param
-        )
-
-    def backward(dout, cache):
-        return tuple(grad for grad in affine_norm_relu_dropout_backward(dout, cache) if grad is not None)
-
-    shapes = ((5, 4), (4, 3), (3,), (3,), (3,))
-    return Layer(forward, backward, shapes if normalization else shapes[:3], TRAIN)
+def affine_dropout(x, w, b, dropout_param):
+    affine = affine_forward, affine_backward, w, b
+    return chain_forward(x, affine, (dropout_forward, dropout_backward, dropout_param))
 
 
 @every_layer_check
 @layers(
     dropout=DROPOUT,
     dropout_one_example=DROPOUT._replace(shapes=((1, 7),)),
-    hidden_layer=hidden_layer(None, {}),
-    hidden_layer_with_batchnorm=hidden_layer("batchnorm", {"mode": "train", "eps": 1e-3}),
-    hidden_layer_with_layernorm=hidden_layer("layernorm", {}),
+    at_the_end_of_a_chain=Layer(affine_dropout, chain_backward, ((5, 4), (4, 3), (3,)), TRAIN),
 )
 def test_layer_keeps_the_rules(layer, check):
     check(layer)
@@ -132,13 +118,6 @@ def test_dropout_param_is_left_alone():
     param = dict(TRAIN)
     dropout_forward(draw((4, 3)), param)
     assert param == TRAIN
-
-
-def test_hidden_layer_drops_after_relu():
-    x, w, b = draw_all([(5, 4), (4, 3), (3,)])
-    out, _ = affine_norm_relu_dropout_forward(x, w, b, dropout_param=TRAIN)
-    expected, _ = dropout_forward(np.maximum(x @ w + b, 0), TRAIN)
-    np.testing.assert_allclose(out, expected)
 
 
 @pytest.mark.parametrize(

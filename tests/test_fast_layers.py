@@ -78,7 +78,7 @@ def backend(request):
     """The module whose kernels the fast layers use."""
     with pytest.MonkeyPatch.context() as patch, use_threads(2):
         patch.setattr(kernels, "_in_use", kernels._in_use)
-        patch.setattr(fast_layers, "WORTH_SHARING", 0)  # threads for small arrays too
+        patch.setattr(threads, "WORTH_SHARING", 0)  # threads for small arrays too
         kernels.load_kernels(request.param)
         assert kernels.kernels_for(np.dtype(np.float32)) is BACKENDS[request.param]
         yield BACKENDS[request.param]
@@ -600,10 +600,14 @@ def test_results_do_not_depend_on_the_number_of_threads(backend, dtype, N):
 def shared(monkeypatch):
     """How many images, filters or channels were shared out, of what is worth 2**18 multiplications."""
     counts = []
-    monkeypatch.setattr(fast_layers, "WORTH_SHARING", 2**18)
-    monkeypatch.setattr(
-        fast_layers, "map_slices", lambda work, count: counts.append(count) or [work(slice(0, count))]
-    )
+
+    def map_slices(function, count, work):
+        if threads.is_worth_sharing(work):
+            counts.append(count)
+        return [function(slice(0, count))]
+
+    monkeypatch.setattr(threads, "WORTH_SHARING", 2**18)
+    monkeypatch.setattr(fast_layers, "map_slices", map_slices)
     return counts
 
 

@@ -19,13 +19,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from cs231n.layer_utils import affine_norm_relu_dropout_backward, affine_norm_relu_dropout_forward
+from cs231n.layer_utils import chain_backward, chain_forward
 from cs231n.layers import (
+    affine_backward,
+    affine_forward,
     batchnorm_backward,
     batchnorm_backward_alt,
     batchnorm_forward,
     layernorm_backward,
     layernorm_forward,
+    relu_backward,
+    relu_forward,
 )
 
 pytestmark = pytest.mark.q2
@@ -52,11 +56,15 @@ def in_test_mode(layer):
     return layer._replace(param=layer.param | AVERAGES | {"mode": "test"})
 
 
-def hidden_layer(normalization, param):
-    def forward(x, w, b, gamma, beta, param):
-        return affine_norm_relu_dropout_forward(x, w, b, gamma, beta, normalization, param)
+def hidden_layer(layer):
+    """A chain with this normalization in the middle."""
 
-    return Layer(forward, affine_norm_relu_dropout_backward, ((5, 2, 2), (4, 3), (3,), (3,), (3,)), param)
+    def forward(x, w, b, gamma, beta, param):
+        affine = affine_forward, affine_backward, w, b
+        normalization = layer.forward, layer.backward, gamma, beta, param
+        return chain_forward(x, affine, normalization, (relu_forward, relu_backward))
+
+    return Layer(forward, chain_backward, ((5, 2, 2), (4, 3), (3,), (3,), (3,)), layer.param)
 
 
 @every_layer_check
@@ -69,8 +77,8 @@ def hidden_layer(normalization, param):
     batchnorm_alt_in_test_mode=in_test_mode(BATCHNORM_ALT),
     layernorm=LAYERNORM,
     layernorm_one_example=LAYERNORM._replace(shapes=ONE_EXAMPLE),
-    hidden_layer_with_batchnorm=hidden_layer("batchnorm", BATCHNORM.param),
-    hidden_layer_with_layernorm=hidden_layer("layernorm", LAYERNORM.param),
+    hidden_layer_with_batchnorm=hidden_layer(BATCHNORM),
+    hidden_layer_with_layernorm=hidden_layer(LAYERNORM),
 )
 def test_layer_keeps_the_rules(layer, check):
     check(layer)
@@ -274,35 +282,23 @@ def test_features_that_never_vary_become_beta(dtype):
         assert_same(forward(x, gamma, beta, {"mode": "train"})[0], np.broadcast_to(beta, x.shape), dtype)
 
 
-@pytest.mark.parametrize("normalization, layer", [("batchnorm", BATCHNORM), ("layernorm", LAYERNORM)])
-def test_hidden_layer_normalizes_between_affine_and_relu(normalization, layer):
-    x, w, b, gamma, beta = draw_all([(5, 4), (4, 3), (3,), (3,), (3,)])
-    out, _ = affine_norm_relu_dropout_forward(x, w, b, gamma, beta, normalization, dict(layer.param))
-    expected, _ = layer.forward(x @ w + b, gamma, beta, dict(layer.param))
+@pytest.mark.parametrize("layer", [BATCHNORM, LAYERNORM], ids=["batchnorm", "layernorm"])
+def test_a_chain_runs_its_layers_in_order(layer):
+    hidden = hidden_layer(layer)
+    (x, w, b, gamma, beta), _ = hidden.draw()
+    out, _ = hidden(x, w, b, gamma, beta)
+    expected, _ = layer.forward(x.reshape(len(x), -1) @ w + b, gamma, beta, dict(layer.param))
     np.testing.assert_allclose(out, np.maximum(expected, 0))
 
 
-def test_hidden_layer_without_normalization_has_no_gradients_for_gamma_and_beta():
-    x, w, b, dout = draw_all([(5, 4), (4, 3), (3,), (5, 3)])
-    out, cache = affine_norm_relu_dropout_forward(x, w, b)
-    np.testing.assert_allclose(out, np.maximum(x @ w + b, 0))
-    *_, dgamma, dbeta = affine_norm_relu_dropout_backward(dout, cache)
-    assert dgamma is None and dbeta is None
-
-
-def test_hidden_layer_can_leave_out_dx():
-    x, w, b, gamma, beta, dout = draw_all([(5, 4), (4, 3), (3,), (3,), (3,), (5, 3)])
-    _, cache = affine_norm_relu_dropout_forward(x, w, b, gamma, beta, "batchnorm", {"mode": "train"})
-    dx, *grads = affine_norm_relu_dropout_backward(dout, cache, need_dx=False)
+def test_a_chain_can_leave_out_dx():
+    hidden = hidden_layer(BATCHNORM)
+    arrays, dout = hidden.draw()
+    _, cache = hidden(*arrays)
+    dx, *grads = chain_backward(dout, cache, need_dx=False)
     assert dx is None
-    for grad, expected in zip(grads, affine_norm_relu_dropout_backward(dout, cache)[1:], strict=True):
+    for grad, expected in zip(grads, chain_backward(dout, cache)[1:], strict=True):
         np.testing.assert_array_equal(grad, expected)
-
-
-def test_hidden_layer_refuses_an_unknown_normalization():
-    x, w, b, gamma, beta = draw_all([(5, 4), (4, 3), (3,), (3,), (3,)])
-    with pytest.raises(ValueError, match=r"normalization must be .*got 'batchnrom'"):
-        affine_norm_relu_dropout_forward(x, w, b, gamma, beta, "batchnrom", {"mode": "train"})
 
 
 @both_forwards

@@ -3,13 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from conftest import DTYPES, assert_same, draw, draw_all, every_second, reversed_twice, seeds, sizes
-from hypothesis import given
-from hypothesis import strategies as st
+from conftest import DTYPES, assert_same, draw, draw_all, every_second, reversed_twice
 
-from cs231n import optim
-from cs231n.kernels.threads import use_threads
-from cs231n.optim import BLOCK, adam, rmsprop, sgd, sgd_momentum
+from cs231n.optim import adam, rmsprop, sgd, sgd_momentum
 
 pytestmark = pytest.mark.q1
 
@@ -28,78 +24,24 @@ SETTINGS = {
     },
 }
 
+# The defaults, written out for PyTorch
+DEFAULTS = {
+    sgd: {"learning_rate": 1e-2},
+    sgd_momentum: {"learning_rate": 1e-2, "momentum": 0.9},
+    rmsprop: {"learning_rate": 1e-2, "decay_rate": 0.99, "epsilon": 1e-8},
+    adam: {"learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8},
+}
+
 every_rule = pytest.mark.parametrize("rule", RULES)
 every_dtype = pytest.mark.parametrize("dtype", DTYPES)
 
 
-def plain_sgd(w, gradients, learning_rate=1e-2):
-    for dw in gradients:
-        w = w - learning_rate * dw
-    return w
-
-
-def plain_sgd_momentum(w, gradients, learning_rate=1e-2, momentum=0.9):
-    v = 0
-    for dw in gradients:
-        v = momentum * v - learning_rate * dw
-        w = w + v
-    return w
-
-
-def plain_rmsprop(w, gradients, learning_rate=1e-2, decay_rate=0.99, epsilon=1e-8):
-    cache = 0
-    for dw in gradients:
-        cache = decay_rate * cache + (1 - decay_rate) * dw**2
-        w = w - learning_rate * dw / (np.sqrt(cache) + epsilon)
-    return w
-
-
-def plain_adam(w, gradients, learning_rate=1e-3, beta1=0.9, beta2=0.999, epsilon=1e-8):
-    m = v = 0
-    for t, dw in enumerate(gradients, start=1):
-        m = beta1 * m + (1 - beta1) * dw
-        v = beta2 * v + (1 - beta2) * dw**2
-        m_hat, v_hat = m / (1 - beta1**t), v / (1 - beta2**t)
-        w = w - learning_rate * m_hat / (np.sqrt(v_hat) + epsilon)
-    return w
-
-
-PLAIN = {sgd: plain_sgd, sgd_momentum: plain_sgd_momentum, rmsprop: plain_rmsprop, adam: plain_adam}
-
-
 def run(rule, w, gradients, settings):
-    """w after a step with each gradient, handing the configuration on; w itself is left alone."""
-    w, config = w.copy(order="K"), dict(settings)
+    """Return w after a step with each gradient, and the configuration that was handed on."""
+    config = dict(settings)
     for dw in gradients:
         w, config = rule(w, dw, config)
     return w, config
-
-
-@every_dtype
-@every_rule
-@pytest.mark.parametrize("given_settings", [True, False], ids=["settings", "defaults"])
-@pytest.mark.parametrize(
-    "shape", [(), (7,), (1, 3, 2), (BLOCK,), (BLOCK + 1,), (5, BLOCK // 2)], ids=lambda shape: f"shape{shape}"
-)
-def test_rule_agrees_with_its_formula(rule, dtype, given_settings, shape):
-    w, *gradients = draw_all([shape] * 4, dtype)
-    settings = SETTINGS[rule] if given_settings else {}
-    w, gradients = np.asarray(w), [np.asarray(dw) for dw in gradients]
-    next_w, _ = run(rule, w, gradients, settings)
-    assert_same(next_w, PLAIN[rule](w, gradients, **settings), dtype)
-
-
-@every_rule
-@given(st.lists(sizes, min_size=1, max_size=3), st.integers(1, 5), st.integers(1, 5), seeds, st.booleans())
-def test_blocks_of_any_size_agree_with_one(rule, shape, block, thread_block, seed, threads):
-    w, *gradients = draw_all([shape] * 4, seed=seed)
-    expected, _ = run(rule, w, gradients, SETTINGS[rule])
-    with pytest.MonkeyPatch.context() as patch, use_threads(2):
-        patch.setattr(optim, "BLOCK", block)
-        patch.setattr(optim, "THREAD_BLOCK", thread_block)
-        patch.setattr(optim, "VERY_LARGE", 0 if threads else w.size + 1)
-        actual, _ = run(rule, w, gradients, SETTINGS[rule])
-    np.testing.assert_allclose(actual, expected, rtol=1e-12)
 
 
 def optimizer_in_torch(rule, parameter, s):
@@ -117,12 +59,14 @@ def optimizer_in_torch(rule, parameter, s):
 
 @every_dtype
 @every_rule
-@pytest.mark.parametrize("shape", [(4, 3), (3, BLOCK // 2)], ids=["small", "blocks"])
-def test_rule_agrees_with_torch(rule, dtype, shape):
-    w, *gradients = draw_all([shape] * 6, dtype)
-    settings = {name: float(value) for name, value in SETTINGS[rule].items()}
+@pytest.mark.parametrize("given_settings", [True, False], ids=["settings", "defaults"])
+@pytest.mark.parametrize("shape", [(), (0,), (7,), (1, 3, 2), (5, 400)], ids=lambda shape: f"shape{shape}")
+def test_rule_agrees_with_torch(rule, dtype, given_settings, shape):
+    w, *gradients = (np.asarray(array) for array in draw_all([shape] * 6, dtype))
+    settings = SETTINGS[rule] if given_settings else {}
+    floats = {name: float(value) for name, value in (settings or DEFAULTS[rule]).items()}
     parameter = torch.tensor(w, requires_grad=True)
-    optimizer = optimizer_in_torch(rule, parameter, settings)
+    optimizer = optimizer_in_torch(rule, parameter, floats)
     for dw in gradients:
         parameter.grad = torch.tensor(dw)
         optimizer.step()
@@ -164,7 +108,7 @@ def test_adams_first_step_has_the_length_of_the_learning_rate():
     np.testing.assert_allclose(adam(np.zeros(3), dw)[0], -1e-3 * np.sign(dw), rtol=1e-4)
 
 
-def test_adam_goes_on_from_the_step_number_it_is_given():
+def test_adam_resumes_at_the_step_number_it_is_given():
     w, dw = draw_all([(4, 3), (4, 3)])
     expected, config = run(adam, w, [dw] * 3, SETTINGS[adam])
     halfway, config = run(adam, w, [dw] * 2, SETTINGS[adam])
@@ -182,11 +126,22 @@ def test_everything_keeps_the_dtype_of_w(rule, dtype):
 
 
 @every_rule
-def test_gradient_is_left_alone(rule):
-    w, dw = draw_all([(4, 3), (4, 3)])
-    dw.flags.writeable = False
-    next_w, config = rule(w, dw)
-    assert not any(np.shares_memory(array, dw) for array in (next_w, *(config[name] for name in STATE[rule])))
+def test_arrays_are_left_alone(rule):
+    """The new w and the new state are arrays of their own."""
+    w, dw, *states = draw_all([(4, 3)] * (2 + len(STATE[rule])))
+    arrays = [w, dw, *map(np.abs, states)]
+    for array in arrays:
+        array.flags.writeable = False
+    next_w, config = rule(w, dw, dict(zip(STATE[rule], arrays[2:], strict=True)))
+    results = [next_w, *(config[name] for name in STATE[rule])]
+    assert not any(np.shares_memory(result, array) for result in results for array in arrays)
+    assert not np.array_equal(next_w, w)
+
+
+@every_rule
+def test_config_is_the_one_that_was_given(rule):
+    config = {}
+    assert rule(*draw_all([(4, 3)] * 2), config)[1] is config
 
 
 @every_rule
@@ -201,41 +156,13 @@ def test_configuration_is_filled_in_and_not_shared_between_calls(rule):
 
 @every_rule
 @pytest.mark.parametrize("arrange", [np.asfortranarray, np.transpose, every_second, reversed_twice])
-@pytest.mark.parametrize("shape", [(4, 3), (3, BLOCK // 2)], ids=["small", "blocks"])
-def test_any_memory_layout_of_w(rule, arrange, shape):
-    w, *gradients = draw_all([shape] * 3)
-    expected, _ = run(
-        rule, arrange(w).copy(order="C"), [arrange(dw).copy() for dw in gradients], SETTINGS[rule]
-    )
-    arranged, config = arrange(w), dict(SETTINGS[rule])
-    for dw in gradients:
-        arranged, config = rule(arranged, np.ascontiguousarray(arrange(dw)), config)
+def test_any_memory_layout(rule, arrange):
+    """Of w, of its gradients and of the state."""
+    w, *gradients = draw_all([(5, 4)] * 3)
+    expected, _ = run(rule, arrange(w).copy(), [arrange(dw).copy() for dw in gradients], SETTINGS[rule])
+    state = {name: arrange(np.zeros(w.shape)) for name in STATE[rule]}
+    arranged, _ = run(rule, arrange(w), [arrange(dw) for dw in gradients], SETTINGS[rule] | state)
     np.testing.assert_allclose(arranged, expected, rtol=1e-12)
-
-
-@every_rule
-@pytest.mark.parametrize("arrange", [np.asfortranarray, every_second, reversed_twice])
-def test_any_memory_layout_of_the_gradient(rule, arrange):
-    w, dw = draw_all([(3, BLOCK // 2)] * 2)
-    expected, _ = run(rule, w, [dw], SETTINGS[rule])
-    np.testing.assert_array_equal(run(rule, w, [arrange(dw)], SETTINGS[rule])[0], expected)
-
-
-@pytest.mark.parametrize("rule", [sgd_momentum, rmsprop, adam])
-def test_any_memory_layout_of_the_state(rule):
-    w, *gradients = draw_all([(3, BLOCK // 2)] * 3)
-    expected, _ = run(rule, w, gradients, SETTINGS[rule])
-    state = {name: np.zeros(w.shape, order="F") for name in STATE[rule]}
-    np.testing.assert_allclose(run(rule, w, gradients, SETTINGS[rule] | state)[0], expected, rtol=1e-12)
-
-
-@every_rule
-def test_updating_a_slice_leaves_its_neighbours_alone(rule):
-    whole = draw((6, 4))
-    before = whole.copy()
-    next_slice, _ = rule(whole[:, ::2], draw((6, 2)))
-    np.testing.assert_array_equal(whole[:, 1::2], before[:, 1::2])
-    assert not np.array_equal(next_slice, before[:, ::2])
 
 
 @every_rule
@@ -276,6 +203,8 @@ def test_learning_rates_that_do_not_fit_are_refused(rule, learning_rate):
         (adam, {"beta1": 1}, r"beta1 must be in \[0, 1\); got 1"),
         (adam, {"beta2": 1.0}, r"beta2 must be in \[0, 1\); got 1.0"),
         (adam, {"epsilon": -1}, r"epsilon must be in .*; got -1"),
+        (adam, {"t": -1}, "t must be an integer of at least 0; got -1"),
+        (adam, {"t": True}, "t must be an integer of at least 0; got True"),
         (sgd_momentum, {"velocity": np.zeros(4)}, r"config\['velocity'\] must have shape \(3,\)"),
         (rmsprop, {"cache": np.zeros((3, 1))}, r"config\['cache'\] must have shape \(3,\)"),
         (adam, {"m": np.zeros(4)}, r"config\['m'\] must have shape \(3,\)"),
@@ -287,9 +216,8 @@ def test_settings_that_do_not_fit_are_refused(rule, config, message):
         rule(np.ones(3), np.ones(3), config)
 
 
-def test_a_refused_step_leaves_w_and_the_step_number_alone():
-    w, config = np.ones(3), {"t": 4}
+def test_a_refused_step_leaves_the_step_number_alone():
+    config = {"t": 4}
     with pytest.raises(ValueError, match="dw must have shape"):
-        adam(w, np.ones(4), config)
-    np.testing.assert_array_equal(w, np.ones(3))
+        adam(np.ones(3), np.ones(4), config)
     assert config["t"] == 4

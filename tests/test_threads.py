@@ -248,7 +248,7 @@ products = pytest.mark.parametrize(
 @pytest.mark.parametrize("dtype", DTYPES)
 @products
 def test_matmul_is_the_matrix_product(monkeypatch, dtype, rows, inner, columns, count):
-    monkeypatch.setattr(threads, "LARGE", 2**23)
+    monkeypatch.setattr(threads, "WORTH_SHARING", threads.MATRIX_PRODUCT * 2**23)
     a, b = draw((rows, inner), dtype), draw((inner, columns), dtype, 1)
     at, bt = np.ascontiguousarray(a.T), np.ascontiguousarray(b.T)
     expected = a.astype(np.float64) @ b.astype(np.float64)
@@ -264,13 +264,13 @@ def test_matmul_is_the_matrix_product(monkeypatch, dtype, rows, inner, columns, 
 def test_large_products_only_are_shared(monkeypatch, two_threads):
     shared = []
     map_slices = threads.map_slices
-    monkeypatch.setattr(threads, "LARGE", 2**23)
+    monkeypatch.setattr(threads, "WORTH_SHARING", threads.MATRIX_PRODUCT * 2**23)
     monkeypatch.setattr(
         threads, "map_slices", lambda work, length: shared.append(length) or map_slices(work, length)
     )
     threads.matmul(np.ones((256, 128)), np.ones((128, 255)))
     assert shared == []
-    threads.matmul(np.ones((128, 128)), np.ones((128, 512)))  # LARGE, and wide: the columns are shared
+    threads.matmul(np.ones((128, 128)), np.ones((128, 512)))  # large enough, and wide: the columns are shared
     threads.matmul(np.ones((1024, 128)), np.ones((128, 64)))  # tall: the rows
     assert shared == [512, 1024]
 
@@ -283,16 +283,14 @@ def silent_blas(monkeypatch):
 
 
 @pytest.mark.parametrize("setting, count", [("3", 3), ("0", 1), ("", None), ("many", None), ("2,1", None)])
-def test_beside_a_blas_that_tells_nothing_threads_follow_the_environment(
-    silent_blas, monkeypatch, setting, count
-):
+def test_with_a_silent_blas_the_environment_decides(silent_blas, monkeypatch, setting, count):
     monkeypatch.setenv("OMP_NUM_THREADS", setting)
     processors = len(PROCESSORS) if PROCESSORS else os.cpu_count()
     assert threads.num_threads() == (count or processors)
 
 
-def test_beside_a_blas_that_takes_no_limit_work_is_shared_and_products_are_not(silent_blas, monkeypatch):
-    monkeypatch.setattr(threads, "LARGE", 0)
+def test_with_a_silent_blas_products_are_not_shared(silent_blas, monkeypatch):
+    monkeypatch.setattr(threads, "WORTH_SHARING", 0)
     with threads.use_threads(2):
         assert threads.map_slices(lambda part: (part.start, threads.num_threads()), 2) == [(0, 1), (1, 1)]
         monkeypatch.setattr(threads, "map_slices", None)

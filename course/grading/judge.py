@@ -34,6 +34,7 @@ from course.grading.sandbox.parent import (
 )
 from course.grading.subject import Check, Subject
 from course.handout.blanking import hand_out
+from course.handout.make import LEFT_OUT
 from course.rubric import BY_ID, EXERCISES, LAYERS, REGULARIZATION, SANDWICHES, Exercise
 from course.submission.inspection import DONE, MISSING, definitions, parse, source_statuses
 from course.submission.notebook import Notebook, UnreadableError
@@ -313,7 +314,7 @@ def _pristine() -> dict[str, str]:
     package = Path(cs231n.__file__).parent
     paths = [path for path in package.rglob("*.py") if "datasets" not in path.parts]
     files = {path.relative_to(package.parent).as_posix(): path.read_text(encoding="utf-8") for path in paths}
-    return hand_out(files)
+    return hand_out({path: text for path, text in files.items() if path not in LEFT_OUT})
 
 
 def _write_tree(tree: Path, files: dict[str, str]) -> None:

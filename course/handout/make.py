@@ -54,8 +54,13 @@ COPIED = (
     "tests/test_pytorch_training.py",
 )
 
-# Files in which an exercise is written out in C: Adam.
-LEFT_OUT = ("cs231n/kernels/optim_cython.pyx", "cs231n/kernels/c/optim.h", "cs231n/kernels/c/adam.h")
+# Files in which exercises are written out once more, in place or in C: the update rules.
+LEFT_OUT = (
+    "cs231n/fast_optim.py",
+    "cs231n/kernels/optim_cython.pyx",
+    "cs231n/kernels/c/optim.h",
+    "cs231n/kernels/c/adam.h",
+)
 
 # Tests that write an exercise out in NumPy to compare with, and their helpers. The other tests check the same
 # against PyTorch, numeric gradients and values computed on paper. Also a test of the trainer that needs two
@@ -65,22 +70,8 @@ WITHHELD = {
         "test_weights_are_drawn_in_order_from_the_global_generator",
         "test_two_layer_net_draws_its_weights_in_order_from_the_global_generator",
     ),
-    "tests/test_optim.py": (
-        "plain_sgd",
-        "plain_sgd_momentum",
-        "plain_rmsprop",
-        "plain_adam",
-        "PLAIN",
-        "test_rule_agrees_with_its_formula",
-    ),
-    "tests/test_normalization.py": (
-        "test_hidden_layer_normalizes_between_affine_and_relu",
-        "test_hidden_layer_without_normalization_has_no_gradients_for_gamma_and_beta",
-    ),
-    "tests/test_dropout.py": (
-        "test_the_mask_of_a_seed_is_that_of_random_state",
-        "test_hidden_layer_drops_after_relu",
-    ),
+    "tests/test_normalization.py": ("test_a_chain_runs_its_layers_in_order",),
+    "tests/test_dropout.py": ("test_the_mask_of_a_seed_is_that_of_random_state",),
     "tests/test_convolution.py": ("test_convolution_with_stride_1_is_scipys_correlation",),
     "tests/test_spatial_normalization.py": (
         "as_rows",

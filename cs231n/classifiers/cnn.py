@@ -7,7 +7,7 @@ import numpy as np
 
 from cs231n import fast_layers, layer_utils, layers
 from cs231n.classifiers.regularization import add_l2_penalty
-from cs231n.fast_layers import *  # noqa: F403  notebooks reach every layer through this module
+from cs231n.fast_layers import *  # noqa: F403  the course's own notebooks import every layer from here
 from cs231n.layer_utils import *  # noqa: F403
 from cs231n.layer_utils import (
     affine_relu_backward,
@@ -48,23 +48,20 @@ class ThreeLayerConvNet:
         reg=0.0,
         dtype=np.float32,
     ):
-        C, H, W = _check_input_dim(input_dim)
+        _require_even_size(input_dim)
         if require_integer("filter_size", filter_size, 1) % 2 == 0:
             raise ValueError(f"filter_size must be odd, so that the image keeps its size; got {filter_size}")
         self.reg = reg
         self.dtype = np.dtype(dtype)
         self.conv_param = {"stride": 1, "pad": (filter_size - 1) // 2}
         self.pool_param = {"pool_height": 2, "pool_width": 2, "stride": 2}
-        filters = num_filters, C, filter_size
-        self.params = self._initial_params(filters, (H, W), hidden_dim, num_classes, weight_scale)
+        self.params = self._initial_params(
+            input_dim, num_filters, filter_size, hidden_dim, num_classes, weight_scale
+        )
 
-    def _initial_params(self, filters, image_size, hidden_dim, num_classes, weight_scale):
-        """The parameters that the class describes, by name, in the model's dtype.
-
-        - filters: their number, their channels and their height, which is their width; image_size: (H, W)
-        """
-        num_filters, C, filter_size = filters
-        H, W = image_size
+    def _initial_params(self, input_dim, num_filters, filter_size, hidden_dim, num_classes, weight_scale):
+        """Return the parameters that the class describes, by name, in the model's dtype."""
+        C, H, W = input_dim
         params = {
             "W1": weight_scale * np.random.randn(num_filters, C, filter_size, filter_size),
             "b1": np.zeros(num_filters),
@@ -76,7 +73,7 @@ class ThreeLayerConvNet:
         return {name: param.astype(self.dtype) for name, param in params.items()}
 
     def loss(self, X, y=None):
-        """Scores (N, C) of a minibatch X (N, C, H, W), or with labels y (N,) its loss and gradients."""
+        """Return the scores (N, C) of X (N, C, H, W), or with labels y (N,) loss and gradients."""
         X = np.asarray(X, dtype=self.dtype)
         W1, b1, W2, b2, W3, b3 = (self.params[name] for name in ("W1", "b1", "W2", "b2", "W3", "b3"))
         pooled, conv_cache = conv_relu_pool_forward(X, W1, b1, self.conv_param, self.pool_param)
@@ -93,9 +90,8 @@ class ThreeLayerConvNet:
         return add_l2_penalty(loss, grads, self.params, self.reg), grads
 
 
-def _check_input_dim(input_dim):
-    """Channels, height and width of an image that 2x2 pooling divides without remainder."""
-    C, H, W = input_dim
+def _require_even_size(input_dim):
+    """Raise ValueError unless 2x2 pooling divides the image (C, H, W) without remainder."""
+    _, H, W = input_dim
     if H % 2 or W % 2:
         raise ValueError(f"input_dim must have an even height and width, for 2x2 pooling; got {input_dim}")
-    return C, H, W

@@ -1,7 +1,7 @@
 """Fully connected networks for classification, with a softmax loss and L2 regularization.
 
 A model holds its parameters in `params`, a dictionary of arrays, and computes in one dtype
-throughout. `loss(X)` returns the scores; `loss(X, y)` returns the loss and the gradients of it with
+throughout. `loss(X)` returns the scores; `loss(X, y)` returns the loss and its gradients with
 respect to every parameter, under the same names. Weights are drawn from NumPy's global generator, in
 the order W1, W2, ..., so that `np.random.seed` repeats a model.
 """
@@ -12,17 +12,28 @@ import numpy as np
 
 from cs231n import layer_utils, layers
 from cs231n.classifiers.regularization import add_l2_penalty
-from cs231n.layer_utils import *  # noqa: F403  notebooks reach every layer through this module
-from cs231n.layer_utils import (
-    NORMALIZATIONS,
-    affine_norm_relu_dropout_backward,
-    affine_norm_relu_dropout_forward,
-    affine_relu_backward,
-    affine_relu_forward,
-)
+from cs231n.layer_utils import *  # noqa: F403  the course's own notebooks import every layer from here
+from cs231n.layer_utils import affine_relu_backward, affine_relu_forward, chain_backward, chain_forward
 from cs231n.layers import *  # noqa: F403
-from cs231n.layers import affine_backward, affine_forward, softmax_loss
+from cs231n.layers import (
+    affine_backward,
+    affine_forward,
+    batchnorm_backward_alt,
+    batchnorm_forward,
+    dropout_backward,
+    dropout_forward,
+    layernorm_backward,
+    layernorm_forward,
+    relu_backward,
+    relu_forward,
+    softmax_loss,
+)
 from cs231n.validation import require_choice, require_number
+
+NORMALIZATIONS = {
+    "batchnorm": (batchnorm_forward, batchnorm_backward_alt),
+    "layernorm": (layernorm_forward, layernorm_backward),
+}
 
 __all__ = ["FullyConnectedNet", "TwoLayerNet", *layers.__all__, *layer_utils.__all__]
 
@@ -42,7 +53,7 @@ class TwoLayerNet:
         self.params = self._initial_params(input_dim, hidden_dim, num_classes, weight_scale)
 
     def _initial_params(self, input_dim, hidden_dim, num_classes, weight_scale):
-        """W1, b1, W2 and b2 as the class describes them, under these names."""
+        """Return W1, b1, W2 and b2 as the class describes them, under these names."""
         return {
             "W1": weight_scale * np.random.randn(input_dim, hidden_dim),
             "b1": np.zeros(hidden_dim),
@@ -51,7 +62,7 @@ class TwoLayerNet:
         }
 
     def loss(self, X, y=None):
-        """Scores (N, C) of a minibatch X (N, d1, ..., dk), or with labels y (N,) its loss and gradients."""
+        """Return the scores (N, C) of X (N, d1, ..., dk), or with labels y (N,) loss and gradients."""
         X = np.asarray(X, dtype=np.float64)
         W1, b1, W2, b2 = (self.params[name] for name in ("W1", "b1", "W2", "b2"))
         hidden, hidden_cache = affine_relu_forward(X, W1, b1)
@@ -72,7 +83,7 @@ class FullyConnectedNet:
     - hidden_dims: the units of each hidden layer, L - 1 integers
     - input_dim: features per example; num_classes: C
     - dropout: the probability to KEEP a hidden unit, in (0, 1]; 1 means no dropout.
-      `dropout_keep_ratio` is the same argument under its later name
+      `dropout_keep_ratio` is the same argument under the name of the course's later notebooks
     - normalization: 'batchnorm', 'layernorm' or None
     - reg: strength of the L2 penalty on the weights
     - weight_scale: standard deviation of the initial weights; biases and betas start at 0, gammas at 1
@@ -82,6 +93,12 @@ class FullyConnectedNet:
 
     params: W1, b1 to WL, bL and, with normalization, gamma1, beta1 to gamma(L-1), beta(L-1).
     bn_params: one dictionary of settings and running averages per normalized layer.
+
+    >>> np.random.seed(0)
+    >>> model = FullyConnectedNet([20, 10], input_dim=6, num_classes=3, normalization="batchnorm")
+    >>> loss, grads = model.loss(np.random.randn(4, 6), np.array([0, 2, 1, 1]))
+    >>> print(f"{loss:.1f}", grads["gamma2"].shape)
+    1.1 (10,)
     """
 
     def __init__(
@@ -108,7 +125,7 @@ class FullyConnectedNet:
         self.params = self._initial_params([input_dim, *hidden_dims, num_classes], weight_scale)
 
     def _initial_params(self, dims, weight_scale):
-        """The parameters that the class describes, by name, in the model's dtype.
+        """Return the parameters that the class describes, by name, in the model's dtype.
 
         - dims: the sizes of the input, of every hidden layer and of the output: input_dim, ..., C
         """
@@ -122,7 +139,7 @@ class FullyConnectedNet:
         return {name: param.astype(self.dtype) for name, param in params.items()}
 
     def loss(self, X, y=None):
-        """Scores (N, C) of a minibatch X (N, d1, ..., dk), or with labels y (N,) its loss and gradients.
+        """Return the scores (N, C) of X (N, d1, ..., dk), or with labels y (N,) loss and gradients.
 
         Batch normalization and dropout are in training mode when labels are given, else in test mode.
         """
@@ -130,7 +147,7 @@ class FullyConnectedNet:
         out = np.asarray(X, dtype=self.dtype)
         caches = []
         for i in range(1, self.num_layers):
-            out, cache = affine_norm_relu_dropout_forward(out, **self._hidden_layer(i))
+            out, cache = chain_forward(out, *self._hidden_layer(i))
             caches.append(cache)
         L = self.num_layers
         scores, scores_cache = affine_forward(out, self.params[f"W{L}"], self.params[f"b{L}"])
@@ -141,11 +158,8 @@ class FullyConnectedNet:
         grads = {}
         dout, grads[f"W{L}"], grads[f"b{L}"] = affine_backward(dscores, scores_cache)
         for i in reversed(range(1, L)):
-            dout, *param_grads = affine_norm_relu_dropout_backward(dout, caches.pop(), need_dx=i > 1)
-            names = f"W{i}", f"b{i}", f"gamma{i}", f"beta{i}"
-            grads.update(
-                (name, grad) for name, grad in zip(names, param_grads, strict=True) if grad is not None
-            )
+            dout, *param_grads = chain_backward(dout, caches.pop(), need_dx=i > 1)
+            grads.update(zip(self._param_names(i), param_grads, strict=True))
         return add_l2_penalty(loss, grads, self.params, self.reg), grads
 
     def _set_mode(self, mode):
@@ -155,21 +169,24 @@ class FullyConnectedNet:
             self.dropout_param["mode"] = mode
 
     def _hidden_layer(self, i):
-        """The arguments of hidden layer i, counted from 1, after its input."""
-        arguments = {
-            "w": self.params[f"W{i}"],
-            "b": self.params[f"b{i}"],
-            "normalization": self.normalization,
-            "dropout_param": self.dropout_param,
-        }
+        """Return hidden layer i, counted from 1, as a chain of layers."""
+        chain = [(affine_forward, affine_backward, self.params[f"W{i}"], self.params[f"b{i}"])]
         if self.normalization:
             gamma, beta = self.params[f"gamma{i}"], self.params[f"beta{i}"]
-            arguments |= {"gamma": gamma, "beta": beta, "norm_param": self.bn_params[i - 1]}
-        return arguments
+            chain.append((*NORMALIZATIONS[self.normalization], gamma, beta, self.bn_params[i - 1]))
+        chain.append((relu_forward, relu_backward))
+        if self.dropout_param is not None:
+            chain.append((dropout_forward, dropout_backward, self.dropout_param))
+        return chain
+
+    def _param_names(self, i):
+        """Return the names of hidden layer i's parameters, in the order of its gradients."""
+        names = ("W", "b", "gamma", "beta") if self.normalization else ("W", "b")
+        return [f"{name}{i}" for name in names]
 
 
 def _keep_probability(dropout, dropout_keep_ratio):
-    """The one probability to keep a unit that the two names stand for."""
+    """Return the probability to keep a unit, which has two names."""
     if dropout_keep_ratio is None:
         return require_number("dropout, the probability to keep a unit,", dropout, 0, 1, closed="right")
     if dropout != 1:

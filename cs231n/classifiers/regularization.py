@@ -6,7 +6,7 @@ import numpy as np
 def add_l2_penalty(loss, grads, params, reg):
     """Add 0.5 * reg * sum(W * W) over all weights to the loss and reg * W to their gradients, in place.
 
-    Weights are the parameters whose name starts with W; biases, gammas and betas are left free.
+    Weights are the parameters whose name starts with W; there is no penalty on biases, gammas and betas.
     Returns the loss.
     """
     reg = float(reg)  # a NumPy float64 would raise float32 gradients to float64

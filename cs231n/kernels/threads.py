@@ -14,26 +14,47 @@ Threads of the BLAS itself would do for matrix products, but these spin for a wh
 and then take the processor from whatever comes next in ours.
 """
 
+import math
 import os
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from functools import cache
 from threading import Lock
+from typing import Any, TypeVar
 
 import numpy as np
 import scipy.linalg.cython_blas  # noqa: F401  loads the BLAS of the compiled kernels, to be found below
+from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
-LARGE = 2**26  # multiplications from which on a matrix product is worth waking our threads
+Result = TypeVar("Result")
 
-_sharing = Lock()  # held while a call shares its work out: the BLAS's limit is one for the whole process
-_asked = None  # the number of threads within `use_threads`
+# Work is measured in multiplications of a compiled convolution. Threads share work of at least WORTH_SHARING:
+# less is done before they have been woken and waited for, which takes some 0.1 ms.
+WORTH_SHARING = 2**25
+MATRIX_PRODUCT = 0.5  # the work of one multiplication of a matrix product, by the BLAS
+COMPARISON = 64  # of comparing two numbers in a pooling
+COMPILED_UPDATE = 32  # of updating one element of a parameter in compiled code
+NUMPY_UPDATE = (
+    16  # and in NumPy. That takes longer, but threads gain less: they wait for each other in between
+)
+
+_sharing = Lock()  # held while a call shares its work: the BLAS has one limit for the whole process
+_asked: int | None = None  # the number of threads within `use_threads`
 
 
-def matmul(a, b):
-    """The matrix product a @ b; of a large one, each thread computes some of the rows or columns."""
-    if len(a) * b.size < LARGE or not _blas().lib_controllers:  # its threads and ours would be too many
-        return a @ b
+def is_worth_sharing(work: float) -> bool:
+    """Return whether threads share this much work, in multiplications of a compiled convolution."""
+    return work >= WORTH_SHARING
+
+
+def matmul(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
+    """Return the matrix product a @ b. Of a large one, each thread computes some of the rows or columns."""
+    work = MATRIX_PRODUCT * len(a) * b.size
+    if not is_worth_sharing(work) or not _blas().lib_controllers:  # its threads and ours would be too many
+        product: NDArray[Any] = a @ b
+        return product
     out = np.empty((len(a), b.shape[1]), a.dtype)
     if len(a) > b.shape[1]:
         map_slices(lambda rows: np.matmul(a[rows], b, out=out[rows]), len(a))
@@ -42,19 +63,21 @@ def matmul(a, b):
     return out
 
 
-def map_slices(function, length):
-    """[function(slice), ...] for slices that share `length` examples out, one to each thread, in order.
+def map_slices(function: Callable[[slice], Result], length: int, work: float = math.inf) -> list[Result]:
+    """Return [function(slice), ...] for slices that divide `length` examples among the threads, in order.
 
-    Meanwhile every thread's matrix products stay on that thread. Calls from several threads at once, or
-    from within `function`, do not share their work out again: they do it where they are.
+    The calling thread does work that is not worth sharing, see above, in one slice. While threads share work,
+    each one's matrix products stay on it. Calls from several threads at once, or from within `function`, do
+    not share their work again: they do it where they are.
     """
-    count = min(num_threads(), length)
+    count = min(num_threads(), length) if is_worth_sharing(work) else 1
     if count == 1 or not _sharing.acquire(blocking=False):
         return [function(slice(0, length))]
     slices = [slice(length * i // count, length * (i + 1) // count) for i in range(count)]
     try:
         with use_threads(1):
-            workers, results = _workers(os.getpid(), count), []
+            workers = _workers(os.getpid(), count)
+            results: list[Future[Result]] = []
             try:
                 for worker, part in zip(workers, slices, strict=True):
                     results.append(worker.submit(function, part))
@@ -65,15 +88,15 @@ def map_slices(function, length):
         _sharing.release()
 
 
-def num_threads():
-    """The number of threads that share work at present, see above."""
+def num_threads() -> int:
+    """Return the number of threads that share work at present: see the top of this module."""
     if _asked is not None:
         return _asked
     return max((library.num_threads for library in _blas().lib_controllers), default=_from_environment())
 
 
 @contextmanager
-def use_threads(count):
+def use_threads(count: int) -> Iterator[None]:
     """Share work among this many threads in the `with` block; the BLAS uses as many, if it takes a limit."""
     global _asked
     before, _asked = _asked, count
@@ -84,28 +107,30 @@ def use_threads(count):
         _asked = before
 
 
-def _from_environment():
-    """OMP_NUM_THREADS; without it, or where it is no number, the processors that this process may use."""
+def _from_environment() -> int:
+    """Return OMP_NUM_THREADS or, where that is not a number, how many processors this process may use."""
     with suppress(ValueError):
         return max(1, int(os.environ.get("OMP_NUM_THREADS", "")))
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @cache
-def _blas():
+def _blas() -> Any:
     return ThreadpoolController().select(user_api="blas")
 
 
 @cache
-def _workers(process, count):
-    """As many waiting threads of a process, each a pool of one; its parent's are not there after a fork."""
+def _workers(process: int, count: int) -> list[ThreadPoolExecutor]:
+    """Return this many waiting threads, each a pool of one. A process that was forked starts its own."""
     processors = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    own = [{processor} for processor in processors] if len(processors) == count else [None] * count
+    own: list[set[int]] = [{processor} for processor in processors]
+    if len(own) != count:
+        own = [set()] * count  # of no processor in particular
     name = f"cs231n-{process}"
     return [ThreadPoolExecutor(1, name, initializer=_stay_on, initargs=(place,)) for place in own]
 
 
-def _stay_on(processors):
-    with suppress(OSError):  # where that is forbidden, as in some sandboxes, threads go anywhere
+def _stay_on(processors: set[int]) -> None:
+    with suppress(OSError):  # some sandboxes forbid it: then threads run on any processor
         if processors:
             os.sched_setaffinity(0, processors)  # of this thread alone, on Linux

@@ -183,7 +183,7 @@ def test_what_was_graded_is_not_graded_again_unless_it_has_changed(class_of_thre
     paths = sorted(class_of_three.glob("*.zip"))
     batch.grade_many(paths, output, SECRET, jobs=1)
     times = {path.parent.name: path.stat().st_mtime_ns for path in output.glob("*/results.json")}
-    broken = finished["cs231n/optim.py"].replace("w += v", "w -= v")
+    broken = finished["cs231n/optim.py"].replace("next_w = w + v", "next_w = w - v")
     (class_of_three / "ada.zip").write_bytes(zipped({"cs231n/optim.py": broken}))
     (output / "eve" / "results.json").write_text("{ half of a")
     batch.grade_many(paths, output, SECRET, jobs=1)

@@ -196,8 +196,8 @@ MISTAKES = {
     "momentum of the wrong sign": (
         OPTIM,
         "sgd_momentum",
-        "v -= step",
-        "v += step",
+        "* config[\"velocity\"] - lr",
+        "* config[\"velocity\"] + lr",
         "sgd_momentum",
         "values of a step",
         "the updated w has wrong values",
@@ -205,7 +205,7 @@ MISTAKES = {
     "adam without correction": (
         OPTIM,
         "adam",
-        "/ (1 - beta1 ** config[\"t\"])",
+        "/ (1 - b1**t)",
         "",
         "adam",
         "values of a step",

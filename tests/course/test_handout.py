@@ -107,7 +107,7 @@ class TestContents:
         assert all(f"pytest.mark.q{question}" in tests for question in range(1, 6))
 
     def test_the_tests_that_write_an_exercise_out_are_left_out(self, files):
-        assert "def plain_adam" not in files["tests/test_optim.py"]
+        assert "def plain_net" not in files["tests/test_pytorch_training.py"]
         assert "def test_rule_agrees_with_torch" in files["tests/test_optim.py"]
 
     def test_the_files_that_are_installed_with_the_course_are_there(self, files):

@@ -2,7 +2,7 @@
    root is one instruction. 1 - beta is computed in double precision, because 1 - 0.999 would lose its last
    digits in float.
 
-   Every operation rounds separately, in the order of optim.py (setup.py forbids fused multiply-adds). So
+   Every operation rounds separately, in the order of fast_optim.py (setup.py forbids fused multiply-adds). So
    every version of the loop gives NumPy's bits, for each set of vector instructions and wherever the arrays
    lie. */
 
