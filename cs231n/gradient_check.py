@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm  # type: ignore[import-untyped]
+from tqdm import tqdm
 
 from cs231n.gradcheck.numeric import numeric_gradient, rel_error
 from cs231n.gradcheck.tolerances import STEP

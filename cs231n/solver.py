@@ -23,7 +23,7 @@ from cs231n.validation import require_choice, require_integer, require_number
 try:
     from cs231n import fast_optim as rules
 except ImportError:  # not in the learners' version, whose Solver uses the rules that they write
-    from cs231n import optim as rules
+    from cs231n import optim as rules  # type: ignore[no-redef]
 
 UPDATE_RULES = {rule.__name__: rule for rule in (rules.sgd, rules.sgd_momentum, rules.rmsprop, rules.adam)}
 

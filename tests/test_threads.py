@@ -275,6 +275,18 @@ def test_large_products_only_are_shared(monkeypatch, two_threads):
     assert shared == [512, 1024]
 
 
+def test_a_sandbox_that_hides_the_blas_is_one_without_it(monkeypatch):
+    def refuse():
+        raise PermissionError
+
+    monkeypatch.setattr(threads, "ThreadpoolController", refuse)
+    monkeypatch.setattr(threads, "_blas", threads._blas.__wrapped__)
+    with threads.use_threads(2):
+        assert threads.map_slices(lambda part: part.start, 2) == [0, 1]
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert threads.num_threads() == 3
+
+
 @pytest.fixture
 def silent_blas(monkeypatch):
     """As with Apple's Accelerate, of which threadpoolctl knows nothing."""

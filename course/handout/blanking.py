@@ -196,12 +196,12 @@ def _split_gap(lines: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def parse_with_nbformat(text: str) -> Any:
     """Return the notebook in a text, as nbformat reads it."""
-    return nbformat.reads(text, as_version=4)  # type: ignore[no-untyped-call]
+    return nbformat.reads(text, as_version=4)
 
 
 def _written(notebook: Any) -> str:
     """Return the text of a notebook, as nbformat writes it."""
-    return f"{nbformat.writes(notebook)}\n"  # type: ignore[no-untyped-call]
+    return f"{nbformat.writes(notebook)}\n"
 
 
 def _blank_notebook(text: str, exercises: Sequence[Exercise]) -> str:

@@ -125,4 +125,5 @@ def _chunks(x: Array, w: Array, out: Array) -> list[slice]:
 def _images_first(rows: Array, shape: tuple[int, ...]) -> Array:
     """Rearrange rows (F, N H' W') into images of shape (N, F, H', W')."""
     N, F, out_height, out_width = shape
-    return rows.reshape(F, N, out_height, out_width).swapaxes(0, 1)
+    images: Array = rows.reshape(F, N, out_height, out_width).swapaxes(0, 1)
+    return images

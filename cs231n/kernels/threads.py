@@ -18,7 +18,7 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import cache
 from threading import Lock
 from typing import Any, TypeVar
@@ -36,9 +36,8 @@ WORTH_SHARING = 2**25
 MATRIX_PRODUCT = 0.5  # the work of one multiplication of a matrix product, by the BLAS
 COMPARISON = 64  # of comparing two numbers in a pooling
 COMPILED_UPDATE = 32  # of updating one element of a parameter in compiled code
-NUMPY_UPDATE = (
-    16  # and in NumPy. That takes longer, but threads gain less: they wait for each other in between
-)
+# The same in NumPy takes longer, but threads gain less from it: they wait for each other between operations.
+NUMPY_UPDATE = 16
 
 _sharing = Lock()  # held while a call shares its work: the BLAS has one limit for the whole process
 _asked: int | None = None  # the number of threads within `use_threads`
@@ -114,9 +113,21 @@ def _from_environment() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+class _UnknownBlas:
+    """Stands for a BLAS that tells nothing and takes no limit."""
+
+    lib_controllers = ()
+
+    def limit(self, limits: int) -> AbstractContextManager[None]:
+        return nullcontext()
+
+
 @cache
 def _blas() -> Any:
-    return ThreadpoolController().select(user_api="blas")
+    try:
+        return ThreadpoolController().select(user_api="blas")
+    except OSError:  # a sandbox may forbid to look which libraries are loaded
+        return _UnknownBlas()
 
 
 @cache

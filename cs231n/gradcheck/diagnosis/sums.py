@@ -93,7 +93,8 @@ def _whole_coefficients(difference: Array, contributions: Array) -> NDArray[np.i
         return None
     if np.abs(columns @ whole - target).max() > SAME * np.abs(columns).max():
         return None
-    return whole.astype(int)
+    numbers: NDArray[np.int_] = whole.astype(int)
+    return numbers
 
 
 def listed(indices: Array) -> str:
