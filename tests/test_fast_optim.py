@@ -390,8 +390,9 @@ np.testing.assert_allclose(w, [-1e-3, 1e-3])
 
 
 def run_python(code, folder):
-    command = [sys.executable, "-W", "error", "-c", code]
-    environment = os.environ | {"PYTHONPATH": str(folder)}
+    """Run code on the package in this folder; with -S, or an editable installation would fill in."""
+    command = [sys.executable, "-S", "-W", "error", "-c", code]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), *sys.path])}
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=PATIENCE
     )

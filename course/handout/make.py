@@ -89,6 +89,7 @@ WITHHELD = {
 }
 
 INSTRUCTORS_TARGETS = ("bench",)  # of the Makefile
+INSTRUCTORS_TOOLS = ("clang-format", "mypy")  # of `make lint`
 INSTRUCTORS_FOLDERS = ("handout/", "grading/")  # of the package `course`
 INSTRUCTORS_TABLES = re.compile(r"^\[+tool\.mypy\b", re.MULTILINE)  # of pyproject.toml
 INSTRUCTORS_WORDS = re.compile(r"grading|benchmark", re.IGNORECASE)
@@ -174,7 +175,9 @@ def learners_pyproject(text: str) -> str:
     """
     name = "pyproject.toml"
     text = _replace(text, r"^(?:#.*\n)*grading = \[\n(?: .*\n)*\]\n", "", name)
-    text = _replace(text, r'^test = \["cs231n\[grading\]"', 'test = ["cs231n[submission]"', name)
+    text = _replace(text, r'^test = \[\n    "cs231n\[grading\]"', 'test = [\n    "cs231n[submission]"', name)
+    for tool in INSTRUCTORS_TOOLS:
+        text = _replace(text, rf'^    "{tool}[=>].*\n', "", name)
     text = _replace(text, r"^course = \[[^]]*\]\n", _learners_data, name)
     modules = dict.fromkeys(exercise.file for exercise in EXERCISES if not exercise.in_notebook)
     unused_imports = "".join(f'"{path}" = ["F401"]\n' for path in (*modules, "tests/*"))
@@ -197,11 +200,16 @@ def _without_tables(text: str) -> str:
 
 
 def learners_makefile(text: str) -> str:
-    """Return our Makefile without the targets that are for instructors."""
+    """Return our Makefile without the targets and tools that are for instructors."""
     for target in INSTRUCTORS_TARGETS:
         text = _replace(text, rf"^# make {target} .*\n", "", "Makefile")
         text = _replace(text, rf"^(\.PHONY:.*) {target}\b", r"\1", "Makefile")
         text = _replace(text, rf"^{target}:.*\n(?:\t.*\n)+\n", "", "Makefile")
+    for tool in INSTRUCTORS_TOOLS:
+        text = _replace(text, rf"^\t\$\(BIN\)/{tool}\b.*\n", "", "Makefile")
+    text = _replace(
+        text, "check the style and the types of the code", "check the style of the code", "Makefile"
+    )
     return _without_instructors(text, "Makefile")
 
 

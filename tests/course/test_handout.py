@@ -141,7 +141,13 @@ class TestContents:
         ours = ours["project"]["optional-dependencies"]
         assert extras.keys() == ours.keys() - {"grading"}
         assert extras["submission"] == ours["submission"]
-        assert extras["test"] == ["cs231n[submission]", *ours["test"][1:]]
+        tools = [each for each in ours["test"][1:] if not each.startswith(handout.INSTRUCTORS_TOOLS)]
+        assert len(tools) == len(ours["test"]) - 3
+        assert extras["test"] == ["cs231n[submission]", *tools]
+
+    def test_make_lint_needs_no_tool_that_is_not_installed(self, files):
+        _, lint = files["Makefile"].split("\nlint: ")
+        assert re.findall(r"\$\(BIN\)/([\w-]+)", lint.split("\n\n")[0]) == ["ruff", "ruff"]
 
 
 class TestZip:
