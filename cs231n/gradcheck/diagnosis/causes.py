@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cs231n.gradcheck.diagnosis.mistakes import Mistake
-from cs231n.gradcheck.diagnosis.tolerances import SAME, UNEXPLAINED
+from cs231n.gradcheck.tolerances import SAME, UNEXPLAINED
 
 Array = NDArray[Any]
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from cs231n.gradcheck.diagnosis.causes import Array, Case, Finding, matching, same
 from cs231n.gradcheck.diagnosis.mistakes import Mistake
-from cs231n.gradcheck.diagnosis.tolerances import MOSTLY
+from cs231n.gradcheck.tolerances import MOSTLY
 
 RELU = "ReLU is flat where the input is negative: the gradient is 0 there, and dout elsewhere."
 DROPOUT = "Backward uses the mask of the forward pass: dx = dout * mask."

@@ -9,7 +9,7 @@ import numpy as np
 
 from cs231n.gradcheck.diagnosis.causes import Case, Finding
 from cs231n.gradcheck.diagnosis.mistakes import Mistake
-from cs231n.gradcheck.diagnosis.tolerances import FACTOR, PENALTY
+from cs231n.gradcheck.tolerances import FACTOR, PENALTY
 
 MEAN = "A mean over examples puts the factor 1/N into the gradient once; a sum over examples does not."
 PIXELS = "Is there a mean instead of a sum, or a sum instead of a mean?"

@@ -13,7 +13,7 @@ from cs231n.gradcheck.diagnosis.causes import Array, Case, Finding, matching
 from cs231n.gradcheck.diagnosis.mistakes import Mistake
 from cs231n.gradcheck.diagnosis.shapes import some_axes
 from cs231n.gradcheck.diagnosis.terms import Terms, recognize
-from cs231n.gradcheck.diagnosis.tolerances import TERM_COUNT, TINY_VARIANCE
+from cs231n.gradcheck.tolerances import TERM_COUNT, TINY_VARIANCE
 
 FORMULA = (
     "The gradient is r (g - mean(g) - x_hat mean(g x_hat)), with g = gamma dout and r = 1 / sqrt(var + eps)."

@@ -11,7 +11,7 @@ from cs231n.gradcheck.diagnosis.causes import Case, Finding
 from cs231n.gradcheck.diagnosis.mistakes import Mistake
 from cs231n.gradcheck.diagnosis.pooling import pooling_of
 from cs231n.gradcheck.diagnosis.sums import listed
-from cs231n.gradcheck.diagnosis.tolerances import THROUGHOUT
+from cs231n.gradcheck.tolerances import THROUGHOUT
 
 PADDING = "Look at the padding and at how it is cut off."
 TIES = "On a tie the first maximum, in row-major order, gets the whole gradient."

@@ -12,7 +12,7 @@ import numpy as np
 
 from cs231n.gradcheck.diagnosis.causes import Array, Case, Finding
 from cs231n.gradcheck.diagnosis.mistakes import Mistake
-from cs231n.gradcheck.diagnosis.tolerances import PENALTY
+from cs231n.gradcheck.tolerances import PENALTY
 
 FORMULA = (
     "The penalty 0.5 * reg * sum(W * W) adds reg * W to the gradient of every weight, and of nothing else."

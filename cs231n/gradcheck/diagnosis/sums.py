@@ -14,7 +14,7 @@ from cs231n.gradcheck.diagnosis.causes import Array, Case, Finding, same, same_v
 from cs231n.gradcheck.diagnosis.convolution import convolution_of
 from cs231n.gradcheck.diagnosis.mistakes import Mistake
 from cs231n.gradcheck.diagnosis.terms import recognize
-from cs231n.gradcheck.diagnosis.tolerances import SAME, WHOLE_NUMBER
+from cs231n.gradcheck.tolerances import SAME, WHOLE_NUMBER
 
 SHOWN = 6  # indices that are listed
 ADD = "Use += in a loop: = forgets what came before."

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from cs231n.gradcheck.diagnosis.causes import Array, Case, same
-from cs231n.gradcheck.diagnosis.tolerances import COMBINATION
+from cs231n.gradcheck.tolerances import COMBINATION
 
 DEFAULT_EPS = 1e-5  # of the layers
 SIGNS = np.array([1, -1, -1])  # of the three terms in the gradient

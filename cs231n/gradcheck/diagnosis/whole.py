@@ -7,7 +7,7 @@ import numpy as np
 
 from cs231n.gradcheck.diagnosis.causes import Array, Case, Finding, matching, same, same_values
 from cs231n.gradcheck.diagnosis.mistakes import Mistake
-from cs231n.gradcheck.diagnosis.tolerances import OVERLAP
+from cs231n.gradcheck.tolerances import OVERLAP
 
 FILTERS = "The forward pass does not flip filters; the backward pass may have to, or must not."
 ORDER = "Return the gradients in the order of the forward pass's arguments."
