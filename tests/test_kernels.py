@@ -176,11 +176,16 @@ def with_checked_indices(source):
     return f"{checked}\n{rest}"
 
 
+def require_compiler():
+    """Skip the test that needs a C compiler where there is none."""
+    if shutil.which(COMPILER[0]) is None:
+        pytest.skip(f"there is no C compiler {COMPILER[0]} here")
+
+
 @pytest.fixture(scope="module")
 def builds(tmp_path_factory):
     """Compile each module in a folder of its own: {"checked" or "sanitized": {module: folder}}."""
-    if shutil.which(COMPILER[0]) is None:
-        pytest.skip(f"there is no C compiler {COMPILER[0]} here")
+    require_compiler()
     wanted = {"checked": [] if sys.platform == "win32" else ["-O0"]}
     if sanitizer():
         undefined = ["-fsanitize=undefined", "-fno-sanitize-recover=undefined"]
@@ -236,8 +241,7 @@ def assert_grid_passed(process):
 @pytest.mark.parametrize("name", EXTENSIONS)
 def test_kernels_are_built(name):
     """If there is a C compiler, every extension has been built."""
-    if shutil.which(COMPILER[0]) is None:
-        pytest.skip(f"there is no C compiler {COMPILER[0]} here")
+    require_compiler()
     assert built(name), NOT_BUILT.format(name)
 
 
@@ -579,6 +583,7 @@ def test_message_names_missing_packages(nothing_in_use, monkeypatch, capsys, mis
 @not_on_windows
 def test_build_without_vector_types(tmp_path):
     """Such a compiler builds everything but the direct kernels; the fast layers then use im2col."""
+    require_compiler()
     folder = copy_package(tmp_path / "copy")
     header = folder / KERNELS / "c" / "convolution.h"
     header.write_text("#undef __GNUC__\n" + header.read_text(encoding="utf-8"), encoding="utf-8")
