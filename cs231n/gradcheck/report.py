@@ -66,6 +66,11 @@ class Report:
         if self.status == FAIL:
             raise AssertionError(str(self))
 
+    def show(self) -> None:
+        """Print the report; raise AssertionError instead, with the report as its text, if anything failed."""
+        self.raise_if_failed()
+        print(self)
+
     def __str__(self) -> str:
         lines = [f"FAIL  {self.name}: {cause}" if self.name else f"FAIL  {cause}" for cause in self.causes]
         return "\n".join([*lines, *map(str, self.comparisons)])

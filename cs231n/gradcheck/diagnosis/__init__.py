@@ -10,12 +10,12 @@ gives the learner's gradient. Both have to agree in all entries, see `tolerances
 An explainer, such as `find_sums`, takes a `Case` and yields a `Finding` for every mistake that fits.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from cs231n.gradcheck.diagnosis.causes import Array, Case, Cause, Finding, Kind, causes_of, same
+from cs231n.gradcheck.diagnosis.causes import Array, Case, Cause, Finding, Kind, Observed, causes_of, same
 from cs231n.gradcheck.diagnosis.convolution import find_convolution
 from cs231n.gradcheck.diagnosis.elementwise import find_elementwise
 from cs231n.gradcheck.diagnosis.factors import find_factors
@@ -35,9 +35,11 @@ __all__ = [
     "Cause",
     "Kind",
     "Mistake",
+    "Observed",
     "diagnose",
     "diagnose_value",
     "factor_causes",
+    "right_gradients",
     "where_wrong",
 ]
 
@@ -54,6 +56,9 @@ EXPLAINERS: list[Explainer] = [  # the likeliest mistakes first
     find_sums,
 ]
 
+# Each returns the right gradients {name: array} of a layer that it recognizes by its output alone, or None.
+FORMULAS: list[Callable[[Observed], Mapping[str, Array] | None]] = []
+
 
 def diagnose(case: Case) -> list[Cause]:
     """Return the causes that fit a `Case`, the likeliest first; an empty list if no known mistake fits."""
@@ -62,6 +67,13 @@ def diagnose(case: Case) -> list[Cause]:
             return []
         findings = [finding for explain in EXPLAINERS for finding in explain(case)]
         return causes_of(findings or find_parts(case))
+
+
+def right_gradients(observed: Observed) -> Mapping[str, Array]:
+    """Return the gradients {name: array} that a known layer's formulas give; {} if the layer is not known."""
+    with np.errstate(all="ignore"):
+        found = (formula(observed) for formula in FORMULAS)
+        return next((gradients for gradients in found if gradients is not None), {})
 
 
 def factor_causes(case: Case) -> list[Cause]:

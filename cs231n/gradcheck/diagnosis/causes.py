@@ -2,7 +2,7 @@
 
 import numbers
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from enum import Enum, auto
 from typing import Any
 
@@ -105,16 +105,43 @@ def causes_of(findings: Iterable[Finding]) -> list[Cause]:
     return [finding.cause() for finding in dict.fromkeys(findings)]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Observed:
+    """What one pass through a layer shows, without any gradient of it.
+
+    - inputs: {name: array}, the arguments of the forward pass; out, dout: its result, the upstream gradient
+    - settings: the other arguments that the layer was called with, such as stride, pad, p, eps, G
+    """
+
+    inputs: Mapping[str, Array] = field(default_factory=dict)
+    out: Array | None = None
+    dout: Array | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def x(self) -> Array | None:
+        """The first argument of the forward pass, or None."""
+        return next(iter(self.inputs.values()), None)
+
+    def integer(self, setting: str) -> int | None:
+        """Return a setting that is an integer, such as a stride; None without it or if it is a pair."""
+        value = self.settings.get(setting)
+        return int(value) if isinstance(value, numbers.Integral) else None
+
+    def number(self, setting: str) -> float | None:
+        """Return a setting that is a number, such as eps; None without it."""
+        value = self.settings.get(setting)
+        return float(value) if isinstance(value, numbers.Real) else None
+
+
 @dataclass(frozen=True)
-class Case:
+class Case(Observed):
     """A gradient to explain, and what is known about the layer or network that it comes from.
 
     - actual, expected: the gradient that was computed by hand and the numeric one; `shapes` explains
       different shapes, every other explainer assumes that they are the same
     - name: the argument that the gradient belongs to, such as x, w, gamma, W1
-    - inputs: {name: array}, the arguments of the forward pass; out, dout: its result, the upstream gradient
     - numeric: {name: array}, the numeric gradients of all arguments
-    - settings: the other arguments that the layer was called with, such as stride, pad, p, eps, G
     - reg: the strength of an L2 penalty; penalty: {name: how many times the loss contains
       0.5 * reg * sum(param ** 2)}, where that was measured
     - tol: the largest relative error of a right entry; floor: see `rel_error`
@@ -123,20 +150,12 @@ class Case:
     actual: Array
     expected: Array
     name: str = ""
-    inputs: Mapping[str, Array] = field(default_factory=dict)
-    out: Array | None = None
-    dout: Array | None = None
+    _: KW_ONLY
     numeric: Mapping[str, Array] = field(default_factory=dict)
-    settings: Mapping[str, Any] = field(default_factory=dict)
     reg: float = 0.0
     penalty: Mapping[str, float] = field(default_factory=dict)
     tol: float = 1e-6
     floor: float = 1e-8
-
-    @property
-    def x(self) -> Array | None:
-        """The first argument of the forward pass, or None."""
-        return next(iter(self.inputs.values()), None)
 
     @property
     def dx(self) -> Array:
@@ -160,16 +179,6 @@ class Case:
         size = np.abs(self.actual) + np.abs(self.expected)
         is_wrong: NDArray[np.bool_] = difference > self.tol * np.maximum(size, self.floor)
         return is_wrong
-
-    def integer(self, setting: str) -> int | None:
-        """Return a setting that is an integer, such as a stride; None without it or if it is a pair."""
-        value = self.settings.get(setting)
-        return int(value) if isinstance(value, numbers.Integral) else None
-
-    def number(self, setting: str) -> float | None:
-        """Return a setting that is a number, such as eps; None without it."""
-        value = self.settings.get(setting)
-        return float(value) if isinstance(value, numbers.Real) else None
 
     def is_explained_by(self, array: Array) -> bool:
         """Return whether the gradient is this array, and far closer to it than to the numeric gradient."""
