@@ -14,7 +14,7 @@ from broken_layers import SUBJECTS, about, named_first, titles_of
 from cs231n import layers
 from cs231n.classifiers import cnn, fc_net
 from cs231n.gradcheck.check import FAIL, PASS, WARN, check_model
-from cs231n.gradcheck.diagnosis import Mistake
+from cs231n.gradcheck.diagnosis import Kind, Mistake
 
 pytestmark = pytest.mark.q1
 
@@ -297,12 +297,13 @@ class Offset:
 
     def loss(self, X, y):
         W, b = self.params["W"], self.params["b"]
-        return 1e7 + np.sum(W**2) + 1e-4 * b.sum(), {"W": 2 * W * self.factor, "b": np.full(2, 1.7e-4)}
+        return 1e7 + np.sum(W**2) + 1e-4 * b.sum(), {"W": 2 * W * self.factor, "b": np.full(2, 1e-4)}
 
 
-def test_what_drowns_in_rounding_is_no_mistake_and_what_does_not_is_one():
+def test_what_drowns_in_rounding_is_not_passed():
+    """The noise of the slopes is about 1e-3: b's gradient may be right, and the check cannot know."""
     report = check_model(Offset(), None, None)
-    assert report.status == WARN
-    assert "the rounding noise" in str(report)
+    assert report.comparisons[0].status != FAIL
+    assert [cause.kind for cause in report.all_causes()] == [Kind.UNDECIDED]
     wrong = check_model(Offset(factor=1.01), None, None)
-    assert [comparison.status for comparison in wrong.comparisons] == [FAIL, WARN]
+    assert [comparison.status for comparison in wrong.comparisons] == [FAIL, FAIL]

@@ -20,7 +20,10 @@ def require_inputs(inputs: Any) -> dict[str, Floats]:
 
 
 def require_input_arrays(inputs: Any) -> dict[str, Array]:
-    """Return the arrays of a dictionary, which the check will move; ValueError unless they hold floats."""
+    """Return the arrays of a dictionary, which the check will move; ValueError unless they hold floats.
+
+    In place of arrays that are not in float64 the check moves copies in float64.
+    """
     _require_names(inputs)
     for name, array in inputs.items():
         if not isinstance(array, np.ndarray):
@@ -29,7 +32,7 @@ def require_input_arrays(inputs: Any) -> dict[str, Array]:
                 "it with np.asarray(..., dtype=np.float64) first."
             )
         _require_float_dtype(name, array)
-    return dict(inputs)
+    return {name: np.asarray(array, dtype=np.float64) for name, array in inputs.items()}
 
 
 def _require_names(inputs: Any) -> None:
@@ -80,6 +83,16 @@ def require_gradients(grads: Any, inputs: dict[str, Array]) -> list[Any]:
             f"{_kind(grads)}. Put a single gradient in a list: [dx]."
         )
     return list(grads)
+
+
+def require_upstream(dout: Any, out: Array) -> Any:
+    """Return an upstream gradient; ValueError unless it is a number or has the shape of the output."""
+    if np.ndim(dout) and np.shape(dout) != out.shape:
+        raise ValueError(
+            f"dout must have the shape of the output, {out.shape}; got the shape {np.shape(dout)}. Pass the "
+            "upstream gradient that backward was called with."
+        )
+    return dout
 
 
 def require_settings(settings: Any) -> dict[str, Any]:

@@ -20,7 +20,10 @@ from cs231n.gradcheck.values import (
 
 NOT_FINITE = "Look for a division by zero, a log of zero or an overflow in exp."
 COPY = "Write into a copy, or into a new array."
-SEED = "Fix its random numbers with a seed: without one, no gradient can be checked."
+SEED = (
+    "If it draws random numbers, fix them with a seed; if it keeps a state between calls, check without it."
+)
+COARSE = "Compute in the dtype of the arguments: look for astype(np.float32) and dtype=np.float32."
 CHANGED = "its values are different after the call"
 
 
@@ -68,11 +71,24 @@ def _run_forward(
         return None
     out, cache = float64_copy(result[0]), result[1]
     if not equal(out, forward(*_copies(inputs).values())[0]):
-        evidence = "calling it twice with the same arguments gave different outputs"
-        title = "the forward pass changes from call to call"
-        report.causes.append(Cause(title, evidence, SEED, kind=Kind.VARIES))
+        report.causes.append(varies("calling it twice with the same arguments gave different outputs"))
         return None
     return out, cache
+
+
+def varies(evidence: str) -> Cause:
+    """Return the Cause for a forward pass whose output depends on more than its arguments."""
+    return Cause("the forward pass changes from call to call", evidence, SEED, kind=Kind.VARIES)
+
+
+def conduct_of_output(output: Callable[..., Any], inputs: dict[str, Floats]) -> list[Cause]:
+    """Return what is wrong with a function that returns only an output, whatever its values."""
+    copies = _copies(inputs)
+    out = private_copy(output(*copies.values()))
+    causes = [*_unusable((out, None)), *_modified(inputs, copies)]
+    if not causes and not equal(out, output(*_copies(inputs).values())):
+        causes.append(varies("calling it twice with the same arguments gave different outputs"))
+    return causes
 
 
 def _run_backward(
@@ -120,6 +136,24 @@ def _unusable(result: Any) -> Iterator[Cause]:
     elif not np.isfinite(float64_copy(result[0])).all():
         evidence = "some entries of its output are not finite"
         yield Cause("the forward pass returns NaN or infinity", evidence, NOT_FINITE, kind=Kind.OUTPUT)
+    elif is_coarse(result[0]):
+        yield coarse("the forward pass", result[0])
+
+
+def is_coarse(value: Any) -> bool:
+    """Return whether a value is in a floating dtype that is too coarse for a numeric gradient."""
+    dtype = getattr(value, "dtype", None)
+    return (
+        isinstance(dtype, np.dtype) and dtype.kind == "f" and dtype.itemsize < np.dtype(np.float64).itemsize
+    )
+
+
+def coarse(what: str, value: Any) -> Cause:
+    """Return the Cause for a function that computes in float32 whatever its arguments are."""
+    evidence = (
+        f"its result is {value.dtype} although its arguments are float64: a numeric gradient needs float64"
+    )
+    return Cause(f"{what} computes in {value.dtype}", evidence, COARSE, kind=Kind.PRECISION)
 
 
 def _modified(before: dict[str, Floats], after: dict[str, Floats]) -> Iterator[Cause]:

@@ -1,15 +1,120 @@
 """Find out what we need to know about a network before comparing gradients: its behavior and its penalty."""
 
+import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
 
-from cs231n.gradcheck.conduct import CHANGED, COPY, SEED
+from cs231n.gradcheck.conduct import CHANGED, COPY, SEED, coarse, is_coarse
 from cs231n.gradcheck.diagnosis.causes import Cause, Kind
 from cs231n.gradcheck.report import Report
-from cs231n.gradcheck.tolerances import MEASURABLE
-from cs231n.gradcheck.values import equal, is_numbers
+from cs231n.gradcheck.tolerances import MEASURABLE, SMALL_WEIGHTS, SPREAD_BIASES
+from cs231n.gradcheck.values import Array, equal, is_numbers
+
+IN_FLOAT64 = "Build the model with dtype=np.float64, and check that one."
+
+
+def copy_in_float64(model: Any, X: Any, y: Any, report: Report) -> tuple[Any, Any]:
+    """Return a copy of a model, and its minibatch, in float64; (None, X), with a cause, if that fails.
+
+    The check may then move what it likes, running averages too. A model whose loss does not follow the copy's
+    parameters is checked itself, if it is in float64.
+    """
+    minibatch = X.astype(np.float64) if is_coarse(X) else X
+    if any(not _is_float_array(param) for param in model.params.values()):
+        return model, X  # `gradients_of` says so
+    copy = _copy(model)
+    if copy is not None and _follows_its_parameters(copy, minibatch, y):
+        return copy, minibatch
+    in_float32 = [name for name, param in model.params.items() if is_coarse(param)]
+    if not in_float32:
+        return model, X
+    evidence = (
+        f"{', '.join(in_float32)}: numeric gradients need float64, and a copy in float64 was not possible"
+    )
+    report.causes.append(Cause("its parameters are in float32", evidence, IN_FLOAT64, kind=Kind.PRECISION))
+    return None, X
+
+
+def _is_float_array(param: Any) -> bool:
+    return issubclass(type(param), np.ndarray) and param.dtype.kind == "f"
+
+
+def _copy(model: Any) -> Any:
+    """Return a deep copy with parameters in float64, or None if the model cannot be copied."""
+    try:
+        copy = deepcopy(model)
+        copy.params = {name: np.array(param, dtype=np.float64) for name, param in model.params.items()}
+        if hasattr(copy, "dtype"):
+            copy.dtype = np.float64
+    except Exception:  # whatever a learner's class does
+        return None
+    return copy
+
+
+def _follows_its_parameters(copy: Any, X: Any, y: Any) -> bool:
+    """Return whether the loss of a copy depends on the copy's own parameters, and on nothing that moves."""
+    before = {name: param.copy() for name, param in copy.params.items()}
+    try:
+        first = copy.loss(X, y)[0]
+        for param in copy.params.values():
+            param[...] = 1.01 * param + 0.01
+        moved = copy.loss(X, y)[0]
+        for name, param in copy.params.items():
+            param[...] = before[name]
+        return not equal(first, moved) and equal(first, copy.loss(X, y)[0])
+    except Exception:  # the check of the model itself reports it
+        return False
+
+
+@contextmanager
+def larger_weights(model: Any) -> Iterator[dict[str, float]]:
+    """Give a model weights that keep the variance of activations, and spread its biases, for a while.
+
+    Yield {name: factor} of the weights that were too small; if none was, nothing changes.
+    """
+    params: dict[str, Array] = model.params
+    before = {name: param.copy() for name, param in params.items()}
+    rng = np.random.default_rng(0)
+    try:
+        factors = {name: _enlarge(param, rng) for name, param in params.items() if param.ndim > 1}
+        factors = {name: factor for name, factor in factors.items() if factor != 1}
+        for param in params.values() if factors else ():
+            if param.ndim == 1 and not param.any():
+                param[...] = SPREAD_BIASES * rng.standard_normal(param.shape)
+        yield factors
+    finally:
+        for name, value in before.items():
+            params[name][...] = value
+
+
+def _enlarge(weights: Array, rng: np.random.Generator) -> float:
+    """Multiply weights so that they keep the variance of activations; return the factor, 1 for large ones."""
+    inputs = weights.shape[0] if weights.ndim == 2 else weights[0].size
+    due = math.sqrt(2 / max(inputs, 1))
+    deviation = math.sqrt(float(np.vdot(weights, weights)) / max(weights.size, 1))
+    if not weights.size or deviation >= SMALL_WEIGHTS * due:
+        return 1.0
+    if not deviation:
+        weights[...] = due * rng.standard_normal(weights.shape)
+        return math.inf
+    weights *= due / deviation
+    return due / deviation
+
+
+def larger_weights_note(factors: dict[str, float]) -> str:
+    """Return the sentence that says why a check changed the weights, and by how much."""
+    changes = (
+        f"{name} drawn anew" if math.isinf(factor) else f"{name} times {factor:.3g}"
+        for name, factor in factors.items()
+    )
+    return (
+        f"Checked with larger weights: {', '.join(changes)}. With the model's own, pre-activations may be "
+        "smaller than the step, or gradients smaller than rounding noise."
+    )
 
 
 def gradients_of(model: Any, X: Any, y: Any, report: Report) -> dict[str, Any] | None:
@@ -39,6 +144,8 @@ def _unusable(result: Any) -> Iterator[Cause]:
         evidence = f"it is a {type(result[0]).__name__}, not a finite number"
         look = "Look at the first value that loss(X, y) returns."
         yield Cause("the loss is not a number", evidence, look, kind=Kind.OUTPUT)
+    elif is_coarse(result[0]):
+        yield coarse("the loss", result[0])
 
 
 def _unusable_params(model: Any) -> Iterator[Cause]:

@@ -15,14 +15,19 @@ from cs231n.gradcheck.arguments import (
     require_input_arrays,
     require_positive,
     require_settings,
+    require_upstream,
 )
-from cs231n.gradcheck.check import check_model, compare_all
+from cs231n.gradcheck.check import check_model
+from cs231n.gradcheck.compare import compare_all
+from cs231n.gradcheck.conduct import conduct_of_output
 from cs231n.gradcheck.diagnosis import Case, diagnose, diagnose_value
 from cs231n.gradcheck.judgement import worst_entries
-from cs231n.gradcheck.numeric import numeric_gradient, rel_error
-from cs231n.gradcheck.report import Comparison
+from cs231n.gradcheck.numeric import numeric_gradients, rel_error
+from cs231n.gradcheck.report import Comparison, Report
 from cs231n.gradcheck.tolerances import FLOOR, LAYER_TOL, NETWORK_TOL, STEP
 from cs231n.passes import FAIL, PASS, Bound, write_line
+
+SEES_MORE = "check_layer(forward, backward, inputs) sees more: it knows the inputs and calls backward itself."
 
 
 def check_close(name: str, actual: Any, expected: Any, tol: float, floor: float = FLOOR) -> None:
@@ -48,7 +53,8 @@ def check_close(name: str, actual: Any, expected: Any, tol: float, floor: float 
     size = np.maximum(np.abs(actual) + np.abs(expected), floor)
     worst = worst_entries(actual, expected, np.abs(actual - expected) <= tol * size)
     causes = diagnose(Case(actual, expected, tol=tol, floor=floor)) if np.isfinite(expected).all() else []
-    raise AssertionError(str(Comparison(name, FAIL, error, tol, worst, causes)))
+    notes = [] if causes or not expected.ndim else [f"If this is a gradient, {SEES_MORE}"]
+    raise AssertionError(str(Comparison(name, FAIL, error, tol, worst, causes, notes)))
 
 
 def check_at_least(name: str, value: float, bound: float) -> None:
@@ -77,7 +83,7 @@ def check_backward(
 
     - name: of the layer, for the messages
     - forward: a function of the arrays in `inputs`, in their order, that returns the layer's output
-    - inputs: {name: array} of the arguments
+    - inputs: {name: array} of the arguments; copies in float64 are used of those that are not in float64
     - dout: the upstream gradient; grads: the gradients of the inputs, in the same order
     - settings: what else the layer was called with, such as stride and pad, for the diagnosis
     - tol: the largest relative error that passes
@@ -87,13 +93,16 @@ def check_backward(
     require_positive(tol=tol, h=h)
     arrays, settings = require_input_arrays(inputs), require_settings(settings)
     grads = require_gradients(grads, arrays)
-
-    def output() -> Any:
-        return np.asarray(forward(*arrays.values()))
-
-    numeric = {key: numeric_gradient(output, array, dout, h) for key, array in arrays.items()}
-    known = {"inputs": arrays, "out": output(), "dout": dout, "settings": settings}
-    _print_or_raise(compare_all(name, grads, numeric, tol, known))
+    report = Report(name, causes=conduct_of_output(forward, arrays))
+    if not report.causes:
+        out = np.asarray(forward(*arrays.values()))
+        dout = require_upstream(dout, out)
+        numeric = numeric_gradients(lambda: np.asarray(forward(*arrays.values())), arrays, dout, h)
+        known = {"inputs": arrays, "out": out, "dout": dout, "settings": settings}
+        report.comparisons = compare_all(name, grads, numeric, tol, known)
+        if any(comparison.status == FAIL and not comparison.causes for comparison in report.comparisons):
+            report.notes.append(SEES_MORE)
+    report.show()
 
 
 def check_gradients(
@@ -103,15 +112,4 @@ def check_gradients(
 
     The arguments are those of `check_model`.
     """
-    report = check_model(model, X, y, name=name, tol=tol, h=h)
-    if report.causes:  # the model as a whole is wrong: there may be nothing to compare
-        raise AssertionError(str(report))
-    _print_or_raise(report.comparisons)
-
-
-def _print_or_raise(comparisons: list[Comparison]) -> None:
-    """Print what passes; raise AssertionError at the first comparison that fails."""
-    for comparison in comparisons:
-        if comparison.status == FAIL:
-            raise AssertionError(str(comparison))
-        print(comparison)
+    check_model(model, X, y, name=name, tol=tol, h=h).show()

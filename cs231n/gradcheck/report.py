@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from cs231n.gradcheck.diagnosis.causes import Cause
+from cs231n.gradcheck.diagnosis.causes import Cause, Kind
 from cs231n.passes import FAIL, PASS, WARN, Bound, write_line
 
 INDENT = " " * 6
@@ -17,6 +17,8 @@ class Comparison:
     - name: such as dx; status: PASS, WARN or FAIL; error: the largest relative error, which passes up to tol
     - worst: (index, gradient, numeric gradient) of the entries with the largest errors
     - causes: what explains the difference, the likeliest first; notes: what else is worth knowing
+    - doubtful: kinks, curvature or noise may have had a part in the verdict
+    - only_kinks: there are wrong entries, all of them at kinks, where no formula decides
     """
 
     name: str
@@ -26,12 +28,16 @@ class Comparison:
     worst: list[Worst] = field(default_factory=list)
     causes: list[Cause] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    doubtful: bool = False
+    only_kinks: bool = False
 
     def __str__(self) -> str:
         lines = [self._head(), *map(str, self.causes), *self._worst_lines(), *self.notes]
         return f"\n{INDENT}".join(lines)
 
     def _head(self) -> str:
+        if any(cause.kind is Kind.UNDECIDED for cause in self.causes):
+            return f"FAIL  {self.name}: not decided."
         if self.status == FAIL:
             return f"FAIL  {self.name}: relative error {self.error:.1e}, at most {self.tol:.0e}."
         return write_line(self.status, Bound.AT_MOST, self.name, self.error, self.tol)
@@ -43,11 +49,15 @@ class Comparison:
 
 @dataclass
 class Report:
-    """Everything that a check of one layer or network found."""
+    """Everything that a check of one layer or network found.
+
+    - comparisons: of each gradient; causes: what is wrong with the whole; notes: what concerns the whole
+    """
 
     name: str
     comparisons: list[Comparison] = field(default_factory=list)
     causes: list[Cause] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def status(self) -> str:
@@ -73,7 +83,7 @@ class Report:
 
     def __str__(self) -> str:
         lines = [f"FAIL  {self.name}: {cause}" if self.name else f"FAIL  {cause}" for cause in self.causes]
-        return "\n".join([*lines, *map(str, self.comparisons)])
+        return "\n".join([*lines, *map(str, self.comparisons), *self.notes])
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         """Print the report where a notebook would show its repr."""

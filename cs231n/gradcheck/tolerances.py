@@ -8,12 +8,18 @@ STEP = 1e-5
 # Fractions of the step, for another look at an entry: a kink beside the point is then outside the step.
 SMALLER_STEPS = (0.1, 0.01)
 
+# Multiples of the step, for another look at entries that are hidden in rounding noise.
+LARGER_STEPS = (10.0, 100.0)
+
 # The tolerance for one layer: 1e4 times the error of a centered difference, and far below any mistake.
 LAYER_TOL = 1e-6
 
 # The tolerance for a network, and along random directions. The error grows with the number of layers, and
 # with the number of entries that move together.
 NETWORK_TOL = 1e-5
+
+# The tolerance of an output that a reference gives: both are sums in float64, in another order.
+OUTPUT_TOL = 1e-9
 
 # Entries smaller than this are compared as if they had this size: they are mostly rounding error.
 FLOOR = 1e-8
@@ -29,14 +35,35 @@ ABOVE_NOISE = 10
 # fraction it is a kink.
 STILL_A_KINK = 0.3
 
+# A second look costs up to four forward passes. If none of this many entries, evenly spread over those that
+# are bent and wrong, turns out to be at or beside a kink, the others are not looked at.
+SECOND_LOOKS = 100
+
+# A check that sees kinks, or rounding noise, in more than this part of a gradient's entries decides nothing.
+NEARLY_ALL = 0.9
+
+# A larger step decides about an entry in rounding noise if what it leaves open is at most this part of the
+# gradient's largest entry.
+OPEN = 0.1
+
+# A point nearby, where ties are broken, is this part of an argument's largest entry away.
+NUDGE = 1e-2
+
+# Above this number of entries, a check follows random directions: every entry would take minutes.
+MOST_ENTRIES = 10_000
+
+# Weights are too small for a check if their deviation is below this part of sqrt(2 / inputs), the deviation
+# that keeps the variance of activations (He et al. 2015, equation 10).
+SMALL_WEIGHTS = 0.5
+
+# The deviation of the biases, in a check with larger weights, where all of them are equal.
+SPREAD_BIASES = 0.1
+
 # A function is smooth along a step if its two slopes differ by less than this, relative to the gradient.
 SMOOTH = 1e-4
 
 # The sum of a gradient's entries may be off by this many times the tolerance, or the noise, of one entry.
 SUM_FACTOR = 10
-
-# A forward pass with an eps above this computes in float32 (1e-7) or coarser, not in float64 (2e-16).
-COARSE_EPS = 1e-12
 
 # A gradient in float32 may be off by this many roundings of its largest entry: it sums some hundred terms.
 COARSE_ROUNDINGS = 200

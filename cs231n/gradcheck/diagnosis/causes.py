@@ -30,6 +30,9 @@ class Kind(Enum):
     - MODIFIES: a function changes an argument of the caller
     - VARIES: a function called twice with the same arguments returns different results
     - STALE_CACHE: another forward pass changes what is in the cache of the first
+    - PRECISION: the forward pass computes in float32, or the parameters of a model are in float32
+    - UNDECIDED: the numeric gradient decides nothing: nearly all entries are at kinks, or in rounding noise
+    - PROPERTY: the output is not that of the reference, or lacks a property that it should have
     """
 
     FORMULA = auto()
@@ -44,6 +47,9 @@ class Kind(Enum):
     MODIFIES = auto()
     VARIES = auto()
     STALE_CACHE = auto()
+    PRECISION = auto()
+    UNDECIDED = auto()
+    PROPERTY = auto()
 
 
 @dataclass(frozen=True)
