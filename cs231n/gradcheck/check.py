@@ -9,7 +9,7 @@ a mistake: some entries at kinks or in rounding noise, a gradient in float32. Wh
 entries, the check cannot decide, and fails with advice.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -119,7 +119,7 @@ def check_layer(
                 compared = _excused(compared, nearby)
             report.comparisons += compared
 
-    return _guarded(report, check)
+    return _guarded(report, check, arrays)
 
 
 def _nudged(arrays: dict[str, Floats], rng: np.random.Generator) -> dict[str, Floats]:
@@ -177,7 +177,7 @@ def _known(inputs: dict[str, Floats], run: Run, settings: dict[str, Any]) -> dic
     return {"inputs": inputs, "out": run.out, "dout": run.dout, "settings": settings}
 
 
-def _guarded(report: Report, check: Callable[[], None]) -> Report:
+def _guarded(report: Report, check: Callable[[], None], inputs: Iterable[str] = ()) -> Report:
     """Run a check and return its report, with a cause in it if a learner's code raises an exception.
 
     NotImplementedError is raised: it says that an exercise is still to be written, which is not a mistake.
@@ -187,7 +187,7 @@ def _guarded(report: Report, check: Callable[[], None]) -> Report:
     except NotImplementedError:
         raise
     except Exception as error:  # whatever a learner's code may raise
-        report.causes.append(raised(error))
+        report.causes.append(raised(error, inputs))
     return report
 
 
@@ -301,4 +301,4 @@ def check_projected(
             known = _known(arrays, run, settings)
             report.comparisons = _project(forward, run, known, name, tol, h, directions, rng)
 
-    return _guarded(report, check)
+    return _guarded(report, check, arrays)

@@ -1,7 +1,9 @@
 """Check how a layer behaves, apart from its values: what it returns, modifies, caches and draws."""
 
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -112,10 +114,22 @@ def _run_backward(
     return grads
 
 
-def raised(error: Exception) -> Cause:
-    """Return the Cause for an exception that a learner's code raised."""
-    look = "Call the function directly to see where."
-    return Cause("it raises an error", message_of(error), look, kind=Kind.ERROR)
+def raised(error: Exception, inputs: Iterable[str] = ()) -> Cause:
+    """Return the Cause for an exception that code under test raised, with the line that raised it.
+
+    `inputs` are the names of the arguments that the code was called with.
+    """
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_ours(frame.filename)]
+    where = f", in line {frames[-1].lineno} of {Path(frames[-1].filename).name}" if frames else ""
+    look = "Call the function directly to see how it gets there."
+    if not frames and isinstance(error, TypeError) and inputs:
+        look = f"The forward pass gets the arrays of inputs, in their order ({', '.join(inputs)}): no others."
+    return Cause("it raises an error", message_of(error) + where, look, kind=Kind.ERROR)
+
+
+def _is_ours(filename: str) -> bool:
+    """Return whether a file belongs to the gradient check."""
+    return Path(filename).parent == Path(__file__).parent
 
 
 def _copies(inputs: dict[str, Floats]) -> dict[str, Floats]:
