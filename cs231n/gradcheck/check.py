@@ -144,7 +144,7 @@ def check_model(
         if grads is not None:
             params = dict(sorted(model.params.items()))
             numeric = {key: numeric_gradient(loss, param, 1.0, h) for key, param in params.items()}
-            known = knowledge_of(model, X, loss)
+            known = knowledge_of(model, X, y, grads, loss)
             report.comparisons = compare_all(name, [grads.get(key) for key in params], numeric, tol, known)
 
     return _guarded(report, check)
