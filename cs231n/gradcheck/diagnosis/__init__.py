@@ -21,6 +21,7 @@ from cs231n.gradcheck.diagnosis.elementwise import find_elementwise
 from cs231n.gradcheck.diagnosis.factors import find_factors
 from cs231n.gradcheck.diagnosis.mistakes import Mistake
 from cs231n.gradcheck.diagnosis.networks import find_networks
+from cs231n.gradcheck.diagnosis.networks import gradients_by_formula as gradients_of_network
 from cs231n.gradcheck.diagnosis.normalization import find_normalization
 from cs231n.gradcheck.diagnosis.parts import find_parts, where_wrong
 from cs231n.gradcheck.diagnosis.pooling import find_pooling
@@ -58,7 +59,7 @@ EXPLAINERS: list[Explainer] = [  # the likeliest mistakes first
 ]
 
 # Each returns the right gradients {name: array} of a layer that it recognizes by its output alone, or None.
-FORMULAS: list[Callable[[Observed], Mapping[str, Array] | None]] = []
+FORMULAS: list[Callable[[Observed], Mapping[str, Array] | None]] = [gradients_of_network]
 
 
 def diagnose(case: Case) -> list[Cause]:

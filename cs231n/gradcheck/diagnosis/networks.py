@@ -5,21 +5,21 @@ the gradients of all parameters. The one that gives the learner's gradients, rig
 mistake. The L2 penalty adds a multiple of reg * W to each of them, and may be wrong as well.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cs231n.gradcheck.diagnosis.causes import Array, Case, Finding
+from cs231n.gradcheck.diagnosis.causes import Array, Case, Finding, Observed
 from cs231n.gradcheck.diagnosis.chain import Grads
 from cs231n.gradcheck.diagnosis.conclusion import conclusion
 from cs231n.gradcheck.diagnosis.plans import Plan, plans
-from cs231n.gradcheck.diagnosis.recognition import recognize
+from cs231n.gradcheck.diagnosis.recognition import Chain, recognize
 from cs231n.gradcheck.diagnosis.regularization import expected_count, penalty_findings
 from cs231n.gradcheck.tolerances import NETWORK_FLOOR, SAME_FORMULA
 from cs231n.gradcheck.values import float64_copy, is_numbers
 
-__all__ = ["conclusion", "find_networks"]
+__all__ = ["conclusion", "find_networks", "gradients_by_formula"]
 
 COUNTS = (0.0, 1.0, 2.0, 0.5, -1.0)  # how many times a gradient may contain reg * W
 
@@ -49,8 +49,31 @@ def find_networks(case: Case) -> Iterator[Finding]:
         yield from penalty_findings(case, extra)
 
 
+def gradients_by_formula(observed: Observed) -> Mapping[str, Array] | None:
+    """Return the right gradients, with those of the loss's penalty, of all parameters of a known network."""
+    net = _known_network(observed) if isinstance(observed, Case) else None
+    if net is None or not isinstance(observed, Case):
+        return None
+    cases = {name: replace(observed, name=name) for name in net.right()}
+    return {
+        name: grad + expected_count(cases[name]) * _penalty_term(cases[name])
+        for name, grad in net.right().items()
+    }
+
+
+def _known_network(case: Case) -> Chain | None:
+    """Return the network of a case as a Chain, if we know it; it is looked for once."""
+    if case.network is None:
+        return None
+    memo = case.network.memo
+    if "chain" not in memo:
+        memo["chain"] = recognize(case)
+    found: Chain | None = memo["chain"]
+    return found
+
+
 def _match(case: Case) -> Match | None:
-    """Return the first plan that gives all gradients of the case's network, which is looked for once."""
+    """Return the first plan that gives all gradients of the case's network; it is looked for once."""
     if case.network is None:
         return None
     memo = case.network.memo
@@ -61,22 +84,27 @@ def _match(case: Case) -> Match | None:
 
 
 def _first_match(case: Case) -> Match | None:
-    net = recognize(case)
+    net = _known_network(case)
     if net is None:
         return None
     right, actual = net.right(), _comparable(case)
     scale = NETWORK_FLOOR * max(float(np.abs(grad).max(initial=0)) for grad in right.values())
     for plan in plans(net):
-        try:
-            wrong = plan.gradients()
-        except ValueError:  # shapes that do not fit: the learner's code would have raised an exception
-            continue
+        wrong = _gradients_of(plan)
         counts = _counts(case, actual, wrong, scale)
         if counts is not None:
             affected = {name for name in actual if not _same(wrong[name], right[name], scale)}
             if affected:
                 return Match(plan, frozenset(affected), counts)
     return None
+
+
+def _gradients_of(plan: Plan) -> Grads:
+    """Return the gradients of a plan; {} if its shapes do not fit, where a learner's code raises an error."""
+    try:
+        return plan.gradients()
+    except ValueError:
+        return {}
 
 
 def _comparable(case: Case) -> Grads:
@@ -106,11 +134,16 @@ def _counts(case: Case, actual: Grads, wrong: Grads, scale: float) -> dict[str, 
 def _count(case: Case, actual: Array, wrong: Array, scale: float) -> float | None:
     """Return how many times reg * param has to be added to the wrong gradient of a parameter, or None."""
     expected = expected_count(case)
-    term = case.reg * np.asarray(case.inputs[case.name], dtype=np.float64)
+    term = _penalty_term(case)
     for count in (expected, *COUNTS) if term.any() else (expected,):
         if _same(actual, wrong + count * term, scale):
             return count
     return None
+
+
+def _penalty_term(case: Case) -> Array:
+    """Return reg * param of a case's parameter."""
+    return case.reg * np.asarray(case.inputs[case.name], dtype=np.float64)
 
 
 def _same(a: Array, b: Array, scale: float) -> bool:

@@ -28,20 +28,62 @@ from cs231n.gradcheck.diagnosis.chain import (
 from cs231n.gradcheck.diagnosis.mistakes import Mistake
 from cs231n.gradcheck.diagnosis.recognition import Chain
 
-EVIDENCE = "the gradients of all parameters are those of this network with this mistake"
-REVERSE = (
-    "The backward pass goes through the steps of the forward pass in reverse order, and leaves none out."
-)
+EVIDENCE = "this mistake gives all gradients that the model returned"
+REVERSE = "The backward pass goes through the steps of the forward pass in reverse order."
+RELU = "Multiply dout by x > 0, where x is the input of ReLU in the same layer."
+DROPOUT = "Multiply dout by the mask of the forward pass in the same layer."
 CACHE = "Each step of the backward pass needs what the same step of the forward pass saved."
 INPUT = "out = x W + b, so dW = x^T dout, where x is the input of this affine layer."
 WEIGHTS = "out = x W + b, so dx = dout W^T, with the W of this layer."
 CHAIN_RULE = "The dx that a layer returns is the upstream gradient of the layer before it."
 UNFLATTEN = "Flatten with x.reshape(N, -1), and undo it with dx.reshape(x.shape)."
 POOLING = "Only the largest entry of a window is part of the output, so it gets the whole gradient."
-SCORES = "The gradient of the scores is (p - 1 at the label) / N: the second value that softmax_loss returns."
-NORM_BACKWARD = "Compute dx with the backward pass of the normalization."
+SCORES = "The gradient of the scores is (p - 1 at the label) / N, the second value that softmax_loss returns."
+MEAN = "A loss that is a mean over N examples has the factor 1 / N in its gradient once."
+NORM = "Call the backward pass of the normalization, and pass its dx on."
+NORM_FORMULA = "The mean and the variance depend on all x that they are taken of, and so does dx."
 KEEP = "Inverted dropout divides kept units by p, the probability to keep one: once forward, once backward."
 
+LOOK = {  # where the mistake is; the others are in a cache
+    Mistake.RELU_LEFT_OUT: RELU,
+    Mistake.DROPOUT_LEFT_OUT: DROPOUT,
+    Mistake.NORM_LEFT_OUT: NORM,
+    Mistake.BEFORE_RELU_BACKWARD: REVERSE,
+    Mistake.BEFORE_DROPOUT_BACKWARD: REVERSE,
+    Mistake.BEFORE_NORM_BACKWARD: REVERSE,
+    Mistake.NORM_AND_RELU_SWAPPED: REVERSE,
+    Mistake.DW_BEFORE_RELU: INPUT,
+    Mistake.DW_BEFORE_DROPOUT: INPUT,
+    Mistake.DW_BEFORE_NORM: INPUT,
+    Mistake.DW_OF_MASK: INPUT,
+    Mistake.DW_OF_DROPOUT_MASK: INPUT,
+    Mistake.DW_OF_X: INPUT,
+    Mistake.DW_OF_OUTPUT: INPUT,
+    Mistake.DW_OF_RESULT: INPUT,
+    Mistake.DW_OF_INPUT_BEFORE: INPUT,
+    Mistake.DW_TRANSPOSED: INPUT,
+    Mistake.RELU_MASK_OF_ANOTHER: RELU,
+    Mistake.RELU_MASK_OF_DOUT: RELU,
+    Mistake.RELU_MASK_INVERTED: RELU,
+    Mistake.RELU_MASK_BEFORE_NORM: RELU,
+    Mistake.DROPOUT_MASK_OF_ANOTHER: DROPOUT,
+    Mistake.DROPOUT_UNSCALED: KEEP,
+    Mistake.DROPOUT_TWICE: KEEP,
+    Mistake.CONSTANTS: NORM_FORMULA,
+    Mistake.TERM_MISSING: NORM_FORMULA,
+    Mistake.NO_GAMMA: "The gradient of x_hat is gamma * dout.",
+    Mistake.NO_DIVISION_BY_STD: "x_hat = (x - mean) / std, so dx is divided by std too.",
+    Mistake.WEIGHTS_NOT_TRANSPOSED: WEIGHTS,
+    Mistake.WEIGHTS_OF_ANOTHER: WEIGHTS,
+    Mistake.SAME_UPSTREAM: CHAIN_RULE,
+    Mistake.POOLING_LEFT_OUT: POOLING,
+    Mistake.WRONG_UNFLATTENING: UNFLATTEN,
+    Mistake.SCORES_SUMMED: MEAN,
+    Mistake.SCORES_DIVIDED_TWICE: MEAN,
+    Mistake.SCORES_IGNORED: SCORES,
+    Mistake.LABEL_NOT_SUBTRACTED: SCORES,
+    Mistake.SCORES_OF_RELU: "The last layer has no ReLU: its scores may be negative.",
+}
 LEFT_OUT = {
     StepKind.RELU: Mistake.RELU_LEFT_OUT,
     StepKind.DROPOUT: Mistake.DROPOUT_LEFT_OUT,
@@ -77,13 +119,13 @@ def plans(net: Chain) -> Iterator[Plan]:
         yield from make(net)
 
 
-def _plan(net: Chain, steps: Sequence[Step], look: str, *mistakes: tuple[Mistake, str]) -> Plan:
+def _plan(net: Chain, steps: Sequence[Step], *mistakes: tuple[Mistake, str]) -> Plan:
     """Return the plan of a backward pass through other steps; mistakes are pairs (mistake, about)."""
-    return Plan(_findings(look, *mistakes), partial(go_back, steps, net.dscores))
+    return Plan(_findings(*mistakes), partial(go_back, steps, net.dscores))
 
 
-def _findings(look: str, *mistakes: tuple[Mistake, str]) -> tuple[Finding, ...]:
-    return tuple(Finding(mistake, EVIDENCE, look, about) for mistake, about in mistakes)
+def _findings(*mistakes: tuple[Mistake, str]) -> tuple[Finding, ...]:
+    return tuple(Finding(mistake, EVIDENCE, LOOK.get(mistake, CACHE), about) for mistake, about in mistakes)
 
 
 def _choices(steps: Sequence[Step]) -> Iterator[list[Step]]:
@@ -139,7 +181,7 @@ def _without(net: Chain, left_out: dict[StepKind, list[Step]]) -> Iterator[Plan]
         )
         for norm in left_out.get(StepKind.NORM, ()):
             steps = changed(steps, norm, passing(norm.backward))
-        yield _plan(net, steps, REVERSE, *mistakes)
+        yield _plan(net, steps, *mistakes)
 
 
 def _with_ties(net: Chain) -> Iterator[list[Step]]:
@@ -159,7 +201,7 @@ def _too_early(net: Chain) -> Iterator[Plan]:
             W, b = f"W{step.layer}", f"b{step.layer}"
             for names in ((W, b), (W,), (b,)):
                 about = (mistake, _gradients(names))
-                yield Plan(_findings(REVERSE, about), partial(_mixed, net, without(net.steps, step), names))
+                yield Plan(_findings(about), partial(_mixed, net, without(net.steps, step), names))
 
 
 def _mixed(net: Chain, steps: Sequence[Step], names: Sequence[str]) -> Grads:
@@ -182,7 +224,7 @@ def _inputs(net: Chain) -> Iterator[Plan]:
             for step, array in chosen:
                 steps = changed(steps, step, _varied(step, x_of_dw=array))
             about = _gradients([f"W{step.layer}" for step, _ in chosen])
-            yield _plan(net, steps, INPUT, (mistake, about))
+            yield _plan(net, steps, (mistake, about))
 
 
 def _varied(step: Step, **others: Array | float | None) -> Backward:
@@ -255,7 +297,7 @@ def _caches(net: Chain) -> Iterator[Plan]:
         for mistake, sources in _sources(net.last - 1):
             steps = _rewired(net, kinds, sources) if net.of(*kinds) else None
             if steps is not None:
-                yield _plan(net, steps, CACHE, (mistake, caches))
+                yield _plan(net, steps, (mistake, caches))
 
 
 def _sources(hidden: int) -> Iterator[tuple[Mistake, tuple[int, ...]]]:
@@ -297,7 +339,7 @@ def _masks(net: Chain) -> Iterator[Plan]:
         for step, other in itertools.permutations(net.of(kind), 2):
             if step.x.shape == other.x.shape:
                 about = f"layer {step.layer}"
-                yield _plan(net, changed(net.steps, step, other.backward), CACHE, (mistake, about))
+                yield _plan(net, changed(net.steps, step, other.backward), (mistake, about))
     for steps in _choices(net.of(StepKind.RELU)):
         yield from _relu_masks(net, steps)
 
@@ -316,9 +358,9 @@ def _relu_masks(net: Chain, relus: Sequence[Step]) -> Iterator[Plan]:
         before_norm = changed(before_norm, relu, mask_backward(linear.out > 0) if linear else relu.backward)
         of_dout = changed(of_dout, relu, _positive_part)
         inverted = changed(inverted, relu, mask_backward(relu.x <= 0))
-    yield _plan(net, of_dout, CACHE, (Mistake.RELU_MASK_OF_DOUT, where))
-    yield _plan(net, inverted, CACHE, (Mistake.RELU_MASK_INVERTED, where))
-    yield _plan(net, before_norm, CACHE, (Mistake.RELU_MASK_BEFORE_NORM, where))
+    yield _plan(net, of_dout, (Mistake.RELU_MASK_OF_DOUT, where))
+    yield _plan(net, inverted, (Mistake.RELU_MASK_INVERTED, where))
+    yield _plan(net, before_norm, (Mistake.RELU_MASK_BEFORE_NORM, where))
 
 
 def _positive_part(dout: Array) -> tuple[Array, Grads]:
@@ -338,7 +380,7 @@ def _order(net: Chain) -> Iterator[Plan]:
                 return
             swap = {id(norm): relu, id(relu): norm}
             steps = [swap.get(id(step), step) for step in steps]
-        yield _plan(net, steps, REVERSE, (Mistake.NORM_AND_RELU_SWAPPED, _where(net, norms)))
+        yield _plan(net, steps, (Mistake.NORM_AND_RELU_SWAPPED, _where(net, norms)))
 
 
 def _dropout(net: Chain) -> Iterator[Plan]:
@@ -349,8 +391,8 @@ def _dropout(net: Chain) -> Iterator[Plan]:
             mask = step.weights
             unscaled = changed(unscaled, step, mask_backward((mask > 0).astype(float)))
             twice = changed(twice, step, mask_backward(mask**2))
-        yield _plan(net, unscaled, KEEP, (Mistake.DROPOUT_UNSCALED, _where(net, dropouts)))
-        yield _plan(net, twice, KEEP, (Mistake.DROPOUT_TWICE, _where(net, dropouts)))
+        yield _plan(net, unscaled, (Mistake.DROPOUT_UNSCALED, _where(net, dropouts)))
+        yield _plan(net, twice, (Mistake.DROPOUT_TWICE, _where(net, dropouts)))
 
 
 def _norms(net: Chain) -> Iterator[Plan]:
@@ -361,7 +403,7 @@ def _norms(net: Chain) -> Iterator[Plan]:
         for norm in norms:
             steps = changed(steps, norm, _varied(norm, **others))
         if norms:
-            yield _plan(net, steps, NORM_BACKWARD, (mistake, about))
+            yield _plan(net, steps, (mistake, about))
 
 
 WRONG_NORMS: dict[tuple[Mistake, str], dict[str, Array | float]] = {
@@ -384,17 +426,17 @@ def _weights(net: Chain) -> Iterator[Plan]:
         steps = net.steps
         for step in chosen:
             steps = changed(steps, step, _varied(step, w=step.weights.T))
-        yield _plan(net, steps, WEIGHTS, (Mistake.WEIGHTS_NOT_TRANSPOSED, _numbered(chosen)))
+        yield _plan(net, steps, (Mistake.WEIGHTS_NOT_TRANSPOSED, _numbered(chosen)))
     for step, other in itertools.permutations(affine, 2):
         if step.weights.shape == other.weights.shape and step.layer > 1:
             steps = changed(net.steps, step, _varied(step, w=other.weights))
-            yield _plan(net, steps, WEIGHTS, (Mistake.WEIGHTS_OF_ANOTHER, f"layer {step.layer}"))
+            yield _plan(net, steps, (Mistake.WEIGHTS_OF_ANOTHER, f"layer {step.layer}"))
     for chosen in _choices(square):
         steps = net.steps
         for step in chosen:
             steps = changed(steps, step, _with_dw_transposed(step.backward))
         about = _gradients([f"W{step.layer}" for step in chosen])
-        yield _plan(net, steps, INPUT, (Mistake.DW_TRANSPOSED, about))
+        yield _plan(net, steps, (Mistake.DW_TRANSPOSED, about))
 
 
 def _with_dw_transposed(backward: Backward) -> Backward:
@@ -408,7 +450,7 @@ def _with_dw_transposed(backward: Backward) -> Backward:
 def _upstream(net: Chain) -> Iterator[Plan]:
     """Give every hidden layer the gradient that only the last one of them should get."""
     if net.last > 2:
-        yield Plan(_findings(CHAIN_RULE, (Mistake.SAME_UPSTREAM, "")), partial(_same_upstream, net))
+        yield Plan(_findings((Mistake.SAME_UPSTREAM, "")), partial(_same_upstream, net))
 
 
 def _same_upstream(net: Chain) -> Grads:
@@ -429,7 +471,7 @@ def _pooling(net: Chain) -> Iterator[Plan]:
         for pool in net.of(StepKind.POOL):
             steps = changed(steps, pool, pool_backward(pool.x, partial(np.full_like, fill_value=share)))
         if net.of(StepKind.POOL):
-            yield _plan(net, steps, POOLING, (Mistake.POOLING_LEFT_OUT, ""))
+            yield _plan(net, steps, (Mistake.POOLING_LEFT_OUT, ""))
 
 
 def _flattening(net: Chain) -> Iterator[Plan]:
@@ -438,7 +480,7 @@ def _flattening(net: Chain) -> Iterator[Plan]:
         if step.x.ndim == 4 and step.weights.ndim == 2 and step.layer > 1:
             for unflatten in UNFLATTENED:
                 steps = changed(net.steps, step, _reordered(step, unflatten))
-                yield _plan(net, steps, UNFLATTEN, (Mistake.WRONG_UNFLATTENING, ""))
+                yield _plan(net, steps, (Mistake.WRONG_UNFLATTENING, ""))
 
 
 Shape = tuple[int, ...]
@@ -466,6 +508,8 @@ def _scores(net: Chain) -> Iterator[Plan]:
     N, onehot = len(net.y), np.eye(net.dscores.shape[1])[net.y]
     p = N * net.dscores + onehot
     starts = [
+        (Mistake.SCORES_SUMMED, N * net.dscores),
+        (Mistake.SCORES_DIVIDED_TWICE, net.dscores / N),
         (Mistake.SCORES_IGNORED, np.ones_like(p)),
         (Mistake.SCORES_IGNORED, np.full_like(p, 1 / N)),
         (Mistake.SCORES_OF_RELU, net.dscores * (net.steps[-1].out > 0)),
@@ -473,4 +517,4 @@ def _scores(net: Chain) -> Iterator[Plan]:
     if bool((p > 0).all()) and np.allclose(p.sum(axis=1), 1):
         starts += [(Mistake.LABEL_NOT_SUBTRACTED, p / N), (Mistake.LABEL_NOT_SUBTRACTED, p)]
     for mistake, dscores in starts:
-        yield Plan(_findings(SCORES, (mistake, "")), partial(go_back, net.steps, dscores))
+        yield Plan(_findings((mistake, "")), partial(go_back, net.steps, dscores))

@@ -54,7 +54,11 @@ def _overwritten(case: Case, param: Array) -> Iterator[Finding]:
     for text, times in (("", 1), ("2 * ", 2)):
         if case.is_explained_by(times * case.reg * param):
             evidence = f"every entry is {text}reg * {case.name}"
-            yield Finding(Mistake.PENALTY_ONLY, evidence, "Add the term with += instead of =.")
+            yield Finding(
+                Mistake.PENALTY_ONLY,
+                evidence,
+                "Add it to the gradient of the data loss: with +=, not with =.",
+            )
 
 
 def _of_another(case: Case, param: Array) -> Iterator[Finding]:
