@@ -4,17 +4,15 @@ The network here is written the way a learner writes it, loop by loop, with plac
 the caches hold, which steps the backward pass goes through, what it starts from, what it returns.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 from broken_layers import about, named_first, titles_of
 
-from cs231n.classifiers import cnn, fc_net
 from cs231n.gradcheck.check import FAIL, PASS, WARN, check_model
 from cs231n.gradcheck.diagnosis import Mistake
-from cs231n.gradcheck.diagnosis.conclusion import conclusion
+from cs231n.gradcheck.diagnosis.conclusion import ALL_WRONG, conclusion
 from cs231n.gradcheck.diagnosis.regularization import uneven_penalty
 
 pytestmark = pytest.mark.q1
@@ -221,10 +219,6 @@ def transposed_w(caches, net):
     return caches
 
 
-def one_upstream(grads, net):
-    return grads
-
-
 NORM, LAYER, DROP = {"axis": 0}, {"axis": 1}, {"p": P}
 NO_RELU, NO_DROPOUT = ("dropout", "norm", "affine"), ("relu", "norm", "affine")
 NO_NORM, SWAPPED = ("dropout", "relu", "norm_skipped", "affine"), ("dropout", "norm", "relu", "affine")
@@ -353,3 +347,373 @@ def test_a_mistake_in_the_structure_is_named_first(planted):
     named = named_first(report)
     assert set(named.values()) == set(titles_of({"": planted.expected}).values()), str(report)
     assert {f"d{name}" for name in planted.wrong} <= named.keys()
+
+
+def test_the_network_that_bugs_are_planted_in_is_right():
+    for dims in (SHALLOW, DEEP, EQUAL):
+        for options in ({}, NORM, LAYER, DROP, {"svm": True}, {"reg": 0.0}):
+            report = check(Learner(dims, **options))
+            assert report.status in (PASS, WARN), str(report)
+
+
+def test_every_hidden_layer_with_the_same_upstream_gradient():
+    class Same(Learner):
+        def backward(self, dout, cache, i, grads):
+            below = super().backward(dout, cache, i, grads)
+            return below if i == self.last else dout
+
+    assert set(named_first(check(Same(EQUAL))).values()) == {Mistake.SAME_UPSTREAM.value}
+
+
+@pytest.mark.parametrize("names, before", [(("W1",), "dW1"), (("b1",), "db1"), (("W2", "b2"), "dW2 and db2")])
+def test_a_gradient_that_is_computed_too_early(names, before):
+    net, early = Learner(DEEP), Learner(DEEP)
+    early.edit = one(int(names[0][1]), put(positive=1.0))
+
+    def after(grads, _):
+        return grads | {name: early.loss(net.X, minibatch()[1])[1][name] for name in names}
+
+    net.after = after
+    expected = titles_of({f"d{name}": about(Mistake.BEFORE_RELU_BACKWARD, before) for name in names})
+    assert named_first(check(net)) == expected
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Together with the penalty, or with a gradient that cannot be compared
+# ---------------------------------------------------------------------------------------------------------
+
+
+def data_loss_only(grads, net):
+    return {name: grad - net.reg * net.params[name] * (name[0] == "W") for name, grad in grads.items()}
+
+
+def penalty_twice(grads, net):
+    return {name: grad + net.reg * net.params[name] * (name[0] == "W") for name, grad in grads.items()}
+
+
+@pytest.mark.parametrize(
+    "after, penalty", [(data_loss_only, Mistake.PENALTY_MISSING), (penalty_twice, Mistake.PENALTY_TWICE)]
+)
+def test_a_wrong_penalty_besides_is_named_too(after, penalty):
+    net = Learner(DEEP)
+    net.order, net.after = NO_RELU, after
+    causes = {c.name: [cause.title for cause in c.causes] for c in check(net).comparisons if c.causes}
+    relu = about(Mistake.RELU_LEFT_OUT, ALL)
+    beside = about(Mistake.RELU_LEFT_OUT, ALL, beside_penalty=True).cause().title
+    assert causes == {
+        "dW1": [beside, penalty.value],
+        "dW2": [beside, penalty.value],
+        "dW3": [penalty.value],
+        "db1": [relu.cause().title],
+        "db2": [relu.cause().title],
+    }
+
+
+def test_two_kinds_of_steps_that_are_left_out_are_both_named():
+    net = Learner(DEEP, **DROP)
+    net.order = ("norm", "affine")
+    expected = [about(mistake, ALL).cause().title for mistake in (M.RELU_LEFT_OUT, M.DROPOUT_LEFT_OUT)]
+    assert [cause.title for cause in check(net).comparisons[0].causes] == expected
+
+
+UNUSABLE = {
+    "missing": lambda grads, net: {name: grad for name, grad in grads.items() if name != "b2"},
+    "none": lambda grads, net: grads | {"b2": None},
+    "text": lambda grads, net: grads | {"b2": "db2"},
+    "shape": lambda grads, net: grads | {"b2": grads["b2"][1:]},
+    "nan": lambda grads, net: grads | {"b2": grads["b2"] * np.nan},
+}
+
+
+@pytest.mark.parametrize("after", UNUSABLE.values(), ids=UNUSABLE)
+def test_the_other_gradients_are_enough(after):
+    net = Learner(SHALLOW)
+    net.order, net.after = NO_RELU, after
+    named = named_first(check(net))
+    title = about(Mistake.RELU_LEFT_OUT, "layer 1").cause().title
+    assert (named["dW1"], named["db1"]) == (title, title)
+    assert named["db2"] != title
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Convolutional networks
+# ---------------------------------------------------------------------------------------------------------
+
+
+class ConvLearner:
+    """conv - ReLU - pool - affine - ReLU - affine - softmax, whose backward pass can be broken."""
+
+    relu_1 = relu_2 = True
+
+    def __init__(self, C=2, H=4, W=6, F=3, size=3, hidden=7, classes=4, reg=0.3):
+        rng, self.reg = np.random.default_rng(4), reg
+        shapes = {"W1": (F, C, size, size), "W2": (F * H * W // 4, hidden), "W3": (hidden, classes)}
+        shapes |= {"b1": (F,), "b2": (hidden,), "b3": (classes,)}
+        self.params = {name: 0.5 * rng.standard_normal(shape) for name, shape in shapes.items()}
+        self.X, self.y = rng.standard_normal((5, C, H, W)), np.arange(5) % classes
+        self.unflatten = lambda dx, shape: dx.reshape(shape)
+
+    def windows(self, X):
+        pad = self.params["W1"].shape[2] // 2
+        padded = np.pad(X, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
+        return np.lib.stride_tricks.sliding_window_view(padded, self.params["W1"].shape[2:], axis=(2, 3))
+
+    def unpool(self, dout, conv):
+        dconv = np.zeros(conv.shape)
+        for n, f, i, j in np.ndindex(dout.shape):
+            window = conv[n, f, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2]
+            place = np.unravel_index(window.argmax(), (2, 2))
+            dconv[n, f, 2 * i + place[0], 2 * j + place[1]] = dout[n, f, i, j]
+        return dconv
+
+    def loss(self, X, y):
+        p = self.params
+        windows = self.windows(X)
+        conv = np.einsum("nchwij,fcij->nfhw", windows, p["W1"]) + p["b1"][:, None, None]
+        active = np.maximum(conv, 0)
+        pooled = active.reshape(*active.shape[:2], X.shape[2] // 2, 2, X.shape[3] // 2, 2).max(axis=(3, 5))
+        flat = pooled.reshape(len(X), -1)
+        pre = flat @ p["W2"] + p["b2"]
+        hidden = np.maximum(pre, 0)
+        scores = hidden @ p["W3"] + p["b3"]
+        prob = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+        loss = -np.log(prob[range(len(X)), y]).mean()
+        dscores = (prob - np.eye(prob.shape[1])[y]) / len(X)
+        dhidden = dscores @ p["W3"].T * (pre > 0 if self.relu_2 else 1)
+        dconv = self.unpool(self.unflatten(dhidden @ p["W2"].T, pooled.shape), active)
+        dconv = dconv * (conv > 0 if self.relu_1 else 1)
+        grads = {
+            "W1": np.einsum("nfhw,nchwij->fcij", dconv, windows),
+            "b1": dconv.sum(axis=(0, 2, 3)),
+            "W2": flat.T @ dhidden,
+            "b2": dhidden.sum(axis=0),
+            "W3": hidden.T @ dscores,
+            "b3": dscores.sum(axis=0),
+        }
+        for name in ("W1", "W2", "W3"):
+            loss += 0.5 * self.reg * (p[name] ** 2).sum()
+            grads[name] = grads[name] + self.reg * p[name]
+        return loss, grads
+
+
+def channels_last(dx, shape):
+    N, F, H, W = shape
+    return dx.reshape(N, H, W, F).transpose(0, 3, 1, 2)
+
+
+def width_first(dx, shape):
+    N, F, H, W = shape
+    return dx.reshape(N, F, W, H).swapaxes(2, 3)
+
+
+def upsampled(dout, conv):
+    return dout.repeat(2, axis=2).repeat(2, axis=3)
+
+
+CONV_BUGS = {
+    "right": ({}, None),
+    "relu-1": ({"relu_1": False}, about(M.RELU_LEFT_OUT, "layer 1")),
+    "relu-2": ({"relu_2": False}, about(M.RELU_LEFT_OUT, "layer 2")),
+    "both-relus": ({"relu_1": False, "relu_2": False}, about(M.RELU_LEFT_OUT, ALL)),
+    "channels-last": ({"unflatten": channels_last}, M.WRONG_UNFLATTENING),
+    "width-first": ({"unflatten": width_first}, M.WRONG_UNFLATTENING),
+    "upsampled": ({"unpool": upsampled}, M.POOLING_LEFT_OUT),
+    "upsampled-mean": ({"unpool": lambda *args: upsampled(*args) / 4}, M.POOLING_LEFT_OUT),
+}
+
+
+@pytest.mark.parametrize("sizes", [{}, {"C": 1, "H": 4, "W": 4, "F": 4, "size": 5, "hidden": 6}])
+@pytest.mark.parametrize("name", CONV_BUGS)
+def test_a_mistake_in_a_convolutional_network_is_named_first(name, sizes):
+    change, expected = CONV_BUGS[name]
+    net = ConvLearner(**sizes)
+    for attribute, value in change.items():
+        setattr(net, attribute, value)
+    report = check_model(net, net.X, net.y)
+    if expected is None:
+        assert report.status in (PASS, WARN)
+    else:
+        assert set(named_first(report).values()) == set(titles_of({"": expected}).values()), str(report)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# No false causes
+# ---------------------------------------------------------------------------------------------------------
+
+
+def scrambled(grads, net):
+    rng = np.random.default_rng(5)
+    return grads | {"W1": grads["W1"] * rng.uniform(0.5, 2, grads["W1"].shape)}
+
+
+def no_relu_and_scrambled(grads, net):
+    return grads | {"b3": grads["b3"] * np.linspace(0.5, 2, len(grads["b3"]))}
+
+
+@pytest.mark.parametrize("options", [{}, NORM, LAYER, DROP])
+def test_an_unknown_mistake_has_no_cause(options):
+    for change in ({"after": scrambled}, {"order": NO_RELU, "after": no_relu_and_scrambled}):
+        net = Learner(DEEP, **options)
+        for name, value in change.items():
+            setattr(net, name, value)
+        assert named_first(check(net))["dW1"] is None
+
+
+ODD_LABELS = [None, "labels", np.zeros((7, 2)), np.full(7, 99), np.zeros(7)]
+
+
+@pytest.mark.parametrize("y", ODD_LABELS, ids=repr)
+def test_labels_that_are_none_raise_nothing(y):
+    net = Learner(SHALLOW)
+    labels = minibatch()[1]
+    right = net.loss
+    net.order = NO_RELU
+    net.loss = lambda X, _: right(X, labels)
+    report = check_model(net, minibatch()[0], y)
+    assert report.status == FAIL
+    assert named_first(report) == {"dW1": None, "db1": None}
+
+
+def test_parameters_with_other_names_are_not_recognized():
+    net = Learner(SHALLOW)
+    inner, names = Learner(SHALLOW), {"W1": "weights", "b1": "bias", "W2": "V", "b2": "c"}
+    inner.order = NO_RELU
+    net.params = {names[name]: param for name, param in inner.params.items()}
+    net.loss = lambda X, y: (lambda loss, grads: (loss, {names[n]: g for n, g in grads.items()}))(
+        *inner.loss(X, y)
+    )
+    assert named_first(check(net)) == {"dbias": None, "dweights": None}
+
+
+@pytest.mark.parametrize("dims", [SHALLOW, DEEP])
+def test_a_kink_beside_the_point_does_not_hide_the_mistake(dims):
+    net = Learner(dims, scale=1e-2)
+    net.order = NO_RELU
+    where = "layer 1" if dims is SHALLOW else ALL
+    assert set(named_first(check(net)).values()) == {about(M.RELU_LEFT_OUT, where).cause().title}
+
+
+# ---------------------------------------------------------------------------------------------------------
+# The penalty
+# ---------------------------------------------------------------------------------------------------------
+
+
+def only_penalty(grads, net):
+    return grads | {"W1": net.reg * net.params["W1"], "W2": net.reg * net.params["W2"]}
+
+
+def penalty_of_other(grads, net):
+    return grads | {"W2": grads["W2"] + net.reg * (net.params["W3"] - net.params["W2"])}
+
+
+def test_a_gradient_that_is_the_penalty_alone():
+    net = Learner(DEEP)
+    net.after = only_penalty
+    title = Mistake.PENALTY_ONLY.value
+    assert named_first(check(net)) == {"dW1": title, "dW2": title}
+
+
+def test_a_penalty_of_the_wrong_layer():
+    net = Learner(EQUAL)
+    net.after = penalty_of_other
+    assert named_first(check(net)) == {"dW2": about(Mistake.PENALTY_OF_ANOTHER, "W3").cause().title}
+
+
+def test_a_loss_that_penalizes_one_weight_instead_of_another():
+    net = Learner(DEEP)
+    right = net.loss
+
+    def loss(X, y):
+        value, grads = right(X, y)
+        W1, W3 = net.params["W1"], net.params["W3"]
+        return value + 0.5 * net.reg * ((W1**2).sum() - (W3**2).sum()), grads
+
+    net.loss = loss
+    title = about(Mistake.LOSS_PENALTY_UNEVEN, "W1 twice and W3 not at all").cause().title
+    report = check(net)
+    assert named_first(report) == {"dW1": title, "dW3": title}
+    assert "The gradient is right." in str(report)
+
+
+def test_a_penalty_is_uneven_only_if_one_weight_takes_the_place_of_another():
+    assert uneven_penalty({"W1": 2.0, "W2": 1.0, "W3": 0.0}) == "W1 twice and W3 not at all"
+    assert uneven_penalty({"W1": 2.0, "W2": 2.0, "b1": 0.0}) == ""
+    assert uneven_penalty({"W1": 1.0, "W2": 0.0}) == ""
+    assert uneven_penalty({}) == ""
+
+
+def test_numbers_that_are_rounding_noise_print_as_0():
+    net = Learner(SHALLOW)
+    net.after = lambda grads, net: grads | {"b1": grads["b1"] + net.reg * net.params["b1"]}
+    net.after, biases = unchanged, net.after
+    right = net.loss
+
+    def loss(X, y):
+        value, grads = right(X, y)
+        return value + 0.5 * net.reg * (net.params["b1"] ** 2).sum(), grads
+
+    net.loss = loss
+    report = check(net)
+    (cause,) = report.all_causes()
+    assert cause.evidence == (
+        "the loss contains 1 * 0.5 * reg * sum(b1 * b1), expected 0 * 0.5 * reg * sum(b1 * b1)"
+    )
+    net.loss, net.after = right, biases
+    (cause,) = check(net).all_causes()
+    assert cause.evidence == "the gradient contains 1 * reg * b1, expected 0 * reg * b1"
+
+
+# ---------------------------------------------------------------------------------------------------------
+# What follows from which gradients are right
+# ---------------------------------------------------------------------------------------------------------
+
+LAYER_1_WRONG = "those of layer 1 are wrong: look at the backward pass between the two."
+CONCLUSIONS = [
+    ("W2 b2", "W1 b1", f"The gradients of layer 2 are right and {LAYER_1_WRONG}"),
+    (
+        "W3 b3",
+        "W1 b1 W2 b2",
+        "The gradients of layer 3 are right and those of layers 1 and 2 are wrong: "
+        "look at the backward pass between layers 3 and 2.",
+    ),
+    (
+        "W1 b1 b2",
+        "W2",
+        "The gradient of W2 is wrong, but what is passed on to layer 1 is right: "
+        "look at how dW2 is computed.",
+    ),
+    (
+        "W2 b2 gamma1 beta1",
+        "W1 b1",
+        "The gradients of beta1 and gamma1 are right and those of W1 and b1 are wrong: "
+        "look at the backward pass of layer 1 between its normalization and its weights.",
+    ),
+    (
+        "b2",
+        "W1 b1 W2",
+        "The gradient of W2 is wrong: look at how dW2 is computed. "
+        f"The gradient of b2 is right and {LAYER_1_WRONG}",
+    ),
+    (
+        "b1 b2",
+        "W1 W2",
+        "All gradients of weights are wrong and all others are right: "
+        "look at how dW is computed, and at the regularization.",
+    ),
+    (
+        "W1 W2",
+        "b1 b2",
+        "All gradients of biases are wrong and all others are right: look at how db is computed.",
+    ),
+    ("b1", "W1 gamma1 beta1 W2 b2", ALL_WRONG),
+    ("", "W1 b1", ALL_WRONG),
+    ("V", "U b", "The gradient of V is right; the gradients of U and b are wrong."),
+    ("W1 b1", "", ""),
+    ("", "W", ""),
+    ("", "", ""),
+]
+
+
+@pytest.mark.parametrize("right, wrong, sentence", CONCLUSIONS)
+def test_what_follows_from_which_gradients_are_right(right, wrong, sentence):
+    assert conclusion(right.split(), wrong.split()) == sentence

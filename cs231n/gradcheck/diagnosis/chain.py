@@ -108,9 +108,9 @@ def conv_backward(
 
     - x_of_dw: what dw is computed with instead of x
     """
-    windows = _windows(x if x_of_dw is None else x_of_dw, w, pad)
 
     def backward(dout: Array) -> tuple[Array, Grads]:
+        windows = _windows(x if x_of_dw is None else x_of_dw, w, pad)
         dw = np.einsum("nfhw,nchwij->fcij", dout, windows, optimize=True)
         return _conv_dx(dout, x, w, pad) if need_dx else dout, {"W": dw, "b": dout.sum(axis=(0, 2, 3))}
 
