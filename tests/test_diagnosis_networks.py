@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 from broken_layers import about, named_first, titles_of
 
-from cs231n.gradcheck.check import FAIL, PASS, WARN, check_model
-from cs231n.gradcheck.diagnosis import Mistake
+from cs231n.classifiers import fc_net
+from cs231n.gradcheck.check import FAIL, PASS, WARN, Case, check_model
+from cs231n.gradcheck.diagnosis import Mistake, right_gradients
 from cs231n.gradcheck.diagnosis.conclusion import ALL_WRONG, conclusion
 from cs231n.gradcheck.diagnosis.regularization import uneven_penalty
+from cs231n.gradcheck.models import knowledge_of
+from cs231n.gradcheck.numeric import numeric_gradient
 
 pytestmark = pytest.mark.q1
 
@@ -644,8 +647,13 @@ def test_a_penalty_is_uneven_only_if_one_weight_takes_the_place_of_another():
 
 def test_numbers_that_are_rounding_noise_print_as_0():
     net = Learner(SHALLOW)
-    net.after = lambda grads, net: grads | {"b1": grads["b1"] + net.reg * net.params["b1"]}
-    net.after, biases = unchanged, net.after
+    net.after = data_loss_only
+    evidence = [cause.evidence for cause in check(net).all_causes()]
+    assert evidence == [f"the gradient contains 0 * reg * {W}, expected 1 * reg * {W}" for W in ("W1", "W2")]
+
+
+def test_a_loss_that_penalizes_a_bias_is_wrong_and_its_gradient_is_right():
+    net = Learner(SHALLOW)
     right = net.loss
 
     def loss(X, y):
@@ -653,14 +661,54 @@ def test_numbers_that_are_rounding_noise_print_as_0():
         return value + 0.5 * net.reg * (net.params["b1"] ** 2).sum(), grads
 
     net.loss = loss
-    report = check(net)
-    (cause,) = report.all_causes()
-    assert cause.evidence == (
-        "the loss contains 1 * 0.5 * reg * sum(b1 * b1), expected 0 * 0.5 * reg * sum(b1 * b1)"
-    )
-    net.loss, net.after = right, biases
     (cause,) = check(net).all_causes()
-    assert cause.evidence == "the gradient contains 1 * reg * b1, expected 0 * reg * b1"
+    expected = "the loss contains 1 * 0.5 * reg * sum(b1 * b1), expected 0 * 0.5 * reg * sum(b1 * b1)"
+    assert cause.evidence == expected
+    assert cause.look.endswith("The gradient is right.")
+
+
+# ---------------------------------------------------------------------------------------------------------
+# The right gradients
+# ---------------------------------------------------------------------------------------------------------
+
+
+def case_of(model, X, y):
+    value, grads = model.loss(X, y)
+    assert np.isfinite(value)
+
+    def loss():
+        return model.loss(X, y)[0]
+
+    numeric = {name: numeric_gradient(loss, param, 1.0).centered for name, param in model.params.items()}
+    known = knowledge_of(model, X, y, grads, loss)
+    return Case(grads["W1"], numeric["W1"], name="W1", numeric=numeric, tol=1e-5, floor=1e-5, **known)
+
+
+def reference(**options):
+    np.random.seed(0)
+    return fc_net.FullyConnectedNet([5, 6], 6, 4, reg=0.3, dtype=np.float64, seed=2, **options)
+
+
+@pytest.mark.parametrize("scale", [0.3, 1.0])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"dropout": 0.7}, {"normalization": "batchnorm"}, {"normalization": "layernorm", "dropout": 0.7}],
+)
+def test_the_right_gradients_of_a_known_network(options, scale):
+    model = reference(weight_scale=scale, **options)
+    X, y = minibatch()
+    gradients = right_gradients(case_of(model, X, y))
+    right = model.loss(X, y)[1]
+    assert gradients.keys() == right.keys()
+    for name, grad in right.items():
+        np.testing.assert_allclose(gradients[name], grad, rtol=1e-9, atol=1e-13)
+
+
+def test_an_unknown_network_has_no_right_gradients():
+    model = reference(weight_scale=0.3)
+    right = model.loss
+    model.loss = lambda X, y: (1.01 * right(X, y)[0], right(X, y)[1])
+    assert right_gradients(case_of(model, *minibatch())) == {}
 
 
 # ---------------------------------------------------------------------------------------------------------

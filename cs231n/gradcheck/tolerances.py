@@ -108,8 +108,8 @@ SAME_FORMULA = 1e-8
 # They are compared as if they had this part of the largest entry of all gradients.
 NETWORK_FLOOR = 1e-4
 
-# More than this part of a numeric gradient has to agree with a network's formulas: the other entries may have
-# kinks within the step.
+# More than this part of a network's numeric gradients has to agree with its formulas: the other entries may
+# have kinks within the step.
 BESIDE_KINKS = 0.5
 
 # Keeps 1 / sqrt(variance) finite, without eps, where a feature is constant (absolute).

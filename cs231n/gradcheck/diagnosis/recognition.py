@@ -19,7 +19,7 @@ from cs231n.gradcheck.diagnosis.chain import Grads, Step
 from cs231n.gradcheck.diagnosis.conclusion import NAME
 from cs231n.gradcheck.tolerances import BESIDE_KINKS, SAME, SAME_LOSS
 
-EPS_BY_TRIAL = (1e-5, 1e-8, 1e-3, 1e-6, 1e-4, 1e-7, 1e-10, 1e-12, 0.0)
+EPS_BY_TRIAL = (1e-5, 1e-8, 1e-3, 1e-6, 1e-4)
 
 Loss = Callable[[Array, Array], tuple[float, Array]]
 Masks = Callable[[Sequence[tuple[int, ...]]], list[Array]]
@@ -163,20 +163,19 @@ def _layer(
 
 
 def _agrees(case: Case, found: Chain) -> bool:
-    """Return whether the numeric gradients of all parameters are those of a chain.
+    """Return whether the numeric gradients of all parameters, taken together, are those of a chain.
 
     Where a step of the numeric gradient crosses a kink its entry is off, so that not all of them agree.
     """
-    noise = case.tol * case.floor
+    near = []
     for name, grad in found.right().items():
         count = case.penalty.get(name, 1.0 if name.startswith("W") else 0.0)
         expected, numeric = grad + count * case.reg * case.inputs[name], case.numeric.get(name)
         if numeric is None or np.shape(numeric) != grad.shape:
             return False
-        near = np.abs(numeric - expected) <= SAME * np.abs(expected).max(initial=0) + noise
-        if near.mean() <= BESIDE_KINKS:
-            return False
-    return True
+        margin = SAME * np.abs(expected).max(initial=0) + case.tol * case.floor  # and the rounding noise
+        near.append((np.abs(numeric - expected) <= margin).reshape(-1))
+    return bool(np.concatenate(near).mean() > BESIDE_KINKS)
 
 
 # -------------------------------------------------------------------------------------------------- losses
