@@ -13,7 +13,9 @@ from broken_layers import about, named_first, titles_of
 from cs231n.classifiers import fc_net
 from cs231n.gradcheck.check import FAIL, PASS, WARN, Case, check_model
 from cs231n.gradcheck.diagnosis import Mistake, right_gradients
+from cs231n.gradcheck.diagnosis.causes import Network
 from cs231n.gradcheck.diagnosis.conclusion import ALL_WRONG, conclusion
+from cs231n.gradcheck.diagnosis.networks import find_networks
 from cs231n.gradcheck.diagnosis.regularization import uneven_penalty
 from cs231n.gradcheck.models import knowledge_of
 from cs231n.gradcheck.numeric import numeric_gradient
@@ -586,6 +588,27 @@ def test_parameters_with_other_names_are_not_recognized():
         *inner.loss(X, y)
     )
     assert named_first(check(net)) == {"dbias": None, "dweights": None}
+
+
+ODD_WEIGHTS = [(), (4,), (4, 3), (2, 3, 4), (2, 3, 3, 3), (0, 3)]
+
+
+@pytest.mark.parametrize("X_shape", [(4,), (5, 3), (5, 2, 6, 6), (0, 3), (5, 3, 2)])
+@pytest.mark.parametrize("W1", ODD_WEIGHTS)
+@pytest.mark.parametrize("W2", ODD_WEIGHTS)
+def test_shapes_that_do_not_fit_raise_nothing(X_shape, W1, W2):
+    rng = np.random.default_rng(0)
+    shapes = {"W1": W1, "b1": (3,), "W2": W2, "b2": (4,)}
+    params = {name: rng.standard_normal(shape) for name, shape in shapes.items()}
+    numeric = {name: np.asarray(rng.standard_normal(shape)) for name, shape in shapes.items()}
+    known = {
+        "inputs": {"X": rng.standard_normal(X_shape), **params},
+        "network": Network(np.arange(X_shape[0]) % 3, 1.0, numeric),
+        "settings": {"p": 0.5, "seed": 3},
+    }
+    case = Case(numeric["b2"] + 1, numeric["b2"], name="b2", numeric=numeric, reg=0.1, **known)
+    assert list(find_networks(case)) == []
+    assert right_gradients(case) == {}
 
 
 @pytest.mark.parametrize("dims", [SHALLOW, DEEP])

@@ -99,7 +99,9 @@ def _is_network(case: Case) -> bool:
     y = case.network.y if case.network else np.zeros(0)
     if y.dtype.kind not in "iu" or X.dtype.kind not in "fiub" or X.ndim < 2 or y.shape != X.shape[:1]:
         return False
-    return bool(layers_of(_params(case))) and all(param.dtype.kind == "f" for param in params)
+    if not layers_of(_params(case)) or not all(param.dtype.kind == "f" for param in params):
+        return False
+    return all(param.ndim in ((2, 4) if name[0] == "W" else (1,)) for name, param in _params(case).items())
 
 
 def _params(case: Case) -> dict[str, Array]:
