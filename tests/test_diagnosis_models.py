@@ -197,7 +197,11 @@ def on_others(name):
     return about(Mistake.PENALTY_ON_OTHERS, name)
 
 
-N_LARGE = about(Mistake.TOO_LARGE, "N")
+def of_layer_1(mistake):
+    return everywhere(about(mistake, "layer 1"), ("W1", "b1"))
+
+
+NO_VARIANCE = about(Mistake.TERM_MISSING, "variance")
 CONV_W, CONV_B = (*ALL_W, "W3"), (*ALL_B, "b3")
 
 BUGS = [
@@ -217,11 +221,11 @@ BUGS = [
         "two-layer",
         "no-mean",
         sum_over_examples,
-        everywhere(about(Mistake.TOO_LARGE, "N", beside_penalty=True)) | everywhere(N_LARGE, ALL_B),
+        everywhere(Mistake.SCORES_SUMMED, ALL_W + ALL_B),
     ),
     Bug("two-layer", "missing-key", without_b2, {"b2": Mistake.NONE}),
     Bug("two-layer", "keys-mixed", b2_for_b1, {"b1": about(Mistake.OF_ANOTHER_ARGUMENT, "b2")}),
-    Bug("two-layer", "no-relu", no_relu, {"W1": None, "b1": None}),
+    Bug("two-layer", "no-relu", no_relu, of_layer_1(Mistake.RELU_LEFT_OUT)),
     Bug("batchnorm", "gammas", both(in_loss(1, ["gamma1"]), in_gradient(1, ["gamma1"])), {}),
     Bug("batchnorm", "gammas-gradient-only", in_gradient(1, ["gamma1"]), {"gamma1": on_others("gammas")}),
     Bug("layernorm", "betas-gradient-only", in_gradient(1, ["beta1"]), {"beta1": on_others("betas")}),
@@ -235,16 +239,18 @@ BUGS = [
             "beta1": about(Mistake.OF_ANOTHER_ARGUMENT, "gamma1"),
         },
     ),
-    Bug("batchnorm", "no-variance", through_batchnorm({"dx": broken.no_variance_term}), {"W1": None}),
-    Bug("dropout", "no-mask", through_dropout({"dx": lambda run: run.dout}), {"W1": None, "b1": None}),
+    Bug("batchnorm", "no-variance", through_batchnorm({"dx": broken.no_variance_term}), {"W1": NO_VARIANCE}),
+    Bug(
+        "dropout",
+        "no-mask",
+        through_dropout({"dx": lambda run: run.dout}),
+        of_layer_1(Mistake.DROPOUT_LEFT_OUT),
+    ),
     Bug(
         "dropout",
         "no-scale",
         through_dropout({"dx": lambda run: run.dout * (broken.mask_of(run) > 0)}),
-        {
-            "W1": about(Mistake.NO_DIVISION_BY_P, beside_penalty=True),
-            "b1": Mistake.NO_DIVISION_BY_P,
-        },
+        of_layer_1(Mistake.DROPOUT_UNSCALED),
     ),
     Bug("conv", "no-penalty", in_gradient(-1, CONV_W), everywhere(Mistake.PENALTY_MISSING, CONV_W)),
     Bug("conv", "filters-without-penalty", in_gradient(-1, ["W1"]), {"W1": Mistake.PENALTY_MISSING}),

@@ -9,7 +9,7 @@ a mistake: some entries at kinks or in rounding noise, a gradient in float32. Wh
 entries, the check cannot decide, and fails with advice.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +25,8 @@ from cs231n.gradcheck.arguments import (
 )
 from cs231n.gradcheck.compare import compare_all, compare_output, label, lacking
 from cs231n.gradcheck.conduct import Run, raised, run_once
+from cs231n.gradcheck.diagnosis.conclusion import conclusion
+from cs231n.gradcheck.diagnosis.regularization import uneven_penalty
 from cs231n.gradcheck.models import (
     copy_in_float64,
     gradients_of,
@@ -217,7 +219,7 @@ def check_model(
         if any(comparison.doubtful for comparison in report.comparisons):
             with larger_weights(copy) as factors:
                 if factors:
-                    report.notes.append(larger_weights_note(factors))
+                    report.notes = [larger_weights_note(factors)]
                     _compare_model(copy, images, y, report, name, tol, h)
 
     return _guarded(report, check)
@@ -233,7 +235,7 @@ def _compare_model(model: Any, X: Any, y: Any, report: Report, name: str, tol: f
     def loss() -> Any:
         return model.loss(X, y)[0]
 
-    known = knowledge_of(model, X, loss)
+    known = knowledge_of(model, X, y, grads, loss)
     of_params = {key: grads.get(key) for key in params}
     if _count(params) > MOST_ENTRIES:
         report.comparisons = _project_model(name, loss, params, of_params, tol, h, known)
@@ -241,6 +243,18 @@ def _compare_model(model: Any, X: Any, y: Any, report: Report, name: str, tol: f
     else:
         numeric = numeric_gradients(loss, params, 1.0, h)
         report.comparisons = compare_all(name, list(of_params.values()), numeric, tol, known)
+    report.notes += _conclusions(list(params), report.comparisons, known["penalty"])
+
+
+def _conclusions(names: list[str], comparisons: list[Comparison], penalty: dict[str, float]) -> Iterator[str]:
+    """Yield what the verdicts on all parameters of a model say together."""
+    wrong = [name for name, one in zip(names, comparisons, strict=True) if one.status == FAIL]
+    concluded = conclusion([name for name in names if name not in wrong], wrong)
+    if concluded:
+        yield concluded
+    uneven = uneven_penalty(penalty)
+    if uneven:
+        yield f"The loss penalizes {uneven}. It should penalize every weight once."
 
 
 def _project_model(

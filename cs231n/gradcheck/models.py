@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cs231n.gradcheck.conduct import CHANGED, COPY, SEED, coarse, is_coarse
-from cs231n.gradcheck.diagnosis.causes import Cause, Kind
+from cs231n.gradcheck.diagnosis.causes import Cause, Kind, Network
 from cs231n.gradcheck.report import Report
 from cs231n.gradcheck.tolerances import MEASURABLE, SMALL_WEIGHTS, SPREAD_BIASES
 from cs231n.gradcheck.values import Array, equal, is_numbers
@@ -164,16 +164,22 @@ def _modified(model: Any, before: dict[str, Any], given: Any, X: Any) -> Iterato
         yield Cause(f"the loss modifies {name}", CHANGED, COPY, kind=Kind.MODIFIES)
 
 
-def knowledge_of(model: Any, X: Any, loss: Callable[[], Any]) -> dict[str, Any]:
-    """Return the fields of a `Case` that hold for every gradient of a network."""
+def knowledge_of(
+    model: Any, X: Any, y: Any, grads: dict[str, Any], loss: Callable[[], Any]
+) -> dict[str, Any]:
+    """Return the fields of a `Case` that hold for every gradient of a network.
+
+    - grads: {name: what `model.loss(X, y)` returned}; loss: computes the loss again
+    """
     dropout = getattr(model, "dropout_param", None)
-    keep = dropout.get("p") if isinstance(dropout, dict) else None
+    given = dropout if isinstance(dropout, dict) else {}
     reg = getattr(model, "reg", 0.0)
     return {
         "inputs": {"X": np.asarray(X), **model.params},
         "reg": float(reg) if is_numbers(reg) else 0.0,
         "penalty": penalties(model, loss),
-        "settings": {"p": float(keep)} if keep is not None and is_numbers(keep) else {},
+        "settings": {name: given[name] for name in ("p", "seed") if is_numbers(given.get(name))},
+        "network": Network(np.asarray(y), _without_penalty(model, loss), grads),
     }
 
 
@@ -205,10 +211,16 @@ def _penalty(model: Any, loss: Callable[[], Any], name: str) -> float:
 
 def _penalty_of_all(model: Any, loss: Callable[[], Any]) -> float:
     """Return the part of the loss that vanishes with reg."""
-    reg = model.reg
+    return float(loss()) - _without_penalty(model, loss)
+
+
+def _without_penalty(model: Any, loss: Callable[[], Any]) -> float:
+    """Return the loss with reg = 0."""
+    reg = getattr(model, "reg", 0.0)
+    if not is_numbers(reg) or not reg:
+        return float(loss())
     try:
-        with_penalty = float(loss())
         model.reg = 0.0
-        return with_penalty - float(loss())
+        return float(loss())
     finally:
         model.reg = reg

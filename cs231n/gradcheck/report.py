@@ -1,5 +1,6 @@
 """Hold what a check found, in a form that prints well in a notebook, in pytest and as plain text."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,8 +33,12 @@ class Comparison:
     only_kinks: bool = False
 
     def __str__(self) -> str:
-        lines = [self._head(), *map(str, self.causes), *self._worst_lines(), *self.notes]
-        return f"\n{INDENT}".join(lines)
+        return self.text()
+
+    def text(self, told: Collection[Cause] = ()) -> str:
+        """Return the report; of causes that were told before, only the title."""
+        causes = [f"{cause.title}: see above." if cause in told else str(cause) for cause in self.causes]
+        return f"\n{INDENT}".join([self._head(), *causes, *self._worst_lines(), *self.notes])
 
     def _head(self) -> str:
         if any(cause.kind is Kind.UNDECIDED for cause in self.causes):
@@ -83,7 +88,11 @@ class Report:
 
     def __str__(self) -> str:
         lines = [f"FAIL  {self.name}: {cause}" if self.name else f"FAIL  {cause}" for cause in self.causes]
-        return "\n".join([*lines, *map(str, self.comparisons), *self.notes])
+        told: set[Cause] = set()
+        for comparison in self.comparisons:
+            lines.append(comparison.text(told))
+            told.update(comparison.causes)
+        return "\n".join([*lines, *self.notes])
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         """Print the report where a notebook would show its repr."""

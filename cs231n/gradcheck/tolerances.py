@@ -123,5 +123,21 @@ MOSTLY = 0.5
 # A shifted image has to overlap the right one in more than this part of its pixels; a few fit by chance.
 OVERLAP = 0.25
 
+# A model is a network that we know if the two losses agree to this: both are computed in float64 by the same
+# formulas, and no other network has a loss with the same nine digits.
+SAME_LOSS = 1e-9
+
+# Two gradients of a network, neither of them numeric, are the same if they agree to this. Only rounding,
+# which grows with the number of layers, makes them differ.
+SAME_FORMULA = 1e-8
+
+# Entries of a network's gradient may be zero except for rounding, as those of a bias before a normalization.
+# They are compared as if they had this part of the largest entry of all gradients.
+NETWORK_FLOOR = 1e-4
+
+# More than this part of a network's numeric gradients has to agree with its formulas: the other entries may
+# have kinks within the step.
+BESIDE_KINKS = 0.5
+
 # Keeps 1 / sqrt(variance) finite, without eps, where a feature is constant (absolute).
 TINY_VARIANCE = 1e-300

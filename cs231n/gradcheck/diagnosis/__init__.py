@@ -20,6 +20,8 @@ from cs231n.gradcheck.diagnosis.convolution import find_convolution
 from cs231n.gradcheck.diagnosis.elementwise import find_elementwise
 from cs231n.gradcheck.diagnosis.factors import find_factors
 from cs231n.gradcheck.diagnosis.mistakes import Mistake
+from cs231n.gradcheck.diagnosis.networks import find_networks
+from cs231n.gradcheck.diagnosis.networks import gradients_by_formula as gradients_of_network
 from cs231n.gradcheck.diagnosis.normalization import find_normalization
 from cs231n.gradcheck.diagnosis.parts import find_parts, where_wrong
 from cs231n.gradcheck.diagnosis.pooling import find_pooling
@@ -57,7 +59,7 @@ EXPLAINERS: list[Explainer] = [  # the likeliest mistakes first
 ]
 
 # Each returns the right gradients {name: array} of a layer that it recognizes by its output alone, or None.
-FORMULAS: list[Callable[[Observed], Mapping[str, Array] | None]] = []
+FORMULAS: list[Callable[[Observed], Mapping[str, Array] | None]] = [gradients_of_network]
 
 
 def diagnose(case: Case) -> list[Cause]:
@@ -65,7 +67,7 @@ def diagnose(case: Case) -> list[Cause]:
     with np.errstate(all="ignore"):
         if same(case.actual, case.expected) and not case.wrong.any():  # right except for rounding
             return []
-        findings = [finding for explain in EXPLAINERS for finding in explain(case)]
+        findings = list(find_networks(case)) or [found for explain in EXPLAINERS for found in explain(case)]
         return causes_of(findings or find_parts(case))
 
 

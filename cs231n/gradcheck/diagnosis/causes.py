@@ -141,6 +141,20 @@ class Observed:
 
 
 @dataclass(frozen=True)
+class Network:
+    """What a model's `loss(X, y)` shows besides its parameters.
+
+    - y: the labels; loss: the loss without its penalty; grads: {name: whatever was returned}
+    - memo: what an explainer finds out once for the gradients of all parameters
+    """
+
+    y: Array
+    loss: float
+    grads: Mapping[str, Any]
+    memo: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Case(Observed):
     """A gradient to explain, and what is known about the layer or network that it comes from.
 
@@ -150,6 +164,7 @@ class Case(Observed):
     - numeric: {name: array}, the numeric gradients of all arguments
     - reg: the strength of an L2 penalty; penalty: {name: how many times the loss contains
       0.5 * reg * sum(param ** 2)}, where that was measured
+    - network: the rest of what is known about a network; None for a layer
     - tol: the largest relative error of a right entry; floor: see `rel_error`
     """
 
@@ -160,6 +175,7 @@ class Case(Observed):
     numeric: Mapping[str, Array] = field(default_factory=dict)
     reg: float = 0.0
     penalty: Mapping[str, float] = field(default_factory=dict)
+    network: Network | None = None
     tol: float = 1e-6
     floor: float = 1e-8
 

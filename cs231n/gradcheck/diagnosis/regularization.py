@@ -6,7 +6,7 @@ weights and never for anything else; the one that does not is reported.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -43,25 +43,96 @@ def find_regularization(case: Case) -> Iterator[Finding]:
         return
     extra = float(np.vdot(difference, param)) / (case.reg * float(np.vdot(param, param)))
     if _explains(extra * case.reg * param, difference):
-        yield from _miscounted(case, extra)
+        yield from penalty_findings(case, extra)
+    else:
+        yield from _overwritten(case, param)
+        yield from _of_another(case, param)
 
 
-def _miscounted(case: Case, extra: float) -> Iterator[Finding]:
+def _overwritten(case: Case, param: Array) -> Iterator[Finding]:
+    """Find a gradient that is reg * W, or twice that, and nothing else."""
+    for text, times in (("", 1), ("2 * ", 2)):
+        if case.is_explained_by(times * case.reg * param):
+            evidence = f"every entry is {text}reg * {case.name}"
+            yield Finding(
+                Mistake.PENALTY_ONLY,
+                evidence,
+                "Add it to the gradient of the data loss: with +=, not with =.",
+            )
+
+
+def _of_another(case: Case, param: Array) -> Iterator[Finding]:
+    """Find a gradient with reg times another parameter in place of reg * W."""
+    without = case.expected - expected_count(case) * case.reg * param
+    for name, other in list(case.inputs.items())[1:]:  # the first is X
+        if (
+            name != case.name
+            and other.shape == param.shape
+            and case.is_explained_by(without + case.reg * other)
+        ):
+            evidence = f"the gradient contains reg * {name} instead of reg * {case.name}"
+            yield Finding(Mistake.PENALTY_OF_ANOTHER, evidence, FORMULA, about=name)
+
+
+def expected_count(case: Case) -> float:
+    """Return how many times the gradient should contain reg * param, given the loss."""
+    in_loss = case.penalty.get(case.name, _due(case.name))
+    return float(next((count for count in (0, 1, 2, 0.5, -1) if _near(in_loss, count)), in_loss))
+
+
+def penalty_findings(case: Case, extra: float) -> Iterator[Finding]:
     """Find whether the gradient or the loss is wrong, if the gradient has `extra` times reg * W too much."""
-    due = 1.0 if case.is_of_weights else 0.0
-    in_loss = case.penalty.get(case.name, due)
+    due, in_loss = _due(case.name), expected_count(case)
     in_gradient = in_loss + extra
     term = f"reg * {case.name}"
-    evidence = f"the gradient contains {in_gradient:.4g} * {term}; the loss implies {in_loss:.4g} * {term}"
     if not _near(in_gradient, due):
-        yield _finding(case, _mistake_in_gradient(case, in_gradient), evidence)
+        of_loss = "The loss is right." if _near(in_loss, due) else "The loss is wrong too."
+        evidence = f"the gradient contains {_text(in_gradient)} * {term}, expected {_text(due)} * {term}"
+        yield _finding(case, _mistake_in_gradient(case, in_gradient), evidence, f"{FORMULA} {of_loss}")
     if not _near(in_loss, due):
-        yield _finding(case, _mistake_in_loss(case, in_loss), evidence)
+        yield _in_loss(case, in_gradient, in_loss)
 
 
-def _finding(case: Case, mistake: Mistake, evidence: str) -> Finding:
+def _in_loss(case: Case, in_gradient: float, in_loss: float) -> Finding:
+    """Return the finding that the penalty of a parameter in the loss is wrong."""
+    due = _due(case.name)
+    term = f"0.5 * reg * sum({case.name} * {case.name})"
+    evidence = f"the loss contains {_text(in_loss)} * {term}, expected {_text(due)} * {term}"
+    of_gradient = "The gradient is right." if _near(in_gradient, due) else "The gradient is wrong too."
+    look = f"{FORMULA} {of_gradient}"
+    uneven = uneven_penalty(case.penalty)
+    if uneven:
+        return Finding(Mistake.LOSS_PENALTY_UNEVEN, evidence, look, about=uneven)
+    return _finding(case, _mistake_in_loss(case, in_loss), evidence, look)
+
+
+def uneven_penalty(penalty: Mapping[str, float]) -> str:
+    """Return which weights a loss penalizes how often if one penalty takes the place of another; else "".
+
+    >>> uneven_penalty({"W1": 2.0, "b1": 0.0, "W2": 1.0, "W3": 0.0})
+    'W1 twice and W3 not at all'
+    """
+    counts = {name: count for name, count in penalty.items() if name.startswith("W")}
+    more = [f"{name} {TIMES[n]}" for name, count in counts.items() for n in (2, 3) if _near(count, n)]
+    never = [name for name, count in counts.items() if _near(count, 0)]
+    return f"{', '.join(more)} and {', '.join(never)} not at all" if more and never else ""
+
+
+TIMES = {2: "twice", 3: "three times"}
+
+
+def _due(name: str) -> float:
+    """Return how many times a loss should penalize a parameter: weights once, others never."""
+    return 1.0 if name.startswith("W") else 0.0
+
+
+def _text(count: float) -> str:
+    return f"{round(count, 3) + 0.0:.4g}"  # + 0.0 turns -0.0 into 0.0
+
+
+def _finding(case: Case, mistake: Mistake, evidence: str, look: str) -> Finding:
     kinds = (kind for start, kind in KINDS.items() if case.name.startswith(start))
-    return Finding(mistake, evidence, FORMULA, about=next(kinds, case.name))
+    return Finding(mistake, evidence, look, about=next(kinds, case.name))
 
 
 def _mistake_in_gradient(case: Case, count: float) -> Mistake:
