@@ -148,10 +148,12 @@ def _other_filters(layer: Convolution, right: Backward) -> Iterator[Candidate]:
         for index in {0, w.shape[axis] - 1}:
             one, evidence = np.take(w, [index], axis=axis), f"with w of {name} {index} only"
             yield Candidate(Mistake.ONE_FOR_ALL, of(one), FILTER, evidence, f"{name}'s w")
-    sums: dict[str, tuple[int, ...]] = {"filters": (0,), "channels": (1,), "their entries": (2, 3)}
+    for mean in (w.sum(axis=0, keepdims=True), w.mean(axis=0, keepdims=True)):
+        yield Candidate(Mistake.PRODUCT_OF_SUMS, of(mean), FILTER, "with w summed over filters before")
+    sums: dict[str, tuple[int, ...]] = {"channels": (1,), "their entries": (2, 3)}
     for names, axes in sums.items():
         total: Array = w.sum(axis=axes, keepdims=True)
-        mean: Array = w.mean(axis=axes, keepdims=True)
+        mean = w.mean(axis=axes, keepdims=True)
         yield Candidate(Mistake.SUMMED_FIRST, of(total), FILTER, f"with the sum of w over {names}", "w")
         yield Candidate(Mistake.AVERAGED_FIRST, of(mean), FILTER, f"with the mean of w over {names}", "w")
     yield Candidate(Mistake.FACTOR_MISSING, of(np.ones_like(w)), FILTER, "with 1 for w", "w")
@@ -173,9 +175,11 @@ def _other_images(layer: Convolution, right: Backward) -> Iterator[Candidate]:
         for index in {0, x.shape[axis] - 1}:
             one, evidence = np.take(x, [index], axis=axis), f"with x of {name} {index} only"
             yield Candidate(Mistake.ONE_FOR_ALL, of(one), WINDOW, evidence, f"{name}'s x")
-        total, mean = x.sum(axis=axis, keepdims=True), x.mean(axis=axis, keepdims=True)
-        yield Candidate(Mistake.SUMMED_FIRST, of(total), WINDOW, f"with the sum of x over {name}s", "x")
-        yield Candidate(Mistake.AVERAGED_FIRST, of(mean), WINDOW, f"with the mean of x over {name}s", "x")
+    for mean in (x.sum(axis=0, keepdims=True), x.mean(axis=0, keepdims=True)):
+        yield Candidate(Mistake.PRODUCT_OF_SUMS, of(mean), WINDOW, "with x summed over examples before")
+    total, mean = x.sum(axis=1, keepdims=True), x.mean(axis=1, keepdims=True)
+    yield Candidate(Mistake.SUMMED_FIRST, of(total), WINDOW, "with the sum of x over channels", "x")
+    yield Candidate(Mistake.AVERAGED_FIRST, of(mean), WINDOW, "with the mean of x over channels", "x")
     yield Candidate(Mistake.FACTOR_MISSING, of(np.ones_like(x)), WINDOW, "with 1 for x", "x")
     for axis, (name, other) in ((0, ("examples", "channels")), (2, ("rows", "columns"))):
         if x.shape[axis] == x.shape[axis + 1]:

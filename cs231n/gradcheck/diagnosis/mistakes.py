@@ -94,6 +94,7 @@ class Mistake(Enum):
     ONE_FOR_ALL = "one {} is used for all"
     SUMMED_FIRST = "{} is summed before it is used"
     AVERAGED_FIRST = "{} is averaged before it is used"
+    PRODUCT_OF_SUMS = "a product of sums is used instead of a sum of products"
     FACTOR_MISSING = "{} is missing"
     WINDOW_SWAPPED = "height and width of the window are swapped"
     NO_WINDOW_OFFSET = "the maximum's place in its window is used as a place in the image"

@@ -19,7 +19,6 @@ from cs231n.gradcheck.diagnosis.windows import (
     first_that_fits,
     windows_left_out,
 )
-from cs231n.gradcheck.tolerances import SAME
 
 LARGEST = "Only the largest entry of a window determines the output."
 OWN_WINDOW = "The maximum is that of one window, in one channel of one example."
@@ -32,12 +31,15 @@ MAXIMA_OVER = {  # axes of the windows (N, C, H', W', height, width), by what th
     "all channels": (1, 4, 5),
     "all examples": (0, 4, 5),
     "all examples and channels": (0, 1, 4, 5),
-    "the whole image": (2, 3, 4, 5),
-    "the whole image and all channels": (1, 2, 3, 4, 5),
-    "the whole array x": (0, 1, 2, 3, 4, 5),
     "each column of a window": (4,),
     "each row of a window": (5,),
 }
+MAXIMA_OF_X_OVER = {  # axes of x (N, C, H, W)
+    "the whole image": (2, 3),
+    "the whole image and all channels": (1, 2, 3),
+    "the whole array x": (0, 1, 2, 3),
+}
+THRESHOLDS = 50  # that are tried, for entries which count as the maximum
 
 
 def find_pooling(case: Case) -> Iterator[Finding]:
@@ -90,9 +92,11 @@ def _other_entries(case: Case, layer: Pooling) -> Iterator[WeightsWithMistake]:
     for part in (1.0, 1 / (size[0] * size[1])):
         weights = np.full_like(values, part)
         yield Mistake.ALL_TAKE_IT, weights, LARGEST, "with this mistake", ""
-    for about, axes in MAXIMA_OVER.items():
-        weights = (values == values.max(axis=axes, keepdims=True)).astype(np.float64)
-        evidence = f"with dout where an entry is the maximum over {about}"
+    maxima = {about: values.max(axis=axes, keepdims=True) for about, axes in MAXIMA_OVER.items()}
+    for about, axes in MAXIMA_OF_X_OVER.items():
+        maxima[about] = layer.x.max(axis=axes, keepdims=True)[..., np.newaxis, np.newaxis]
+    for about, maximum in maxima.items():
+        weights, evidence = (values == maximum).astype(np.float64), f"with the maxima over {about}"
         yield Mistake.MAXIMUM_OVER, weights, OWN_WINDOW, evidence, about
     first = first_largest(values)
     yield Mistake.MAXIMUM_AS_FACTOR, first * values, SLOPE, "with this mistake", ""
@@ -104,21 +108,22 @@ def _other_entries(case: Case, layer: Pooling) -> Iterator[WeightsWithMistake]:
 
 
 def _near_maxima(case: Case, layer: Pooling, values: Array) -> Iterator[WeightsWithMistake]:
-    """Yield the weights of all entries as close to the maximum as the farthest entry that has a gradient.
+    """Yield the weights of all entries within some distance of the maximum, or of a part of its size.
 
-    With overlapping windows an entry may have its gradient from any of them: the closest is meant.
+    An entry with a gradient is that close in one of its windows. One without is farther away in all of them.
     """
     largest = values.max(axis=(4, 5), keepdims=True)
-    scales = {"of the maximum": np.ones_like(largest), "of its size": np.abs(largest)}
+    scales = {"of the maximum": np.ones_like(largest), "times its size of the maximum": np.abs(largest)}
     for words, scale in scales.items():
         gaps = (largest - values) / np.where(scale == 0, 1, scale)
         closest = np.full(layer.x.shape, np.inf)
         for p, q in np.ndindex(layer.grid.size):
             pixels = closest[layer.grid.pixels(p, q)]
             pixels[...] = np.minimum(pixels, gaps[..., p, q])
-        touched = closest[(case.actual != 0) & np.isfinite(closest)]
-        limit = touched.max(initial=0) * (1 + SAME)
-        if 0 < limit < gaps.max():
+        touched = np.isfinite(closest) & (case.actual != 0)
+        least = closest[touched].max(initial=0)
+        most = closest[(case.actual == 0)].min(initial=gaps.max())
+        for limit in np.unique(gaps[(gaps >= least) & (gaps < most) & (gaps > 0)])[:THRESHOLDS]:
             evidence = f"with dout for all entries within {limit:.2g} {words}"
             yield Mistake.NEAR_MAXIMA, (gaps <= limit).astype(np.float64), LARGEST, evidence, ""
 
