@@ -12,7 +12,20 @@ from broken_layers import about, title_of
 from conftest import draw
 
 from cs231n import layers
-from cs231n.gradcheck.diagnosis import Case, Mistake, diagnose
+from cs231n.gradcheck.check import FAIL, check_layer
+from cs231n.gradcheck.diagnosis import (
+    Case,
+    Mistake,
+    Observed,
+    diagnose,
+    diagnose_value,
+    right_gradients,
+)
+from cs231n.gradcheck.diagnosis.convolution import convolution_of
+from cs231n.gradcheck.diagnosis.geometry import geometry_of
+from cs231n.gradcheck.diagnosis.pooling import pooling_of
+from cs231n.gradcheck.judgement import right_entries
+from cs231n.gradcheck.numeric import numeric_gradient
 
 pytestmark = pytest.mark.q1
 
@@ -526,3 +539,245 @@ def test_the_loop_of_the_max_pooling_is_right(shape):
 def place_of(run, k, i, j):
     p, q = divmod(k, run.width)
     return i * run.stride + p, j * run.stride + q
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Ties: what is right there is what the formula says
+# ---------------------------------------------------------------------------------------------------------
+
+SMALL = {
+    "overlap": ((1, 2, 5, 5), 2, 2, 1),
+    "alexnet": ((1, 2, 7, 7), 3, 3, 2),
+    "tiles": ((2, 2, 6, 6), 2, 2, 2),
+}
+
+
+def tied_run(shape, seed):
+    """A max pooling of the outputs of ReLU, rounded so that many are equal, and its numeric gradient."""
+    POOLINGS[f"tied-{shape}"] = SMALL[shape]
+    run = pooling(f"tied-{shape}", seed, x=np.maximum(np.round(draw(SMALL[shape][0], seed=(seed, 9))), 0))
+    del POOLINGS[f"tied-{shape}"]
+
+    def forward():
+        return layers.max_pool_forward_naive(run.x, run.settings)[0]
+
+    run.numeric = numeric_gradient(forward, run.x, run.dout)
+    return run
+
+
+def as_checked(run, actual):
+    """A case as a check makes it: entries that it takes for right have their numeric value."""
+    right, _ = right_entries(actual, run.numeric, 1e-6)
+    expected = run.numeric.centered
+    return case_of(run, "dx", np.where(right, expected, actual), expected=expected)
+
+
+@pytest.mark.parametrize("shape", SMALL)
+@pytest.mark.parametrize("seed", range(8))
+def test_a_right_max_pooling_with_ties_is_never_accused(shape, seed):
+    run = tied_run(shape, seed)
+    assert titles(as_checked(run, run.right["dx"])) == []
+    assert titles(case_of(run, "dx", run.right["dx"], expected=run.numeric.centered)) == []
+    (right,) = right_gradients(case_of(run, "dx", run.right["dx"], settings=False)).values()
+    np.testing.assert_array_equal(right, run.right["dx"])
+
+
+TIED = {
+    "assigned": (Mistake.ASSIGNED, lambda r: pool_loop(r, assign=True), "overlap alexnet"),
+    "assigned-to-all-maxima": (
+        Mistake.ASSIGNED,
+        lambda r: pool_loop(r, lambda window, *_: every(window), assign=True),
+        "overlap alexnet",
+    ),
+    "last-row": (LEFT_OUT, lambda r: pool_loop(r, keep=lambda n, c, i, j: i < rows_below(r))),
+    "smallest": (Mistake.SMALLEST_TAKES_IT, lambda r: pool_loop(r, lambda window, *_: first(-window))),
+    "all-maxima": (Mistake.ALL_OF_TIES, lambda r: pool_loop(r, lambda window, *_: every(window))),
+    "all": (Mistake.ALL_TAKE_IT, lambda r: pool_loop(r, lambda window, *_: np.ones_like(window))),
+    "no-dout": (Mistake.NO_DOUT, lambda r: pool_loop(r, dout=1.0)),
+    "sign": (Mistake.SIGN, lambda r: {"dx": -r.right["dx"]}),
+}
+
+
+@pytest.mark.parametrize("name, shape, gradient", [*planted(TIED, SMALL, False)])
+@pytest.mark.parametrize("seed", range(2))
+def test_a_mistake_is_named_although_there_are_ties(name, shape, gradient, seed):
+    run = tied_run(shape, seed)
+    mistake, make, *_ = TIED[name]
+    actual = make(run)[gradient]
+    assert not np.allclose(actual, run.right[gradient]), "the bug does nothing"
+    assert titles(case_of(run, gradient, actual, expected=run.numeric.centered))[:1] == [title_of(mistake)]
+    assert titles(as_checked(run, actual))[:1] == [title_of(mistake)]
+
+
+@pytest.mark.parametrize(
+    "mistake, mask",
+    [
+        (Mistake.LAST_OF_TIES, last),
+        (Mistake.TIES_SHARED, lambda window: every(window) / every(window).sum()),
+        (Mistake.ALL_OF_TIES, every),
+    ],
+)
+def test_another_way_to_decide_ties_is_named(mistake, mask):
+    """A grader that compares with the reference's gradient asks for it; a numeric gradient cannot tell."""
+    x = np.round(2 * draw((2, 2, 6, 6)))
+    run = pooling("square", x=np.concatenate([x, x[:1]])[:, [0, 1, 1]])
+    assert titles(case_of(run, "dx", pool_loop(run, lambda window, *_: mask(window))["dx"])) == [
+        title_of(mistake)
+    ]
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Recognizing a layer
+# ---------------------------------------------------------------------------------------------------------
+
+
+def observed(run, **settings):
+    return Observed(inputs=run.inputs, out=run.out, dout=run.dout, settings=settings)
+
+
+@pytest.mark.parametrize("shape", CONVOLUTIONS)
+def test_stride_and_padding_of_a_convolution_are_found(shape):
+    run = convolution(shape)
+    for settings in (
+        {},
+        {"stride": run.stride},
+        {"pad": run.pad},
+        run.settings,
+        {"stride": (1, 2), "pad": "same"},
+    ):
+        assert geometry_of(observed(run, **settings)) == (run.stride, run.pad)
+
+
+def test_settings_that_contradict_the_output_are_not_used():
+    run = convolution("wide")
+    assert geometry_of(observed(run, stride=1, pad=0)) == (1, 1)
+    assert geometry_of(observed(run, stride=-1, pad=-3)) == (1, 1)
+    run = pooling("overlap")
+    layer = pooling_of(observed(run, pool_height=2, pool_width=2, stride=2))
+    assert (layer.grid.size, layer.stride) == ((3, 3), 2)
+
+
+@pytest.mark.parametrize("shape", POOLINGS)
+def test_windows_of_a_max_pooling_are_found(shape):
+    run = pooling(shape)
+    for settings in ({}, {"stride": run.stride}, {"pool_height": run.height}, run.settings):
+        layer = pooling_of(observed(run, **settings))
+        assert (layer.grid.size, layer.stride) == ((run.height, run.width), run.stride)
+
+
+def test_a_single_window_needs_no_stride():
+    """All strides are right for it: the gradients are the same."""
+    x, w, b = draw((2, 3, 5, 5)), draw((4, 3, 5, 5), seed=1), draw(4, seed=2)
+    out, cache = layers.conv_forward_naive(x, w, b, {"stride": 1, "pad": 0})
+    dout = draw(out.shape, seed=3)
+    found = right_gradients(Observed(inputs={"image": x, "filters": w, "bias": b}, out=out, dout=dout))
+    assert list(found) == ["image", "filters", "bias"]
+    for gradient, right in zip(found.values(), layers.conv_backward_naive(dout, cache), strict=True):
+        np.testing.assert_allclose(gradient, right, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", CONVOLUTIONS)
+def test_gradients_by_formula_of_a_convolution(shape):
+    run = convolution(shape)
+    found = right_gradients(observed(run))
+    for gradient, name in NAMES.items():
+        np.testing.assert_allclose(found[name], run.right[gradient], atol=1e-12)
+    run.inputs, run.out = {"x": run.x, "w": run.w}, run.out - run.b.reshape(-1, 1, 1)
+    assert right_gradients(observed(run)).keys() == {"x", "w"}
+
+
+OTHERS = {
+    "relu behind": lambda run: np.maximum(run.out, 0),
+    "another bias": lambda run: run.out + 1,
+    "noise": lambda run: run.out + 0.01 * draw(run.out.shape, seed=5),
+    "zero": lambda run: np.zeros_like(run.out),
+    "nan": lambda run: run.out * np.nan,
+    "None": lambda run: None,
+    "a number": lambda run: run.out.sum(),
+    "fewer": lambda run: run.out[:, :, 1:],
+}
+
+
+@pytest.mark.parametrize("other", OTHERS)
+@pytest.mark.parametrize("make", [convolution, pooling])
+def test_another_layer_is_not_recognized(make, other):
+    run = make()
+    out = OTHERS[other](run)
+    dout = None if out is None else np.ones_like(out)
+    for settings in ({}, run.settings):
+        seen = Observed(inputs=run.inputs, out=out, dout=dout, settings=settings)
+        if other != "relu behind" or make is convolution:
+            assert convolution_of(seen) is None
+            assert pooling_of(seen) is None
+            assert right_gradients(seen) == {}
+
+
+def test_where_several_layers_give_the_output_none_is_taken():
+    run = convolution("square")
+    run.x, run.out = 0 * run.x, 0 * run.out + run.b.reshape(-1, 1, 1)
+    run.inputs = run.inputs | {"x": run.x}
+    assert convolution_of(observed(run)) is None
+    assert convolution_of(observed(run, stride=1, pad=1)) is not None
+    run = pooling("tiles", x=np.zeros((3, 2, 6, 8)))
+    assert pooling_of(observed(run, **run.settings)) is not None
+
+
+@pytest.mark.parametrize("shape", [(0, 2, 4, 4), (2, 0, 4, 4), (2, 2, 1, 1)])
+def test_sizes_that_degenerate_raise_nothing(shape):
+    x = np.ones(shape)
+    for inputs in ({"x": x}, {"x": x, "w": x, "b": np.ones(shape[0])}):
+        seen = Case(x, x + 1, name="x", inputs=inputs, out=x, dout=x)
+        diagnose(seen)
+        right_gradients(seen)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# What is wrong in no known way
+# ---------------------------------------------------------------------------------------------------------
+
+MESSES = {
+    "noise": lambda grad: grad + 0.1 * draw(grad.shape, seed=8),
+    "cubes": lambda grad: grad**3,
+    "rolled": lambda grad: np.roll(grad, 1, axis=-1) + 0.3 * grad,
+    "scaled": lambda grad: grad * (1 + 0.2 * np.abs(draw(grad.shape, seed=8))),
+}
+
+
+@pytest.mark.parametrize("mess", MESSES)
+@pytest.mark.parametrize("shape", CONVOLUTIONS)
+def test_an_unknown_mistake_in_a_convolution_has_no_cause(shape, mess):
+    run = convolution(shape)
+    for gradient, right in run.right.items():
+        assert titles(case_of(run, gradient, MESSES[mess](right), settings=False)) == []
+
+
+@pytest.mark.parametrize("mess", MESSES)
+@pytest.mark.parametrize("shape", POOLINGS)
+def test_an_unknown_mistake_in_a_max_pooling_has_no_cause(shape, mess):
+    run = pooling(shape)
+    assert titles(case_of(run, "dx", MESSES[mess](run.right["dx"]), settings=False)) == []
+
+
+def test_a_check_names_the_mistake_without_settings():
+    run = convolution("square")
+
+    def forward(x, w, b):
+        return layers.conv_forward_naive(x, w, b, run.settings)
+
+    def backward(dout, cache):
+        run.dout = dout
+        return conv_loop(run, w=run.w[:, :, ::-1, ::-1])["dx"], *layers.conv_backward_naive(dout, cache)[1:]
+
+    report = check_layer(forward, backward, run.inputs)
+    assert [comparison.status for comparison in report.comparisons] == [FAIL, "PASS", "PASS"]
+    assert [cause.title for cause in report.all_causes()] == [title_of(Mistake.FLIPPED)]
+
+
+def test_padding_that_is_kept_is_named_without_settings():
+    run = convolution("wide")
+    for pads in (((1, 1), (1, 1)), ((0, 1), (0, 1)), ((0, 0), (2, 0))):
+        kept = np.pad(run.right["dx"], ((0, 0), (0, 0), *pads), constant_values=1.5)
+        (cause,) = diagnose_value(
+            kept, run.right["dx"], name="x", inputs=run.inputs, out=run.out, dout=run.dout
+        )
+        assert cause.title == title_of(Mistake.PADDING_KEPT)
