@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import product
+from itertools import chain, product
 
 import numpy as np
 
@@ -211,7 +211,7 @@ def _dout_changed(case: Case, layer: Convolution, right: Backward, gradient: Ima
     of_examples = argument_of(case) != 0  # what is left out of some examples of dx shows in its places
     sizes = {*layer.x.shape[2:], *layer.grid.size, *layer.grid.counts}
     left_out = windows_left_out(right.dout, sizes, with_examples=of_examples)
-    for mistake, dout, look, evidence, about in (*changes_of_dout(case, "filter"), *left_out):
+    for mistake, dout, look, evidence, about in chain(changes_of_dout(case, "filter"), left_out):
         back = right._replace(dout=dout)
         yield Candidate(mistake, partial(gradient, back), look, evidence, about)
     for index, which in ((0, "first"), (-1, "last")):

@@ -191,7 +191,7 @@ def _only_one(found: list[Pooling], dout: Array) -> Pooling | None:
     return found[0] if alike else None
 
 
-def _unlikely(layer: Pooling) -> tuple[bool, bool]:
-    """Sort square windows first, and among them those that tile the image."""
+def _unlikely(layer: Pooling) -> tuple[bool, bool, int]:
+    """Sort square windows first, then those that tile the image, then those that cover most of it."""
     height, width = layer.grid.size
-    return height != width, layer.stride != height
+    return height != width, layer.stride != height, -sum(layer.grid.reach)

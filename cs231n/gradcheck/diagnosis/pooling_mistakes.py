@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from functools import partial
+from itertools import chain
 
 import numpy as np
 
@@ -240,6 +241,6 @@ def _dout_changed(case: Case, layer: Pooling, spread: Spread) -> Iterator[Candid
     """Yield dx with mistakes in dout, or without some of the windows."""
     sizes = {*layer.x.shape[2:], *layer.grid.size, *layer.grid.counts}
     left_out = windows_left_out(spread.dout, sizes, with_examples=False)
-    for mistake, dout, look, evidence, about in (*changes_of_dout(case, "channel"), *left_out):
+    for mistake, dout, look, evidence, about in chain(changes_of_dout(case, "channel"), left_out):
         changed = spread._replace(dout=dout)
         yield Candidate(mistake, partial(layer.dx, changed), look, evidence, about)

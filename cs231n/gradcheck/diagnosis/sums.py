@@ -18,6 +18,7 @@ from cs231n.gradcheck.diagnosis.windows import argument_of
 from cs231n.gradcheck.tolerances import SAME, WHOLE_NUMBER
 
 SHOWN = 6  # indices that are listed
+MOST_ENTRIES = 10**7  # of contributions, which are in memory all at once
 ADD = "Use += in a loop: = forgets what came before."
 RANGE = "Look at where the loop or the slice begins and ends."
 
@@ -63,15 +64,17 @@ def _contributions(case: Case) -> Iterator[tuple[str, Array]]:
 
 def _contributions_in_convolution(case: Case, dout: Array) -> Iterator[tuple[str, Array]]:
     layer = convolution_of(case)
-    if layer is None:
+    if layer is None or case.actual.size * len(dout if argument_of(case) else layer.w) > MOST_ENTRIES:
         return
     back, argument = layer.right(dout), argument_of(case)
     if argument == 0:
-        filters = back.w * np.eye(len(back.w))[:, :, np.newaxis, np.newaxis, np.newaxis]
-        yield "filters", np.stack([layer.dx(back._replace(w=w)) for w in filters])
+        filters = [slice(f, f + 1) for f in range(len(back.w))]
+        of_filters = [layer.dx(back._replace(w=back.w[f], dout=dout[:, f])) for f in filters]
+        yield "filters", np.stack(of_filters)
     elif argument == 1:
-        examples = dout * np.eye(len(dout))[:, :, np.newaxis, np.newaxis, np.newaxis]
-        yield "examples", np.stack([layer.dw(back._replace(dout=one)) for one in examples])
+        examples = [slice(n, n + 1) for n in range(len(dout))]
+        of_examples = [layer.dw(back._replace(x=back.x[n], dout=dout[n])) for n in examples]
+        yield "examples", np.stack(of_examples)
 
 
 def _left_out(case: Case, part: str, contributions: Array) -> Iterator[Finding]:
