@@ -149,7 +149,7 @@ def _other_filters(layer: Convolution, right: Backward) -> Iterator[Candidate]:
             one, evidence = np.take(w, [index], axis=axis), f"with w of {name} {index} only"
             yield Candidate(Mistake.ONE_FOR_ALL, of(one), FILTER, evidence, f"{name}'s w")
     for mean in (w.sum(axis=0, keepdims=True), w.mean(axis=0, keepdims=True)):
-        yield Candidate(Mistake.PRODUCT_OF_SUMS, of(mean), FILTER, "with w summed over filters before")
+        yield Candidate(Mistake.PRODUCT_OF_SUMS, of(mean), FILTER, "with sums over filters of w and of dout")
     sums: dict[str, tuple[int, ...]] = {"channels": (1,), "their entries": (2, 3)}
     for names, axes in sums.items():
         total: Array = w.sum(axis=axes, keepdims=True)
@@ -176,7 +176,7 @@ def _other_images(layer: Convolution, right: Backward) -> Iterator[Candidate]:
             one, evidence = np.take(x, [index], axis=axis), f"with x of {name} {index} only"
             yield Candidate(Mistake.ONE_FOR_ALL, of(one), WINDOW, evidence, f"{name}'s x")
     for mean in (x.sum(axis=0, keepdims=True), x.mean(axis=0, keepdims=True)):
-        yield Candidate(Mistake.PRODUCT_OF_SUMS, of(mean), WINDOW, "with x summed over examples before")
+        yield Candidate(Mistake.PRODUCT_OF_SUMS, of(mean), WINDOW, "with sums over examples of x and of dout")
     total, mean = x.sum(axis=1, keepdims=True), x.mean(axis=1, keepdims=True)
     yield Candidate(Mistake.SUMMED_FIRST, of(total), WINDOW, "with the sum of x over channels", "x")
     yield Candidate(Mistake.AVERAGED_FIRST, of(mean), WINDOW, "with the mean of x over channels", "x")

@@ -114,7 +114,7 @@ def _near_maxima(case: Case, layer: Pooling, values: Array) -> Iterator[WeightsW
     An entry with a gradient is that close in one of its windows. One without is farther away in all of them.
     """
     largest = values.max(axis=(4, 5), keepdims=True)
-    scales = {"of the maximum": np.ones_like(largest), "times its size of the maximum": np.abs(largest)}
+    scales = {"below the maximum": np.ones_like(largest), "times its size below the maximum": np.abs(largest)}
     for words, scale in scales.items():
         gaps = (largest - values) / np.where(scale == 0, 1, scale)
         closest = np.full(layer.x.shape, np.inf)
@@ -125,7 +125,7 @@ def _near_maxima(case: Case, layer: Pooling, values: Array) -> Iterator[WeightsW
         least = closest[touched].max(initial=0)
         most = closest[(case.actual == 0)].min(initial=gaps.max())
         for limit in np.unique(gaps[(gaps >= least) & (gaps < most) & (gaps > 0)])[:THRESHOLDS]:
-            evidence = f"with dout for all entries within {limit:.2g} {words}"
+            evidence = f"with dout for all entries at most {limit:.2g} {words}"
             yield Mistake.NEAR_MAXIMA, (gaps <= limit).astype(np.float64), LARGEST, evidence, ""
 
 
@@ -185,7 +185,7 @@ def _other_windows(case: Case, layer: Pooling, right: Spread) -> Iterator[Candid
             (values == out[..., np.newaxis, np.newaxis]).astype(np.float64),
         ):
             spread = right._replace(weights=weights, strides=other.strides)
-            evidence = f"with windows of {other.size}, {other.strides} pixels apart"
+            evidence = f"with windows of shape {other.size}, strides {other.strides} apart"
             yield Candidate(mistake, partial(layer.dx, spread), look, evidence)
 
 

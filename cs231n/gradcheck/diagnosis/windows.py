@@ -152,6 +152,7 @@ def argument_of(case: Case) -> int | None:
 LOOK_AT_DOUT = "Each output pixel has an entry of dout of its own: dout[n, {}, i, j]."
 LOOP = "Look at where the loops over windows begin and end: dout has one entry for each window."
 ADD_WINDOWS = "Every window contributes a term: use +=."
+ORDINALS = {2: "second", 3: "third"}  # steps of a loop
 MOST_AT_AN_END = 3  # rows or columns that are looked for as left out
 
 Mask = NDArray[np.bool_]
@@ -265,7 +266,7 @@ def _loops(name: str, length: int, others: list[int]) -> Iterator[Loop]:
     choices += [slice(k, None) for k in range(1, end + 1)]
     choices += [slice(k, length - k) for k in range(1, end + 1)]
     choices += [slice(0, other) for other in sorted(others)]
-    choices += [slice(start, None, step) for step in (2, 3) for start in range(step)]
+    choices += [slice(start, None, step) for step in ORDINALS for start in range(step)]
     for choice in choices:
         indices = tuple(range(length))[choice]
         if indices and indices not in seen:
@@ -277,10 +278,10 @@ def _words(name: str, indices: tuple[int, ...], length: int) -> str:
     """Return which rows or columns are left, of how many."""
     first, last = indices[0], indices[-1]
     if len(indices) == 1:
-        return f"{name} {first} of 0-{length - 1}"
+        return f"{name} {first} (of 0-{length - 1})"
     if len(indices) == last - first + 1:
-        return f"{name}s {first}-{last} of 0-{length - 1}"
-    return f"every {indices[1] - first}. {name} from {first} on"
+        return f"{name}s {first}-{last} (of 0-{length - 1})"
+    return f"every {ORDINALS[indices[1] - first]} {name}, from {name} {first}"
 
 
 def _left(left: Array, which: str, rows: Loop, columns: Loop) -> Change:
