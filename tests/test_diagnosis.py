@@ -508,7 +508,12 @@ POOLING = [
         {"dx": Mistake.ALL_TAKE_IT},
         dx=lambda run: broken.pool_dx(run, broken.equal_parts),
     ),
-    bug("pool", "maximum-for-gradient", {"dx": Mistake.OUT_FOR_DOUT}, dx=lambda run: run.again(dout=run.out).dx),
+    bug(
+        "pool",
+        "maximum-for-gradient",
+        {"dx": Mistake.OUT_FOR_DOUT},
+        dx=lambda run: run.again(dout=run.out).dx,
+    ),
     bug("pool", "first-image-only", {"dx": SOME_EXAMPLES}, dx=lambda run: with_zeros(run.dx, np.s_[1:])),
 ]
 
