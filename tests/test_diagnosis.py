@@ -508,7 +508,12 @@ POOLING = [
         {"dx": Mistake.ALL_TAKE_IT},
         dx=lambda run: broken.pool_dx(run, broken.equal_parts),
     ),
-    bug("pool", "maximum-for-gradient", {"dx": None}, dx=lambda run: run.again(dout=run.out).dx),
+    bug(
+        "pool",
+        "maximum-for-gradient",
+        {"dx": Mistake.OUT_FOR_DOUT},
+        dx=lambda run: run.again(dout=run.out).dx,
+    ),
     bug("pool", "first-image-only", {"dx": SOME_EXAMPLES}, dx=lambda run: with_zeros(run.dx, np.s_[1:])),
 ]
 
@@ -903,7 +908,7 @@ def test_entries_that_share_a_maximum_may_share_its_gradient():
 def test_entries_that_share_a_maximum_may_not_each_take_its_gradient():
     wholes = {"dx": lambda run: broken.pool_dx(run, broken.all_largest)}
     report = check_broken(SUBJECTS["pool"], wholes, arrays={"x": TIED})
-    assert named_first(report) == {"dx": title_of(Mistake.TIES)}
+    assert named_first(report) == {"dx": title_of(Mistake.ALL_OF_TIES)}
 
 
 def test_the_margin_of_the_hinge_loss_is_a_kink():

@@ -52,6 +52,9 @@ NUDGE = 1e-2
 # Above this number of entries, a check follows random directions: every entry would take minutes.
 MOST_ENTRIES = 10_000
 
+# Above this number of entries, formulas with mistakes are not tried: all of them would take minutes.
+MOST_DIAGNOSED = 100_000
+
 # Weights are too small for a check if their deviation is below this part of sqrt(2 / inputs), the deviation
 # that keeps the variance of activations (He et al. 2015, equation 10).
 SMALL_WEIGHTS = 0.5

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from cs231n.gradcheck.diagnosis.causes import Array, Case, Cause, Finding, Kind, Observed, causes_of, same
-from cs231n.gradcheck.diagnosis.convolution import find_convolution
+from cs231n.gradcheck.diagnosis.convolution import gradients_by_formula as convolution_gradients
+from cs231n.gradcheck.diagnosis.convolution_mistakes import find_convolution
 from cs231n.gradcheck.diagnosis.elementwise import find_elementwise
 from cs231n.gradcheck.diagnosis.factors import find_factors
 from cs231n.gradcheck.diagnosis.mistakes import Mistake
@@ -24,7 +25,9 @@ from cs231n.gradcheck.diagnosis.networks import find_networks
 from cs231n.gradcheck.diagnosis.networks import gradients_by_formula as gradients_of_network
 from cs231n.gradcheck.diagnosis.normalization import find_normalization
 from cs231n.gradcheck.diagnosis.parts import find_parts, where_wrong
-from cs231n.gradcheck.diagnosis.pooling import find_pooling
+from cs231n.gradcheck.diagnosis.pooling import gradients_by_formula as pooling_gradients
+from cs231n.gradcheck.diagnosis.pooling import judged_by_formula
+from cs231n.gradcheck.diagnosis.pooling_mistakes import find_pooling
 from cs231n.gradcheck.diagnosis.regularization import find_regularization
 from cs231n.gradcheck.diagnosis.shapes import find_shapes
 from cs231n.gradcheck.diagnosis.sums import find_sums
@@ -59,12 +62,17 @@ EXPLAINERS: list[Explainer] = [  # the likeliest mistakes first
 ]
 
 # Each returns the right gradients {name: array} of a layer that it recognizes by its output alone, or None.
-FORMULAS: list[Callable[[Observed], Mapping[str, Array] | None]] = [gradients_of_network]
+FORMULAS: list[Callable[[Observed], Mapping[str, Array] | None]] = [
+    convolution_gradients,
+    pooling_gradients,
+    gradients_of_network,
+]
 
 
 def diagnose(case: Case) -> list[Cause]:
     """Return the causes that fit a `Case`, the likeliest first; an empty list if no known mistake fits."""
     with np.errstate(all="ignore"):
+        case = judged_by_formula(case)
         if same(case.actual, case.expected) and not case.wrong.any():  # right except for rounding
             return []
         findings = list(find_networks(case)) or [found for explain in EXPLAINERS for found in explain(case)]

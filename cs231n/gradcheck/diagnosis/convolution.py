@@ -1,135 +1,150 @@
-"""Mistakes in a convolution: its gradients computed again, each with one mistake.
+"""A convolution and its gradients by formula; `convolution_mistakes` computes them with mistakes.
 
 An output pixel (i, j) sees the window of x that begins at (i * stride, j * stride), in the padded image. The
 pixel's gradient flows to the window in proportion to the filter, and to the filter in proportion to the
-window. A layer is recognized as a convolution only if the numeric gradient of x is this one.
+window. A layer is recognized as a convolution if this forward pass gives its output.
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
-from cs231n.gradcheck.diagnosis.causes import Array, Case, Finding, matching, same
-from cs231n.gradcheck.diagnosis.mistakes import Mistake
+from cs231n.gradcheck.diagnosis.causes import Array, Observed
+from cs231n.gradcheck.diagnosis.windows import ALL, EVERYWHERE, Grid, Pair, Place, agree, strides_for
 
-ADD = "Use += for the gradient of a window's pixels: a pixel may be in several windows."
-ADD_WINDOWS = "Every window contributes a term: use +=."
-FLIP = "out_ij is a sum of x[i + p, j + q] w[p, q]: in backward too, w[p, q] belongs to that pixel."
-LAST_AXES = "Look at the order of the filter's last two axes."
-STRIDE = "The window of output pixel (i, j) begins at i * stride and j * stride."
+BEYOND_THE_FILTER = 2  # a padding may be this much wider than the filter, in the search for it
 
-PixelIndex = tuple[slice, slice, slice, slice]
-ALL = slice(None)
+
+class Backward(NamedTuple):
+    """What a backward pass computes with; a mistake is another value of one of these.
+
+    - x: padded; strides: of rows and columns
+    - overwrites: whether a window's gradient overwrites what the windows before it gave to the same pixels
+    """
+
+    x: Array
+    w: Array
+    dout: Array
+    strides: Pair
+    overwrites: bool = False
 
 
 class Convolution:
-    """The gradients of a convolution, by the formula or with a mistake."""
+    """The forward pass of a convolution, and its gradients, with the right `Backward` or another one."""
 
-    def __init__(self, x: Array, w: Array, dout: Array, stride: int, pad: int) -> None:
-        self.x, self.w, self.dout, self.stride, self.pad = x, w, dout, stride, pad
-        self.padded = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
+    def __init__(self, x: Array, w: Array, b: Array, stride: int, pad: int, count: Pair) -> None:
+        self.x, self.w, self.b, self.stride, self.pad = x, w, b, stride, pad
+        self.grid = Grid((w.shape[2], w.shape[3]), (stride, stride), count)
+        self.padded = padded(x, pad)
 
-    @property
-    def fits(self) -> bool:
-        """Whether the sizes are those of such a convolution."""
-        sizes = zip(self.padded.shape[2:], self.w.shape[2:], self.dout.shape[2:], strict=True)
-        return self.dout.shape[:2] == (len(self.x), len(self.w)) and all(
-            1 + (size - window) // self.stride == out for size, window, out in sizes
-        )
+    def out(self, examples: slice = ALL, filters: slice = ALL) -> Array:
+        """Return the output, or that of some examples and filters."""
+        x, w = self.padded[examples], self.w[filters]
+        out = np.zeros((len(x), len(w), *self.grid.counts)) + self.b[filters].reshape(-1, 1, 1)
+        for p, q in np.ndindex(self.grid.size):
+            seen = x[self.grid.pixels(p, q)]
+            out += (w[:, :, p, q] @ seen.reshape(*seen.shape[:2], -1)).reshape(out.shape)
+        return out
 
-    def dx(self, w: Array | None = None, stride: int | None = None) -> Array:
-        """Return the gradient of x, with other filters or another stride if they are given."""
-        w, stride = self.w if w is None else w, stride or self.stride
-        dpadded = np.zeros_like(self.padded)
-        for p, q in np.ndindex(w.shape[2:]):
-            dpadded[self._pixels(p, q, stride)] += self._dpixels(w, self.dout, p, q)
-        return self._without_padding(dpadded)
+    def right(self, dout: Array) -> Backward:
+        """Return what the right backward pass computes with."""
+        return Backward(self.padded, self.w, dout, self.grid.strides)
 
-    def dx_of_filter(self, f: int) -> Array:
-        """Return the contribution of one filter to the gradient of x."""
-        w = np.zeros_like(self.w)
-        w[f] = self.w[f]
-        return self.dx(w)
-
-    def dx_assigned(self, filters: slice = ALL) -> Array:
-        """Return what is left of the gradient of x if each window overwrites the ones before it.
+    def dx(self, back: Backward, place: Place = EVERYWHERE) -> Array:
+        """Return the gradient of x, or of a place in it: some examples and channels.
 
         The last window that contains a pixel meets it with the smallest (p, q), which therefore comes last.
         """
-        dpadded = np.zeros_like(self.padded)
-        for p, q in sorted(np.ndindex(self.w.shape[2:]), reverse=True):
-            dpixels = self._dpixels(self.w[filters], self.dout[:, filters], p, q)
-            dpadded[self._pixels(p, q, self.stride)] = dpixels
-        return self._without_padding(dpadded)
-
-    def dw(self, stride: int | None = None, examples: slice = ALL) -> Array:
-        """Return the gradient of w, with another stride or of some examples only if they are given."""
-        dw = np.zeros_like(self.w)
-        for p, q in np.ndindex(self.w.shape[2:]):
-            seen = self.padded[self._pixels(p, q, stride or self.stride)]
-            dw[:, :, p, q] = np.einsum("nfij,ncij->fc", self.dout[examples], seen[examples])
-        return dw
-
-    def dw_of_last_window(self) -> Array:
-        """Return what is left of dw if each window overwrites what came before."""
-        dw = np.zeros_like(self.w)
-        for p, q in np.ndindex(self.w.shape[2:]):
-            seen = self.padded[self._pixels(p, q, self.stride)]
-            dw[:, :, p, q] = np.outer(self.dout[-1, :, -1, -1], seen[-1, :, -1, -1])
-        return dw
-
-    def _pixels(self, p: int, q: int, stride: int) -> PixelIndex:
-        """Return the index of the pixels that entry (p, q) of a filter meets, one for each output pixel."""
-        height, width = self.dout.shape[2:]
-        rows = slice(p, p + stride * (height - 1) + 1, stride)
-        columns = slice(q, q + stride * (width - 1) + 1, stride)
-        return ALL, ALL, rows, columns
-
-    def _dpixels(self, w: Array, dout: Array, p: int, q: int) -> Array:
-        """Return what flows back to these pixels through entry (p, q) of the filters."""
-        dpixels: Array = np.einsum("nfij,fc->ncij", dout, w[:, :, p, q])
-        return dpixels
-
-    def _without_padding(self, dpadded: Array) -> Array:
+        examples, channels = place
+        dout, w = back.dout[examples], back.w[:, channels]
+        grid = self.grid._replace(strides=back.strides)
+        flat = dout.reshape(*dout.shape[:2], -1)
+        dpadded = np.zeros((len(dout), w.shape[1], *self.padded.shape[2:]))
+        for p, q in sorted(np.ndindex(grid.size), reverse=True):
+            pixels = dpadded[grid.pixels(p, q)]
+            new = (w[:, :, p, q].T @ flat).reshape(pixels.shape)
+            pixels[...] = new if back.overwrites else pixels + new
         H, W = self.x.shape[2:]
         return dpadded[:, :, self.pad : self.pad + H, self.pad : self.pad + W]
 
+    def dw(self, back: Backward, place: Place = EVERYWHERE) -> Array:
+        """Return the gradient of w, or of a place in it: some filters and channels."""
+        filters, channels = place
+        dout, x = back.dout[:, filters], back.x[:, channels]
+        grid = self.grid._replace(strides=back.strides)
+        dw = np.zeros((dout.shape[1], x.shape[1], *grid.size))
+        for p, q in np.ndindex(grid.size):
+            dw[:, :, p, q] = np.tensordot(dout, x[grid.pixels(p, q)], axes=([0, 2, 3], [0, 2, 3]))
+        return dw
 
-def find_convolution(case: Case) -> Iterator[Finding]:
-    """Find mistakes in the windows or the filters of a convolution, if the layer is one."""
-    layer = convolution_of(case)
-    if layer is None:
-        return
-    if case.actual.shape == layer.x.shape:
-        yield from _in_dx(case, layer)
-    if layer.stride > 1:
-        gradients = layer.dx(stride=1), layer.dw(stride=1)
-        yield from matching(case, [(Mistake.STRIDE_IGNORED, gradient) for gradient in gradients], STRIDE)
-    if case.name == "w":
-        yield from matching(case, [(Mistake.ONLY_LAST_TERM, layer.dw_of_last_window())], ADD_WINDOWS)
-
-
-def _in_dx(case: Case, layer: Convolution) -> Iterator[Finding]:
-    w = layer.w
-    turned = [
-        (Mistake.FLIPPED, layer.dx(w[:, :, ::-1, ::-1])),
-        (Mistake.UPSIDE_DOWN, layer.dx(w[:, :, ::-1])),
-        (Mistake.MIRRORED, layer.dx(w[..., ::-1])),
-    ]
-    yield from matching(case, turned, FLIP)
-    if w.shape[2] == w.shape[3]:
-        yield from matching(case, [(Mistake.HEIGHT_WIDTH_SWAPPED, layer.dx(w.swapaxes(2, 3)))], LAST_AXES)
-    assigned = layer.dx_assigned(), layer.dx_assigned(filters=slice(-1, None))
-    yield from matching(case, [(Mistake.ASSIGNED, gradient) for gradient in assigned], ADD)
+    def db(self, back: Backward) -> Array:
+        """Return the gradient of b (F,)."""
+        db: Array = back.dout.sum(axis=(0, 2, 3))
+        return db
 
 
-def convolution_of(case: Case) -> Convolution | None:
-    """Return the convolution under test, or None if the layer is not one."""
-    x, w, dout = case.x, case.inputs.get("w"), case.dout
-    stride, pad = case.integer("stride"), case.integer("pad")
-    if x is None or w is None or dout is None or stride is None:
+def padded(images: Array, pad: int, **how: str) -> Array:
+    """Return images (N, C, H, W) with a border on all four sides: zeros, unless np.pad is told otherwise."""
+    border: Array = np.pad(images, ((0, 0), (0, 0), (pad, pad), (pad, pad)), **how)  # type: ignore[call-overload]
+    return border
+
+
+def gradients_by_formula(observed: Observed) -> dict[str, Array] | None:
+    """Return the right gradients {name: array} of a convolution's arguments; None for another layer."""
+    layer = convolution_of(observed)
+    if layer is None or observed.dout is None:
         return None
-    if not x.ndim == w.ndim == dout.ndim == 4:
+    back, arguments = layer.right(observed.dout), list(observed.inputs.items())
+    (x, _), (w, _), *bias = arguments
+    gradients = {x: layer.dx(back), w: layer.dw(back)}
+    return gradients | {name: layer.db(back).reshape(array.shape) for name, array in bias}
+
+
+def convolution_of(observed: Observed) -> Convolution | None:
+    """Return the convolution that gives the output, by its settings or by trial; None if there is not one.
+
+    Several paddings and strides give the same output if x is 0, for instance. Then nothing is known of them.
+    """
+    arrays = _arguments(observed)
+    if arrays is None or observed.out is None:
         return None
-    layer = Convolution(x, w, dout, stride, pad or 0)
-    return layer if layer.fits and same(layer.dx(), case.dx) else None
+    stride, pad = observed.integer("stride"), observed.integer("pad")
+    given = _that_give(observed.out, *arrays, stride, pad)
+    first = next(given, None)
+    if first is not None and stride is not None and pad is not None:
+        return first
+    if first is None:
+        given = _that_give(observed.out, *arrays, None, None)
+        first = next(given, None)
+    return first if next(given, None) is None else None
+
+
+def _arguments(observed: Observed) -> tuple[Array, Array, Array] | None:
+    """Return x, w and b (zeros without one) if the shapes are those of a convolution."""
+    arrays, out, dout = list(observed.inputs.values()), observed.out, observed.dout
+    if len(arrays) not in (2, 3) or out is None or dout is None or np.shape(dout) != np.shape(out):
+        return None
+    x, w = arrays[:2]
+    if not x.ndim == w.ndim == out.ndim == 4 or 0 in (*x.shape, *w.shape, *out.shape):
+        return None
+    b = arrays[2] if len(arrays) == 3 else np.zeros(len(w))
+    fits = x.shape[1] == w.shape[1] and out.shape[:2] == (len(x), len(w)) and np.size(b) == len(w)
+    return (x, w, b) if fits else None
+
+
+def _that_give(
+    out: Array, x: Array, w: Array, b: Array, stride: int | None, pad: int | None
+) -> Iterator[Convolution]:
+    """Yield the convolutions that give an output, with any stride or padding where it is None.
+
+    One filter of one example is compared first: it tells nearly all of them apart.
+    """
+    size, count = (w.shape[2], w.shape[3]), (out.shape[2], out.shape[3])
+    one = slice(0, 1)
+    for width in range(max(size) + BEYOND_THE_FILTER + 1) if pad is None else [pad]:
+        lengths = x.shape[2] + 2 * width, x.shape[3] + 2 * width
+        for step in strides_for(lengths, size, count, stride) if width >= 0 else ():
+            layer = Convolution(x, w, b, step, width, count)
+            if agree(layer.out(one, one), out[one, one]) and agree(layer.out(), out):
+                yield layer

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cs231n.gradcheck.diagnosis.causes import Case, Finding
+from cs231n.gradcheck.diagnosis.geometry import geometry_of
 from cs231n.gradcheck.diagnosis.mistakes import Mistake
 from cs231n.gradcheck.diagnosis.pooling import pooling_of
 from cs231n.gradcheck.diagnosis.sums import listed
@@ -82,7 +83,7 @@ def _wrong_at_border(case: Case, wrong: Mask) -> Iterator[Finding]:
 
 
 def _border_width(case: Case) -> int:
-    return max(case.integer("pad") or 0, 1)
+    return max(geometry_of(case).pad, 1)
 
 
 def _wrong_just_in(place: Mask, wrong: Mask, case: Case) -> bool:
@@ -131,7 +132,7 @@ def _sliced(case: Case, axis: Axis, bad: NDArray[np.int_], size: int) -> Finding
 
 def _a_stride_apart(case: Case, indices: NDArray[np.int_]) -> bool:
     """Return whether evenly spaced indices are a stride apart, of a stride above 1."""
-    stride = case.integer("stride") or 1
+    stride = geometry_of(case).stride
     return stride > 1 and len(indices) > 1 and bool(indices[1] - indices[0] == stride)
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from itertools import chain, combinations
 
+import numpy as np
+
 from cs231n.gradcheck.diagnosis.causes import Case, Finding, same, same_values
 from cs231n.gradcheck.diagnosis.mistakes import Mistake
 from cs231n.gradcheck.diagnosis.sums import products_summed_in
@@ -57,15 +59,22 @@ def _other_layout(case: Case) -> Iterator[Finding]:
 
 def _padding_kept(case: Case) -> Iterator[Finding]:
     """Find the gradient of the padded image, which contains that of the image."""
-    pad, actual = case.integer("pad"), case.actual
-    if not pad or actual.ndim != 4 or case.expected.ndim != 4:
+    actual, expected = case.actual, case.expected
+    if actual.ndim != 4 or expected.ndim != 4:
         return
-    if same(actual[:, :, pad:-pad, pad:-pad], case.expected):
-        yield Finding(
-            Mistake.PADDING_KEPT,
-            f"its shape is {actual.shape}; without the padding of {pad} on every side it is right",
-            "The padding is not part of x: cut its gradient off.",
-        )
+    height, width = expected.shape[2:]
+    more = actual.shape[2] - height, actual.shape[3] - width
+    for top, left in np.ndindex(max(more[0] + 1, 0), max(more[1] + 1, 0)):
+        if same(actual[:, :, top : top + height, left : left + width], expected):
+            bottom, right = more[0] - top, more[1] - left
+            sides = {"top": top, "bottom": bottom, "left": left, "right": right}
+            kept = ", ".join(f"{count} at the {side}" for side, count in sides.items() if count)
+            yield Finding(
+                Mistake.PADDING_KEPT,
+                f"its shape is {actual.shape}; without {kept} it is right",
+                "The padding is not part of x: cut its gradient off on all four sides.",
+            )
+            return
 
 
 def _not_summed(case: Case) -> Iterator[Finding]:

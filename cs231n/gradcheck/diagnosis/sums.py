@@ -14,9 +14,11 @@ from cs231n.gradcheck.diagnosis.causes import Array, Case, Finding, same, same_v
 from cs231n.gradcheck.diagnosis.convolution import convolution_of
 from cs231n.gradcheck.diagnosis.mistakes import Mistake
 from cs231n.gradcheck.diagnosis.terms import recognize
+from cs231n.gradcheck.diagnosis.windows import argument_of
 from cs231n.gradcheck.tolerances import SAME, WHOLE_NUMBER
 
 SHOWN = 6  # indices that are listed
+MOST_ENTRIES = 10**7  # of contributions, which are in memory all at once
 ADD = "Use += in a loop: = forgets what came before."
 RANGE = "Look at where the loop or the slice begins and ends."
 
@@ -51,22 +53,28 @@ def _contributions(case: Case) -> Iterator[tuple[str, Array]]:
         over_pixels = products.sum(axis=tuple(range(2, products.ndim)))
         yield "examples", over_pixels.reshape(len(products), *case.expected.shape)
     x, w, dout = case.x, case.inputs.get("w"), case.dout
+    if dout is not None:
+        yield from _contributions_in_convolution(case, dout)
     if dout is None or x is None or w is None:
         return
     is_affine = dout.ndim == 2 and len(x) == len(dout) and x.size == len(x) * len(w)
     if case.name == "w" and is_affine:
         yield "examples", np.einsum("nd,nm->ndm", x.reshape(len(x), -1), dout)
-    yield from _contributions_in_convolution(case)
 
 
-def _contributions_in_convolution(case: Case) -> Iterator[tuple[str, Array]]:
+def _contributions_in_convolution(case: Case, dout: Array) -> Iterator[tuple[str, Array]]:
     layer = convolution_of(case)
-    if layer is None:
+    if layer is None or case.actual.size * len(dout if argument_of(case) else layer.w) > MOST_ENTRIES:
         return
-    if case.name == "w":
-        yield "examples", np.stack([layer.dw(examples=slice(n, n + 1)) for n in range(len(layer.x))])
-    elif case.actual.shape == layer.x.shape:
-        yield "filters", np.stack([layer.dx_of_filter(f) for f in range(len(layer.w))])
+    back, argument = layer.right(dout), argument_of(case)
+    if argument == 0:
+        filters = [slice(f, f + 1) for f in range(len(back.w))]
+        of_filters = [layer.dx(back._replace(w=back.w[f], dout=dout[:, f])) for f in filters]
+        yield "filters", np.stack(of_filters)
+    elif argument == 1:
+        examples = [slice(n, n + 1) for n in range(len(dout))]
+        of_examples = [layer.dw(back._replace(x=back.x[n], dout=dout[n])) for n in examples]
+        yield "examples", np.stack(of_examples)
 
 
 def _left_out(case: Case, part: str, contributions: Array) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cs231n.gradcheck.diagnosis.causes import Array, Case, Finding, matching, same, same_values
+from cs231n.gradcheck.diagnosis.geometry import geometry_of
 from cs231n.gradcheck.diagnosis.mistakes import Mistake
 from cs231n.gradcheck.tolerances import OVERLAP
 
@@ -77,7 +78,7 @@ def _shifted(case: Case) -> Iterator[Finding]:
     """Find an image's gradient a few pixels from its place, where the overlap with the right one agrees."""
     if case.actual.ndim != 4 or not case.is_of_x:
         return
-    for down, right in _shifts(max(LEAST_REACH, case.integer("pad") or 0)):
+    for down, right in _shifts(max(LEAST_REACH, geometry_of(case).pad)):
         here, there = _overlap(case.actual, down, right), _overlap(case.expected, -down, -right)
         is_large = there.size > OVERLAP * case.actual.size
         if is_large and there.any() and same(here, there):

@@ -1,0 +1,223 @@
+"""Mistakes in a convolution: its gradients computed again, each time with one mistake."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import chain, product
+
+import numpy as np
+
+from cs231n.gradcheck.diagnosis.causes import Array, Case, Finding
+from cs231n.gradcheck.diagnosis.convolution import Backward, Convolution, convolution_of, padded
+from cs231n.gradcheck.diagnosis.mistakes import Mistake
+from cs231n.gradcheck.diagnosis.windows import (
+    ADD,
+    STRIDE,
+    Candidate,
+    Pair,
+    Place,
+    argument_of,
+    changes_of_dout,
+    first_that_fits,
+    windows_left_out,
+)
+
+FLIP = "out_ij is a sum of x[i + p, j + q] w[p, q]: in backward too, w[p, q] belongs to that pixel."
+LAST_AXES = "Look at the order of the filter's last two axes."
+FIRST_AXES = "w has the axes (F, C, HH, WW): filters come first, then the channels of x."
+FILTER = "A window of dx is the sum over filters of dout[n, f, i, j] * w[f]."
+WINDOW = "dw[f] is the sum over examples and windows of dout[n, f, i, j] times the window of x."
+PADDED = "Backward has to see the windows that forward saw: pad x with zeros, on all four sides."
+SUM_FOR_B = "db[f] is the sum of dout[:, f] over examples, rows and columns: axis=(0, 2, 3)."
+
+REACH = 2  # pixels that windows are looked for beside their place, or the padding if that is wider
+AXES_OF_DOUT = ("examples", "filters", "rows", "columns")
+
+Images = Callable[[Backward, Place], Array]
+
+
+def find_convolution(case: Case) -> Iterator[Finding]:
+    """Find mistakes in the windows, the filters or the sums of a convolution, if the layer is one."""
+    layer, argument = convolution_of(case), argument_of(case)
+    if layer is None or argument is None or case.dout is None:
+        return
+    in_argument = (_in_dx, _in_dw, _in_db)[argument]
+    yield from first_that_fits(case, in_argument(case, layer, layer.right(case.dout)))
+
+
+def _in_dx(case: Case, layer: Convolution, right: Backward) -> Iterator[Candidate]:
+    for mistake, w, look, evidence in (*_turned(right.w, "w"), *_reversed(right.w)):
+        yield Candidate(mistake, partial(layer.dx, right._replace(w=w)), look, evidence)
+    overwriting = right._replace(overwrites=True)
+    last_filter = right.w * (np.arange(len(right.w)) == len(right.w) - 1).reshape(-1, 1, 1, 1)
+    for back in (overwriting, overwriting._replace(w=last_filter)):
+        yield Candidate(Mistake.ASSIGNED, partial(layer.dx, back), ADD)
+    yield from _strides(layer, right, layer.dx)
+    yield from _other_filters(layer, right)
+    yield from _dout_changed(case, layer, right, layer.dx)
+
+
+def _in_dw(case: Case, layer: Convolution, right: Backward) -> Iterator[Candidate]:
+    for mistake, dw, look, evidence in _turned(layer.dw(right), "dw"):
+        yield Candidate(mistake, partial(_part, dw), look, evidence)
+    yield from _strides(layer, right, layer.dw)
+    yield from _other_images(layer, right)
+    yield from _dout_changed(case, layer, right, layer.dw)
+
+
+def _in_db(case: Case, layer: Convolution, right: Backward) -> Iterator[Candidate]:
+    dout, shape = right.dout, case.actual.shape
+    for kept in (0, 2, 3):
+        others = tuple(axis for axis in range(4) if axis != kept)
+        if dout.shape[kept] == dout.shape[1]:
+            total, names = dout.sum(axis=others), ", ".join(AXES_OF_DOUT[axis] for axis in others)
+            evidence = f"with the sum over {names}: axes {', '.join(map(str, others))}"
+            yield Candidate(
+                Mistake.SUMMED_OVER_WRONG_AXES, partial(_whole, total, shape), SUM_FOR_B, evidence
+            )
+    total = np.full(len(layer.w), dout.sum())
+    evidence = "with the sum of all entries of dout"
+    yield Candidate(Mistake.SUMMED_OVER_TOO_MANY_AXES, partial(_whole, total, shape), SUM_FOR_B, evidence)
+
+    def db(back: Backward, _: Place) -> Array:
+        return _whole(layer.db(back), shape)
+
+    yield from _dout_changed(case, layer, right, db)
+
+
+def _part(gradient: Array, place: Place) -> Array:
+    return gradient[place]
+
+
+def _whole(gradient: Array, shape: tuple[int, ...], _: Place = (slice(None), slice(None))) -> Array:
+    """Return a gradient of few entries, for which no place is cheaper than the whole."""
+    return gradient.reshape(shape)
+
+
+def _turned(w: Array, name: str) -> Iterator[tuple[Mistake, Array, str, str]]:
+    """Yield (mistake, w, look, evidence) with the filters turned around in each way that keeps the shape."""
+    evidence = "with this mistake"
+    yield Mistake.UPSIDE_DOWN, w[:, :, ::-1], FLIP, evidence
+    yield Mistake.MIRRORED, w[..., ::-1], FLIP, evidence
+    yield Mistake.FLIPPED, w[:, :, ::-1, ::-1], FLIP, evidence
+    if w.shape[2] == w.shape[3]:
+        yield Mistake.HEIGHT_WIDTH_SWAPPED, w.swapaxes(2, 3), LAST_AXES, evidence
+        for turns in (1, 3):
+            turned = np.rot90(w, turns, axes=(2, 3))
+            yield Mistake.ROTATED, turned, FLIP, f"with np.rot90({name}, {turns}, axes=(2, 3))"
+    if w.shape[0] == w.shape[1]:
+        swapped = w.swapaxes(0, 1)
+        yield Mistake.FIRST_AXES_SWAPPED, swapped, FIRST_AXES, evidence
+        yield Mistake.FLIPPED_AND_SWAPPED, swapped[:, :, ::-1, ::-1], FIRST_AXES, evidence
+
+
+def _reversed(w: Array) -> Iterator[tuple[Mistake, Array, str, str]]:
+    """Yield (mistake, w, look, evidence) as np.flip or np.rot90 give it with other axes than the last two."""
+    for axes in ((0,), (1,), (0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (0, 2, 3), (1, 2, 3), (0, 1, 2, 3)):
+        evidence = f"with w in reverse order along axes {', '.join(map(str, axes))}"
+        yield Mistake.REVERSED, np.flip(w, axes), f"{FLIP} {FIRST_AXES}", evidence
+
+
+def _strides(layer: Convolution, right: Backward, gradient: Images) -> Iterator[Candidate]:
+    """Yield gradients with windows closer to each other than the stride."""
+    for strides in closer(right.strides):
+        evidence = f"with strides of {strides[0]} and {strides[1]} in rows and columns"
+        back = right._replace(strides=strides)
+        yield Candidate(Mistake.STRIDE_IGNORED, partial(gradient, back), STRIDE, evidence)
+    HH, WW = layer.grid.size
+    if max(HH, WW) <= layer.stride:
+        back = right._replace(strides=(HH, WW))
+        yield Candidate(Mistake.STRIDE_IS_SIZE, partial(gradient, back), STRIDE)
+
+
+def closer(strides: Pair) -> Iterator[Pair]:
+    """Yield strides of which one is 1, or both are, and was not before."""
+    rows, columns = strides
+    for closer in ((1, 1), (1, columns), (rows, 1)):
+        if closer != strides:
+            yield closer
+
+
+def _other_filters(layer: Convolution, right: Backward) -> Iterator[Candidate]:
+    """Yield dx with filters in place of others, or with sums of them."""
+    w = right.w
+
+    def of(w: Array) -> Callable[[Place], Array]:
+        return partial(layer.dx, right._replace(w=np.broadcast_to(w, right.w.shape)))
+
+    for axis, name in enumerate(("filter", "channel")):
+        for index in {0, w.shape[axis] - 1}:
+            one, evidence = np.take(w, [index], axis=axis), f"with w of {name} {index} only"
+            yield Candidate(Mistake.ONE_FOR_ALL, of(one), FILTER, evidence, f"{name}'s w")
+    for mean in (w.sum(axis=0, keepdims=True), w.mean(axis=0, keepdims=True)):
+        yield Candidate(Mistake.PRODUCT_OF_SUMS, of(mean), FILTER, "with sums over filters of w and of dout")
+    sums: dict[str, tuple[int, ...]] = {"channels": (1,), "their entries": (2, 3)}
+    for names, axes in sums.items():
+        total: Array = w.sum(axis=axes, keepdims=True)
+        mean = w.mean(axis=axes, keepdims=True)
+        yield Candidate(Mistake.SUMMED_FIRST, of(total), FILTER, f"with the sum of w over {names}", "w")
+        yield Candidate(Mistake.AVERAGED_FIRST, of(mean), FILTER, f"with the mean of w over {names}", "w")
+    yield Candidate(Mistake.FACTOR_MISSING, of(np.ones_like(w)), FILTER, "with 1 for w", "w")
+    if w.shape[0] == w.shape[1]:
+        diagonal = w * np.eye(len(w))[:, :, np.newaxis, np.newaxis]
+        evidence = "with filter c for channel c only"
+        yield Candidate(Mistake.CHANNEL_BY_CHANNEL, of(diagonal), FILTER, evidence)
+
+
+def _other_images(layer: Convolution, right: Backward) -> Iterator[Candidate]:
+    """Yield dw with other images, paddings or windows of x."""
+
+    def of(x: Array) -> Callable[[Place], Array]:
+        return partial(layer.dw, right._replace(x=np.broadcast_to(x, right.x.shape)))
+
+    yield from _other_paddings(layer, of)
+    x = right.x
+    for axis, name in enumerate(("example", "channel")):
+        for index in {0, x.shape[axis] - 1}:
+            one, evidence = np.take(x, [index], axis=axis), f"with x of {name} {index} only"
+            yield Candidate(Mistake.ONE_FOR_ALL, of(one), WINDOW, evidence, f"{name}'s x")
+    for mean in (x.sum(axis=0, keepdims=True), x.mean(axis=0, keepdims=True)):
+        yield Candidate(Mistake.PRODUCT_OF_SUMS, of(mean), WINDOW, "with sums over examples of x and of dout")
+    total, mean = x.sum(axis=1, keepdims=True), x.mean(axis=1, keepdims=True)
+    yield Candidate(Mistake.SUMMED_FIRST, of(total), WINDOW, "with the sum of x over channels", "x")
+    yield Candidate(Mistake.AVERAGED_FIRST, of(mean), WINDOW, "with the mean of x over channels", "x")
+    yield Candidate(Mistake.FACTOR_MISSING, of(np.ones_like(x)), WINDOW, "with 1 for x", "x")
+    for axis, (name, other) in ((0, ("examples", "channels")), (2, ("rows", "columns"))):
+        if x.shape[axis] == x.shape[axis + 1]:
+            swapped, evidence = x.swapaxes(axis, axis + 1), f"with {name} for {other} of x"
+            yield Candidate(Mistake.AXES_SWAPPED, of(swapped), WINDOW, evidence, f"{name} and {other} of x")
+
+
+def _other_paddings(
+    layer: Convolution, of: Callable[[Array], Callable[[Place], Array]]
+) -> Iterator[Candidate]:
+    """Yield dw with windows beside their place, as if x were padded on one side, or with other padding."""
+    x, pad, reach = layer.x, layer.pad, max(REACH, layer.pad)
+    around, (height, width) = padded(x, pad + reach), layer.padded.shape[2:]
+    for down, right in product(range(2 * reach + 1), repeat=2):
+        if (down, right) != (reach, reach):
+            shifted = around[:, :, down : down + height, right : right + width]
+            evidence = (
+                f"with windows of x that begin ({down - reach}, {right - reach}) pixels from their place"
+            )
+            yield Candidate(Mistake.WINDOWS_SHIFTED, of(shifted), PADDED, evidence)
+    for mode in ("edge", "wrap", "reflect", "symmetric") if pad else ():
+        yield Candidate(
+            Mistake.PADDING_NOT_ZERO, of(padded(x, pad, mode=mode)), PADDED, f"with np.pad's mode {mode}"
+        )
+
+
+def _dout_changed(case: Case, layer: Convolution, right: Backward, gradient: Images) -> Iterator[Candidate]:
+    """Yield gradients with mistakes in dout, or without some of the windows."""
+    of_examples = argument_of(case) != 0  # what is left out of some examples of dx shows in its places
+    sizes = {*layer.x.shape[2:], *layer.grid.size, *layer.grid.counts}
+    left_out = windows_left_out(right.dout, sizes, with_examples=of_examples)
+    for mistake, dout, look, evidence, about in chain(changes_of_dout(case, "filter"), left_out):
+        back = right._replace(dout=dout)
+        yield Candidate(mistake, partial(gradient, back), look, evidence, about)
+    for index, which in ((0, "first"), (-1, "last")):
+        dout = np.zeros_like(right.dout)
+        dout[:, :, index, index] = right.dout.sum(axis=(2, 3))
+        evidence = f"with the {which} window for all"
+        yield Candidate(
+            Mistake.ONE_FOR_ALL, partial(gradient, right._replace(dout=dout)), STRIDE, evidence, "window"
+        )
