@@ -21,6 +21,7 @@ from cs231n.gradcheck.diagnosis.elementwise import find_elementwise
 from cs231n.gradcheck.diagnosis.factors import find_factors
 from cs231n.gradcheck.diagnosis.mistakes import Mistake
 from cs231n.gradcheck.diagnosis.normalization import find_normalization
+from cs231n.gradcheck.diagnosis.normalization import gradients_by_formula as normalization_gradients
 from cs231n.gradcheck.diagnosis.parts import find_parts, where_wrong
 from cs231n.gradcheck.diagnosis.pooling import find_pooling
 from cs231n.gradcheck.diagnosis.regularization import find_regularization
@@ -47,17 +48,19 @@ Explainer = Callable[[Case], Iterator[Finding]]
 
 EXPLAINERS: list[Explainer] = [  # the likeliest mistakes first
     find_regularization,
+    find_normalization,  # before a constant offset, which it may be with one feature or example
     find_whole,
     find_factors,
     find_elementwise,
-    find_normalization,
     find_convolution,
     find_pooling,
     find_sums,
 ]
 
 # Each returns the right gradients {name: array} of a layer that it recognizes by its output alone, or None.
-FORMULAS: list[Callable[[Observed], Mapping[str, Array] | None]] = []
+FORMULAS: list[Callable[[Observed], Mapping[str, Array] | None]] = [
+    normalization_gradients,
+]
 
 
 def diagnose(case: Case) -> list[Cause]:
