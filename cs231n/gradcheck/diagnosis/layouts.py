@@ -104,7 +104,7 @@ def wrong_layouts(terms: Terms) -> Iterator[Candidate]:
 def _dx(terms: Terms, columns: Columns, put: Turn) -> Array:
     """Return dx in columns, in closed form."""
     r, x_hat = columns.put(terms.r), columns.put(terms.x_hat)
-    if terms.shape[1:2] == x_hat.shape[1:]:  # spatial: gamma belongs to a column, and is applied there
+    if 0 in terms.layer.grouping.axes:  # spatial: gamma belongs to a column, and is applied there
         g = columns.put(terms.layer.gamma) * put(terms.layer.dout)
     else:
         g = put(terms.layer.gamma * terms.layer.dout)

@@ -18,6 +18,7 @@ from cs231n.gradcheck.diagnosis.stage_mistakes import (
     axes_text,
     test_mode_mistakes,
     training_as_test_mode,
+    trainings,
     wrong_groupings,
     wrong_scales,
     wrong_stages,
@@ -58,7 +59,7 @@ def find_normalization(case: Case) -> Iterator[Finding]:
 
 def _in_dx(case: Case, terms: Terms) -> Iterator[Finding]:
     if not terms.training:
-        yield from first_that_fit(case, [test_mode_mistakes(terms)])
+        yield from first_that_fit(case, [test_mode_mistakes(case, terms)])
         return
     groups = (
         wrong_scales(case, terms),
@@ -130,9 +131,9 @@ def _other_x_hat(case: Case, terms: Terms) -> Iterator[Candidate]:
     """Yield dgamma with an x_hat that is not the forward pass's."""
     layer, count, letters = terms.layer, terms.count, terms.layer.grouping.letters
     if not terms.training:
-        training = Terms(layer, terms.scale)
         look = f"{DGAMMA} In test mode, x_hat = (x - running_mean) / sqrt(running_var + eps)."
-        yield Candidate(Mistake.TEST_AS_TRAINING, _summed(terms, layer.dout * training.x_hat), look)
+        for training in trainings(case, terms):
+            yield Candidate(Mistake.TEST_AS_TRAINING, _summed(terms, layer.dout * training.x_hat), look)
     elif terms.scale.less:
         about = f"{letters} - 1, the backward pass by {letters}"
         x_hat = terms.with_scale(less=0).x_hat

@@ -108,7 +108,7 @@ def wrong_scales(observed: Observed, terms: Terms) -> Iterator[Candidate]:
         )
         for gradient in gradients:
             yield Candidate(Mistake.FORWARD_UNBIASED, gradient, _variance_of(letters), about)
-    elif terms.count > 2:
+    elif terms.count > 1:
         other, about = terms.with_scale(less=1), unbiased(letters)
         in_part = backward(other, dsquare=lambda p: p.dvar / p.terms.count)
         for gradient in (backward(other), in_part):
@@ -126,10 +126,14 @@ def _wrong_places_of_eps(terms: Terms) -> Iterator[Candidate]:
     if not scale.eps:
         return
     if scale.outside:
-        mistake, slope = Mistake.FORWARD_EPS_OUTSIDE, _with_power(3)
+        mistake = Mistake.FORWARD_EPS_OUTSIDE
+        slopes = [_with_power(3), lambda p: 0.5 / np.sqrt(p.terms.var + p.terms.scale.eps) * p.dstd]
     else:
-        mistake, slope = Mistake.EPS_OUTSIDE, lambda p: 0.5 * _without_eps(p) * p.dstd
-    for gradient in (backward(terms.with_scale(outside=not scale.outside)), backward(terms, dvar=slope)):
+        mistake, slopes = Mistake.EPS_OUTSIDE, [lambda p: 0.5 * _without_eps(p) * p.dstd]
+    for gradient in (
+        backward(terms.with_scale(outside=not scale.outside)),
+        *(backward(terms, dvar=slope) for slope in slopes),
+    ):
         yield Candidate(mistake, gradient, EPS)
 
 
@@ -225,22 +229,29 @@ def _with_total(
     )
 
 
-def test_mode_mistakes(terms: Terms) -> Iterator[Candidate]:
+def trainings(observed: Observed, terms: Terms) -> Iterator[Terms]:
+    """Yield the training mode of a layer in test mode, whose output does not show eps."""
+    told = observed.number("eps")
+    for eps in USUAL_EPS if told is None else (told,):
+        yield Terms(terms.layer, Scale(eps))
+
+
+def test_mode_mistakes(observed: Observed, terms: Terms) -> Iterator[Candidate]:
     """Yield wrong gradients of test mode, where mean and variance are constants."""
     layer, r = terms.layer, terms.r
-    training = Terms(layer, terms.scale)
-    in_training = (
-        backward(training),
-        Pass(terms, {}).dx,
-        closed_form(terms),
-        closed_form(training, r=r),
-        closed_form(terms, r=training.r),
-        closed_form(terms, x_hat=training.centered * r),
-    )
-    for gradient in in_training:
-        yield Candidate(Mistake.TEST_AS_TRAINING, gradient, TEST_MODE)
     g = layer.gamma * layer.dout
-    yield Candidate(Mistake.BATCH_VARIANCE, g * training.r, TEST_MODE)
+    for gradient in (Pass(terms, {}).dx, closed_form(terms)):
+        yield Candidate(Mistake.TEST_AS_TRAINING, gradient, TEST_MODE)
+    for training in trainings(observed, terms):
+        in_training = (
+            backward(training),
+            closed_form(training, r=r),
+            closed_form(terms, r=training.r),
+            closed_form(terms, x_hat=training.centered * r),
+        )
+        for gradient in in_training:
+            yield Candidate(Mistake.TEST_AS_TRAINING, gradient, TEST_MODE)
+        yield Candidate(Mistake.BATCH_VARIANCE, g * training.r, TEST_MODE)
     yield Candidate(Mistake.NO_GAMMA, layer.dout * r, TEST_MODE)
     yield Candidate(Mistake.GAMMA_TWICE, layer.gamma * g * r, TEST_MODE)
     yield Candidate(Mistake.BETA_FOR_GAMMA, layer.beta * layer.dout * r, TEST_MODE)

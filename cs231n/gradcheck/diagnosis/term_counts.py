@@ -71,10 +71,6 @@ def miscounted_direct(terms: Terms) -> Iterator[Candidate]:
     """Yield the gradients with the direct term, or the whole closed form, counted wrongly."""
     direct, mean, variance = parts(terms)
     count, letters = terms.count, terms.layer.grouping.letters
-    yield Candidate(Mistake.DIRECT_MISSING, mean + variance, DIRECT)
-    yield Candidate(Mistake.DIRECT_TWICE, 2 * direct + mean + variance, DIRECT)
-    yield Candidate(Mistake.DIRECT_TWICE, 2 * (direct + mean) + variance, DIRECT)
-    yield Candidate(Mistake.DIRECT_NEGATIVE, mean + variance - direct, DIRECT)
     sums = f"With sums for means, the closed form is 1 / {letters} times the one with {letters} * dx_hat."
     for name, number in {"1": 1, **_other_sizes(terms)}.items():
         about = f"{name}, not by {letters}"
@@ -84,6 +80,10 @@ def miscounted_direct(terms: Terms) -> Iterator[Candidate]:
             yield Candidate(Mistake.CLOSED_FORM_DIVIDED, whole, sums, about)
     about = f"{letters}, but the other terms are means"
     yield Candidate(Mistake.DIRECT_MULTIPLIED, count * direct + mean + variance, sums, about)
+    yield Candidate(Mistake.DIRECT_MISSING, mean + variance, DIRECT)
+    yield Candidate(Mistake.DIRECT_TWICE, 2 * direct + mean + variance, DIRECT)
+    yield Candidate(Mistake.DIRECT_TWICE, 2 * (direct + mean) + variance, DIRECT)
+    yield Candidate(Mistake.DIRECT_NEGATIVE, mean + variance - direct, DIRECT)
 
 
 def off_by_factors(case: Case, terms: Terms) -> Iterator[Finding]:
@@ -143,7 +143,7 @@ def _readings_of_both(terms: Terms) -> Iterator[Reading]:
     yield 0, Mistake.CONSTANTS, ""
     if terms.count > 1:
         yield terms.count, Mistake.SUMS_FOR_MEANS, ""
-    for factor, about in _divided(terms, "", terms.count, squared=True):
+    for factor, about in _divided(terms, "", terms.count):
         yield factor, Mistake.MEANS_DIVIDED, about
     yield -1, Mistake.BOTH_NEGATIVE, ""
 
@@ -165,7 +165,7 @@ def _readings_of_variance(terms: Terms) -> Iterator[Reading]:
     yield 2, Mistake.TERM_TWICE, "variance"
     yield 0.5, Mistake.TERM_HALF, "variance"
     yield terms.divisor, Mistake.TERM_SUMMED, "variance"
-    if count > 2 and terms.divisor == count:
+    if count > 1 and terms.divisor == count:
         alike = [name for name, size in _other_sizes(terms).items() if size == count - 1]
         yield count / (count - 1), Mistake.UNBIASED_VARIANCE, unbiased(letters, *alike)
     for factor, about in _divided(terms, "variance's term is divided by ", terms.divisor, less=False):
@@ -178,15 +178,12 @@ def unbiased(letters: str, *alike: str) -> str:
     return f"{' or '.join([f'{letters} - 1', *alike[:1]])}, not by {letters}"
 
 
-def _divided(
-    terms: Terms, start: str, right: int, less: bool = True, squared: bool = False
-) -> Iterator[tuple[float, str]]:
+def _divided(terms: Terms, start: str, right: int, less: bool = True) -> Iterator[tuple[float, str]]:
     """Yield (factor, text) of a sum that is divided by another size; sizes that coincide share a text."""
     letters, sizes = terms.layer.grouping.letters, _other_sizes(terms)
-    if less and terms.count > 2:
+    if less and terms.count > 1:
         sizes[f"{letters} - 1"] = terms.count - 1
-    if squared:
-        sizes[f"{letters}^2"] = terms.count**2
+    sizes[f"{letters}^2"] = terms.count**2
     names: dict[int, list[str]] = {}
     for name, size in sizes.items():
         names.setdefault(size, []).append(name)
