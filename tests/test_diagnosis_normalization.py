@@ -56,7 +56,7 @@ dx = (1 / N) * ivar * (N * g - g.sum(axis=0) - x_hat * (g * x_hat).sum(axis=0))
 
 
 def per_example(program):
-    """Turn batch into layer normalization: statistics over axis 1, but sums for gamma and beta over axis 0."""
+    """Turn batch into layer normalization: the sums for gamma and beta stay over axis 0."""
     lines = []
     for line in program.strip().splitlines():
         if not line.startswith(("dbeta", "dgamma")):
@@ -195,7 +195,7 @@ STAGED_BUGS = [
     ("dmu = -1 * ", "dmu = ", Mistake.TERM_NEGATIVE, "mean"),
     ("dstd = -1 /", "dstd = 1 /", Mistake.TERM_NEGATIVE, "variance"),
     ("dx1 = dxmu1 + dxmu2", "dx1 = dxmu1 + 2 * dxmu2", Mistake.TERM_TWICE, "variance"),
-    ("dx1 = dxmu1 + dxmu2", "dx1 = 2 * dxmu1 + dxmu2", Mistake.DIRECT_TWICE, None),
+    ("dxmu1 = dx_hat * ivar", "dxmu1 = 2 * dx_hat * ivar", Mistake.DIRECT_TWICE, None),
     ("0.5 / np.sqrt", "1 / np.sqrt", Mistake.TERM_TWICE, "variance"),
     ("2 * xmu * dsq", "xmu * dsq", Mistake.TERM_HALF, "variance"),
     ("1 / N * np.ones((N, D)) * dvar", "np.ones((N, D)) * dvar", Mistake.TERM_SUMMED, "variance"),
@@ -387,7 +387,7 @@ def test_test_mode_differentiated_as_training(backward, settings, N):
 
 
 def test_test_mode_with_the_gradient_of_the_batch():
-    statistics = "x_hat = (x - x.mean(axis=0)) / np.sqrt(x.var(axis=0) + eps); ivar = 1 / np.sqrt(x.var(axis=0) + eps)\n"
+    statistics = "ivar = 1 / np.sqrt(x.var(axis=0) + eps); x_hat = (x - x.mean(axis=0)) * ivar\n"
     report = check((TEST_FORWARD, statistics + BATCH_CLOSED), (6, 5), **RUNNING)
     assert_named(report, "dx", Mistake.TEST_AS_TRAINING)
     assert_named(report, "dgamma", Mistake.TEST_AS_TRAINING)
@@ -527,6 +527,12 @@ def test_dgamma_of_images_that_are_reshaped_without_a_transpose():
     report = check((SPATIAL_FORWARD, changed(SPATIAL_CLOSED, IN, "dout.reshape(-1, C)")), (3, 5, 2, 4))
     assert_named(report, "dgamma", Mistake.DOUT_NOT_TRANSPOSED)
     assert_named(report, "dbeta", Mistake.DOUT_NOT_TRANSPOSED)
+
+
+@pytest.mark.parametrize("order", ["0, 3, 2, 1", "0, 1, 2, 3", "3, 0, 1, 2"])
+def test_axes_that_are_not_put_back(order):
+    backward = changed(SPATIAL_CLOSED, "transpose(0, 3, 1, 2)", f"transpose({order})")
+    assert_named(check((SPATIAL_FORWARD, backward), (3, 5, 2, 4)), "dx", Mistake.AXES_OUT_OF_ORDER)
 
 
 def test_neither_dout_nor_dx_is_transposed():

@@ -18,6 +18,7 @@ class Mistake(Enum):
     # Shapes
     WRONG_SHAPE = "it has the wrong shape"
     WRONG_LAYOUT = "its values are right but its shape is not"
+    AXES_OUT_OF_ORDER = "its axes are in the wrong order"
     PADDING_KEPT = "the padding is not cut off"
     NOT_SUMMED = "it is not summed"
     NOT_SUMMED_OVER_BATCH = "it is not summed over the batch"

@@ -24,6 +24,7 @@ TRANSPOSE = (
 AXES = "Backward sums over the axes that the forward pass takes the mean over."
 KEEPDIMS = "A mean over axis 1 needs keepdims=True, or it is subtracted along axis 0."
 TIMES_DOUT = "every entry is dout times one number for each feature or channel"
+POWER = "Is x_hat used where x - mean belongs, or std where var belongs? " + VARIANCE
 POWERS = (0, 1, 1.5, 2, 4, 5, 6)  # of 1 / sqrt(var + eps), where 3 is right
 
 
@@ -37,7 +38,7 @@ def wrong_stages(terms: Terms) -> Iterator[Candidate]:
             f"every entry matches with (var + eps)**{-power / 2:g} instead of (var + eps)**-1.5 in dvar"
         )
         gradient = backward(terms, dvar=_with_power(power))
-        yield Candidate(Mistake.WRONG_POWER, gradient, VARIANCE.format(letters), evidence=evidence)
+        yield Candidate(Mistake.WRONG_POWER, gradient, POWER.format(letters), evidence=evidence)
 
 
 def _with_power(power: float) -> Stage:
@@ -102,12 +103,13 @@ def wrong_scales(observed: Observed, terms: Terms) -> Iterator[Candidate]:
     scale, letters = terms.scale, terms.layer.grouping.letters
     if scale.less:
         about = f"{letters} - 1, the backward pass by {letters}"
+        evidence = f"the output matches a division by {letters} - 1, the gradient one by {letters}"
         gradients = (
             backward(terms.with_scale(less=0)),
             backward(terms, dsquare=lambda p: p.dvar / p.terms.count),
         )
         for gradient in gradients:
-            yield Candidate(Mistake.FORWARD_UNBIASED, gradient, _variance_of(letters), about)
+            yield Candidate(Mistake.FORWARD_UNBIASED, gradient, _variance_of(letters), about, evidence)
     elif terms.count > 1:
         other, about = terms.with_scale(less=1), unbiased(letters)
         in_part = backward(other, dsquare=lambda p: p.dvar / p.terms.count)

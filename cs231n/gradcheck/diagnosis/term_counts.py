@@ -89,9 +89,12 @@ def miscounted_direct(terms: Terms) -> Iterator[Candidate]:
 def off_by_factors(case: Case, terms: Terms) -> Iterator[Finding]:
     """Find any other factors of the terms of mean and variance, by least squares."""
     factors = _factors(case.actual, terms)
-    if factors is None:
-        return
-    of_mean, of_variance = factors
+    if factors is not None:
+        yield from _in_words(terms, *factors)
+
+
+def _in_words(terms: Terms, of_mean: float, of_variance: float) -> Iterator[Finding]:
+    """Yield what is wrong with each of the two terms, given how many times the gradient contains it."""
     letters = terms.layer.grouping.letters
     if math.isclose(of_mean, of_variance, rel_tol=TERM_COUNT):
         evidence = f"every entry matches with the terms of mean and variance times {_text(of_mean)}"

@@ -59,12 +59,14 @@ class Grouping:
 
     def spread(self, parameter: Array, shape: Axes) -> Array:
         """Return gamma or beta at every entry of x."""
-        return np.broadcast_to(np.reshape(parameter, self.gamma), self.view).reshape(shape)
+        at_each: Array = np.broadcast_to(np.reshape(parameter, self.gamma), self.view).reshape(shape)
+        return at_each
 
     def sum_for_parameter(self, array: Array) -> Array:
         """Return the sum over all entries that share gamma, one for each entry of gamma."""
         axes = tuple(axis for axis, size in enumerate(self.gamma) if size == 1)
-        return array.reshape(self.view).sum(axis=axes).reshape(-1)
+        sums: Array = array.reshape(self.view).sum(axis=axes).reshape(-1)
+        return sums
 
 
 @dataclass(frozen=True)
