@@ -319,6 +319,17 @@ def test_a_bug_in_the_closed_form_of_layer_normalization(bug):
             assert_named(report, "dx", mistake, about)
 
 
+def test_two_bugs_are_both_named():
+    without_mean = changed(BATCH_CLOSED, "- g.sum(axis=0)", "")
+    report = check((BATCH_FORWARD, changed(without_mean, "(1 / N) *", "")), (6, 5))
+    assert_named(report, "dx", Mistake.TERM_MISSING, "mean")
+    assert [cause.title for cause in report.all_causes()][1:] == ["it is N times too large"]
+    with_half = changed(changed(BATCH_CLOSED, "- g.sum", "+ g.sum"), "- x_hat", "- 0.5 * x_hat")
+    report = check((BATCH_FORWARD, with_half), (6, 5))
+    assert_named(report, "dx", Mistake.TERM_NEGATIVE, "mean")
+    assert has_title(report.all_causes()[1].title, Mistake.TERM_HALF, "variance")
+
+
 @pytest.mark.parametrize("bug", STAGED_BUGS, ids=lambda bug: f"{bug[2].name}-{bug[1][:18]}")
 def test_a_bug_is_never_misnamed_with_two_examples(bug):
     """With N = 2 the terms are almost the same: x_hat is 1 and -1. So the name may be missing."""
@@ -363,6 +374,17 @@ def test_layer_normalization_with_d_minus_1_in_the_forward_pass(shape):
     )
     report = check((forward, LAYER_CLOSED), shape, settings={"eps": 1e-3})
     assert_named(report, "dx", Mistake.FORWARD_UNBIASED, "D - 1, the backward pass by D")
+
+
+@pytest.mark.parametrize("settings", [None, {"eps": 1e-5}])
+@pytest.mark.parametrize("shape", [(6, 5), (5, 9), (3, 4)])
+def test_the_default_eps_is_missed_although_some_entries_are_right_without_it(shape, settings):
+    """It changes a gradient by 1e-5, so that some of its entries are within the tolerance."""
+    without = changed(BATCH_STAGED, "np.sqrt(var + eps) * dstd", "np.sqrt(var) * -1 / var * divar")
+    report = check((BATCH_FORWARD, without), shape, eps=1e-5, settings=settings)
+    assert_named(report, "dx", Mistake.NO_EPS)
+    without = changed(BATCH_CLOSED, "* ivar", "/ np.sqrt(var)")
+    assert_named(check((BATCH_FORWARD, without), shape, eps=1e-5, settings=settings), "dx", Mistake.NO_EPS)
 
 
 @pytest.mark.parametrize("settings", SETTINGS)

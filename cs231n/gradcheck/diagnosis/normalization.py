@@ -26,7 +26,7 @@ from cs231n.gradcheck.diagnosis.stage_mistakes import (
 )
 from cs231n.gradcheck.diagnosis.staged import backward, parameter_gradients
 from cs231n.gradcheck.diagnosis.term_counts import miscounted, miscounted_direct, off_by_factors
-from cs231n.gradcheck.diagnosis.terms import Terms, groupings, recognize
+from cs231n.gradcheck.diagnosis.terms import Terms, fits, groupings, recognize
 from cs231n.gradcheck.tolerances import FORWARD, TINY_VARIANCE
 
 DGAMMA = "dgamma is the sum of dout * x_hat over everything that shares gamma."
@@ -37,9 +37,11 @@ SUM_AXES = "Sum over all axes but that of the features or channels, whatever the
 def gradients_by_formula(observed: Observed) -> dict[str, Array] | None:
     """Return {name: gradient} of all arguments of a normalization; None if the layer is not one."""
     terms = recognize(observed)
-    if terms is None:
+    if terms is None or observed.out is None:
         return None
     with np.errstate(all="ignore"):
+        if not fits(observed.out, terms.out, FORWARD):  # an output in float32 does not show eps
+            return None
         flat = {terms.layer.names[0]: backward(terms)} | parameter_gradients(terms)
     return {name: gradient.reshape(observed.inputs[name].shape) for name, gradient in flat.items()}
 

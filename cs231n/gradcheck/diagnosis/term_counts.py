@@ -40,6 +40,7 @@ CONSTANT = (
     "The mean and the variance depend on x, so dmean and dvar contribute to dx. Only in test mode, where "
     "they are running averages, is dx = gamma / sqrt(running_var + eps) * dout."
 )
+OVERALL = "Is the factor in front missing, or there twice?"
 LEAST_SIZE = 8  # entries of x from which three free coefficients are trusted
 
 Reading = tuple[float, Mistake, str]  # how often a term is counted, what that means, what it concerns
@@ -87,26 +88,50 @@ def miscounted_direct(terms: Terms) -> Iterator[Candidate]:
 
 
 def off_by_factors(case: Case, terms: Terms) -> Iterator[Finding]:
-    """Find any other factors of the terms of mean and variance, by least squares."""
+    """Find any factors of the two terms by least squares, perhaps beside a factor of the whole."""
     factors = _factors(case.actual, terms)
     if factors is not None:
         yield from _in_words(terms, *factors)
+        return
+    letters, count = terms.layer.grouping.letters, terms.count
+    scaled = {Mistake.TERM_SCALED, Mistake.MEANS_SCALED}
+    for mistake, about, factor in (
+        (Mistake.TOO_LARGE, letters, count),
+        (Mistake.TOO_SMALL, letters, 1 / count),
+        (Mistake.SIGN, "", -1),
+    ):
+        factors = _factors(case.actual / factor, terms)
+        findings = [] if factors is None else list(_in_words(terms, *factors))
+        if findings and not scaled & {finding.mistake for finding in findings}:
+            evidence = f"beside that, every entry is {factor:.6g} times what it should be"
+            yield from [*findings, Finding(mistake, evidence, f"{OVERALL} {CLOSED_FORM}", about)]
+            return
 
 
 def _in_words(terms: Terms, of_mean: float, of_variance: float) -> Iterator[Finding]:
-    """Yield what is wrong with each of the two terms, given how many times the gradient contains it."""
+    """Yield what is wrong with the two terms, given how many times the gradient contains each."""
     letters = terms.layer.grouping.letters
-    if math.isclose(of_mean, of_variance, rel_tol=TERM_COUNT):
+    if _is(of_mean, of_variance):
+        readings = _fitting(_readings_of_both(terms), of_mean) or [(of_mean, Mistake.MEANS_SCALED, "")]
         evidence = f"every entry matches with the terms of mean and variance times {_text(of_mean)}"
-        yield Finding(Mistake.MEANS_SCALED, evidence, DIVISION.format(letters))
+        yield from _findings(readings, evidence, DIVISION.format(letters))
         return
-    for term, factor, look in (("mean", of_mean, MEAN), ("variance", of_variance, VARIANCE)):
-        if not _is(factor, 1):
-            readings = _readings_of_mean(terms) if term == "mean" else _readings_of_variance(terms)
-            fits = [reading for reading in readings if _is(factor, reading[0])]
-            for number, (_, mistake, about) in enumerate(fits or [(factor, Mistake.TERM_SCALED, term)]):
-                text = look.format(letters) if number == 0 else ALSO
-                yield Finding(mistake, _evidence(term, factor), text, about)
+    if not _is(of_mean, 1):
+        readings = _fitting(_readings_of_mean(terms), of_mean) or [(of_mean, Mistake.TERM_SCALED, "mean")]
+        yield from _findings(readings, _evidence("mean", of_mean), MEAN.format(letters))
+    if not _is(of_variance, 1):
+        readings = _fitting(_readings_of_variance(terms), of_variance)
+        readings = readings or [(of_variance, Mistake.TERM_SCALED, "variance")]
+        yield from _findings(readings, _evidence("variance", of_variance), VARIANCE.format(letters))
+
+
+def _fitting(readings: Iterator[Reading], factor: float) -> list[Reading]:
+    return [reading for reading in readings if _is(factor, reading[0])]
+
+
+def _findings(readings: list[Reading], evidence: str, look: str) -> Iterator[Finding]:
+    for number, (_, mistake, about) in enumerate(readings):
+        yield Finding(mistake, evidence, look if number == 0 else ALSO, about)
 
 
 def _factors(actual: Array, terms: Terms) -> tuple[float, float] | None:

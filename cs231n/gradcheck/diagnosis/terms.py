@@ -216,7 +216,7 @@ def _in_groups(shape: Axes, G: int) -> Grouping:
     return Grouping((N, G, C // G, H, W), (2, 3, 4), (1, G, C // G, 1, 1), letters, over)
 
 
-def _fits(out: Array, candidate: Array, tolerance: float) -> bool:
+def fits(out: Array, candidate: Array, tolerance: float) -> bool:
     """Return whether an output is another one, to a tolerance relative to its largest entry."""
     return bool(np.abs(out - candidate).max() <= tolerance * np.abs(out).max())
 
@@ -230,13 +230,13 @@ def _scale(layer: Layer, out: Array, eps: float | None) -> Scale | None:
         return None
     norm = grouping.sum(scaled**2)
     r = grouping.sum(rest * scaled) / np.where(norm > 0, norm, 1)  # least squares
-    if not _fits(out, layer.beta + r * scaled, SAME):
+    if not fits(out, layer.beta + r * scaled, SAME):
         return None
     likely = list(_likely_scales(grouping.count, eps))
     solved = list(_solved_scales(grouping, centered, r))
     for tolerance, scales in ((FORWARD, likely + solved), (SAME, likely)):
         for scale in scales:
-            if _fits(out, Terms(layer, scale).out, tolerance):
+            if fits(out, Terms(layer, scale).out, tolerance):
                 return scale
     return None
 
@@ -275,7 +275,7 @@ def _in_test_mode(observed: Observed, layers: list[Layer], out: Array) -> Terms 
     if not (np.isfinite(r).all() and (r > 0).all()):
         return None
     center = layer.x - (out - layer.beta) / slope
-    if not _fits(out, layer.beta + slope * (layer.x - mean(center)), FORWARD):
+    if not fits(out, layer.beta + slope * (layer.x - mean(center)), FORWARD):
         return None
     is_told = observed.settings.get("mode") == "test"
     numeric = observed.numeric.get(layer.names[0]) if isinstance(observed, Case) else None
