@@ -94,8 +94,8 @@ PENALTY = 1e-3
 # Some may be right by chance.
 THROUGHOUT = 0.9
 
-# ReLU's gradient is wrong where the input is negative if more than this part of those entries is wrong. If more
-# than this part of all entries is wrong, and explained, the others may differ from the explanation by SAME.
+# ReLU's gradient is wrong where the input is negative if more than this part of those entries is wrong. If
+# more than this part of all entries is wrong, and explained, the others may differ by SAME.
 MOSTLY = 0.5
 
 # A shifted image has to overlap the right one in more than this part of its pixels; a few fit by chance.

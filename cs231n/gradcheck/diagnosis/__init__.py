@@ -4,8 +4,8 @@
 fits, `where_wrong` says where the error sits, and no more.
 
 A mistake is recognized in one of two ways. Either it is an operation on the right gradient, such as a factor;
-or the layer is recognized, because its formula gives the numeric gradient, and the formula with the mistake
-gives the learner's gradient. Both have to agree in all entries, see `tolerances`.
+or the layer is recognized, because its formula gives the output or the numeric gradient, and the formula with
+the mistake gives the learner's gradient. Both have to agree in all entries, see `tolerances`.
 
 An explainer, such as `find_sums`, takes a `Case` and yields a `Finding` for every mistake that fits.
 """
