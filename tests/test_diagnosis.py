@@ -250,7 +250,7 @@ BATCHNORM_GRAPH = [
     bug(
         "batchnorm",
         "unbiased",
-        {"dx": Mistake.UNBIASED_VARIANCE},
+        {"dx": about(Mistake.UNBIASED_VARIANCE, "N - 1 or D, not by N")},
         dx=broken.through_graph(of_variance=2 / (N - 1)),
     ),
     bug("batchnorm", "no-gamma", {"dx": Mistake.NO_GAMMA}, dx=broken.through_graph(with_gamma=False)),
@@ -296,7 +296,7 @@ BATCHNORM_CLOSED_FORM = [
     bug("batchnorm-alt", "variance", {"dx": Mistake.DIVIDED_BY_VARIANCE}, dx=broken.variance_for_std),
     bug("batchnorm-alt", "centered", {"dx": Mistake.WRONG_POWER}, dx=broken.centered_for_x_hat),
     bug("batchnorm-alt", "sums", {"dx": Mistake.SUMS_FOR_MEANS}, dx=broken.sums_for_means),
-    bug("batchnorm-alt", "no-product", {"dx": None}, dx=broken.no_product),
+    bug("batchnorm-alt", "no-product", {"dx": Mistake.NO_PRODUCT}, dx=broken.no_product),
     bug("batchnorm-alt", "no-eps", {"dx": Mistake.NO_EPS}, dx=broken.no_eps),
     bug("batchnorm-alt", "sign", {"dx": Mistake.SIGN}, dx=lambda run: -run.dx),
 ]
@@ -324,7 +324,7 @@ NORMALIZATION = [
     bug(
         "spatial-batchnorm",
         "divided-by-n",
-        {"dx": Mistake.MEANS_OVER_EXAMPLES},
+        {"dx": about(Mistake.MEANS_DIVIDED, "N, not by NHW")},
         dx=broken.means_over_examples,
     ),
     bug(
@@ -895,8 +895,7 @@ TIED = np.array([[[[2.0, 2.0, 5.0, 1.0], [0.0, 1.0, 5.0, 4.0], [7.0, 3.0, 1.0, 0
 
 def test_ties_in_a_window_are_no_mistakes():
     report = check_right(SUBJECTS["pool"], arrays={"x": TIED})
-    assert report.status == WARN
-    assert "of 16 entries lie at a kink" in str(report)
+    assert report.status == PASS  # the formula decides: the first maximum takes the gradient
 
 
 def test_entries_that_share_a_maximum_may_share_its_gradient():

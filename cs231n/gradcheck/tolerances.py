@@ -100,6 +100,10 @@ UNEXPLAINED = 1e-2
 # exact to SAME, so it gets ten times that.
 FACTOR = 10 * SAME
 
+# A layer is a normalization if its formula gives the output to this. The output is rounded to 1e-16, times
+# some digits where the mean of x is far larger than its deviation; an eps of 1e-9 or less is lost in it.
+FORWARD = 1e-10
+
 # A combination of the three terms of a normalization explains a gradient to this. Three free coefficients fit
 # more than a fixed formula does, so the bound is stricter than SAME.
 COMBINATION = 1e-6
@@ -120,7 +124,8 @@ PENALTY = 1e-3
 # Some may be right by chance.
 THROUGHOUT = 0.9
 
-# ReLU's gradient is wrong where the input is negative if more than this part of those entries is wrong.
+# ReLU's gradient is wrong where the input is negative if more than this part of those entries is wrong. If
+# more than this part of all entries is wrong, and explained, the others may differ by SAME.
 MOSTLY = 0.5
 
 # A shifted image has to overlap the right one in more than this part of its pixels; a few fit by chance.

@@ -4,8 +4,8 @@
 fits, `where_wrong` says where the error sits, and no more.
 
 A mistake is recognized in one of two ways. Either it is an operation on the right gradient, such as a factor;
-or the layer is recognized, because its formula gives the numeric gradient, and the formula with the mistake
-gives the learner's gradient. Both have to agree in all entries, see `tolerances`.
+or the layer is recognized, because its formula gives the output or the numeric gradient, and the formula with
+the mistake gives the learner's gradient. Both have to agree in all entries, see `tolerances`.
 
 An explainer, such as `find_sums`, takes a `Case` and yields a `Finding` for every mistake that fits.
 """
@@ -24,6 +24,7 @@ from cs231n.gradcheck.diagnosis.mistakes import Mistake
 from cs231n.gradcheck.diagnosis.networks import find_networks
 from cs231n.gradcheck.diagnosis.networks import gradients_by_formula as gradients_of_network
 from cs231n.gradcheck.diagnosis.normalization import find_normalization
+from cs231n.gradcheck.diagnosis.normalization import gradients_by_formula as normalization_gradients
 from cs231n.gradcheck.diagnosis.parts import find_parts, where_wrong
 from cs231n.gradcheck.diagnosis.pooling import gradients_by_formula as pooling_gradients
 from cs231n.gradcheck.diagnosis.pooling import judged_by_formula
@@ -52,10 +53,10 @@ Explainer = Callable[[Case], Iterator[Finding]]
 
 EXPLAINERS: list[Explainer] = [  # the likeliest mistakes first
     find_regularization,
+    find_normalization,  # before a constant offset, which it may be with one feature or example
     find_whole,
     find_factors,
     find_elementwise,
-    find_normalization,
     find_convolution,
     find_pooling,
     find_sums,
@@ -65,6 +66,7 @@ EXPLAINERS: list[Explainer] = [  # the likeliest mistakes first
 FORMULAS: list[Callable[[Observed], Mapping[str, Array] | None]] = [
     convolution_gradients,
     pooling_gradients,
+    normalization_gradients,
     gradients_of_network,
 ]
 

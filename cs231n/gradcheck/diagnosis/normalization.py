@@ -1,120 +1,170 @@
-"""Mistakes in the backward pass of a normalization: each of its terms can be forgotten in its own way.
+"""Mistakes in the backward pass of batch, layer, spatial batch and group normalization, and what is right.
 
-`terms` has the formula. Least squares gives how many times a gradient contains each term; other mistakes,
-such as means over other axes, are tried one by one.
+`terms` recognizes the layer by its output, `staged` has its backward pass. The gradient is compared with what
+the backward pass gives with one mistake in it, the likeliest mistakes first.
 """
 
-import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
-from cs231n.gradcheck.diagnosis.causes import Array, Case, Finding, matching
+from cs231n.gradcheck.diagnosis.candidates import Candidate, first_that_fit
+from cs231n.gradcheck.diagnosis.causes import Array, Case, Finding, Observed
+from cs231n.gradcheck.diagnosis.layouts import wrong_layouts, wrong_parameter_layouts
 from cs231n.gradcheck.diagnosis.mistakes import Mistake
 from cs231n.gradcheck.diagnosis.shapes import some_axes
-from cs231n.gradcheck.diagnosis.terms import Terms, recognize
-from cs231n.gradcheck.tolerances import TERM_COUNT, TINY_VARIANCE
-
-FORMULA = (
-    "The gradient is r (g - mean(g) - x_hat mean(g x_hat)), with g = gamma dout and r = 1 / sqrt(var + eps)."
+from cs231n.gradcheck.diagnosis.stage_mistakes import (
+    axes_text,
+    test_mode_mistakes,
+    training_as_test_mode,
+    trainings,
+    wrong_groupings,
+    wrong_scales,
+    wrong_stages,
+    wrong_sums,
 )
+from cs231n.gradcheck.diagnosis.staged import backward, parameter_gradients
+from cs231n.gradcheck.diagnosis.term_counts import miscounted, miscounted_direct, off_by_factors
+from cs231n.gradcheck.diagnosis.terms import Terms, fits, groupings, recognize
+from cs231n.gradcheck.tolerances import FORWARD, TINY_VARIANCE
+
 DGAMMA = "dgamma is the sum of dout * x_hat over everything that shares gamma."
-OF_BOTH_TERMS = {  # the same mistake in both terms has a name of its own
-    Mistake.TERM_MISSING: Mistake.CONSTANTS,
-    Mistake.TERM_SUMMED: Mistake.SUMS_FOR_MEANS,
-    Mistake.TERM_OVER_EXAMPLES: Mistake.MEANS_OVER_EXAMPLES,
-}
+DBETA = "dbeta is the sum of dout over everything that shares beta."
+SUM_AXES = "Sum over all axes but that of the features or channels, whatever the axes of the means."
+
+
+def gradients_by_formula(observed: Observed) -> dict[str, Array] | None:
+    """Return {name: gradient} of all arguments of a normalization; None if the layer is not one."""
+    terms = recognize(observed)
+    if terms is None or observed.out is None:
+        return None
+    with np.errstate(all="ignore"):
+        if not fits(observed.out, terms.out, FORWARD):  # an output in float32 does not show eps
+            return None
+        flat = {terms.layer.names[0]: backward(terms)} | parameter_gradients(terms)
+    return {name: gradient.reshape(observed.inputs[name].shape) for name, gradient in flat.items()}
 
 
 def find_normalization(case: Case) -> Iterator[Finding]:
-    """Find mistakes in the terms of a normalization's gradient, if the layer is one."""
+    """Find mistakes in the gradients of a normalization, if the layer is one."""
     terms = recognize(case)
-    if terms is None:
+    if terms is None or not case.actual.any():
         return
-    if case.actual.shape == terms.shape:
-        yield from _miscounted_terms(case, terms)
-        yield from matching(case, _wrong_factors(terms), FORMULA)
-        yield from matching(case, _wrong_axes(terms), FORMULA)
-    elif case.name.startswith("gamma"):
-        yield from matching(case, _wrong_dgamma(case, terms), DGAMMA)
+    names = terms.layer.names
+    if case.name == names[0] or (case.name not in names and case.is_of_x):
+        yield from _in_dx(case, terms)
+    elif case.name in names[1:]:
+        is_gamma = case.name == names[1]
+        yield from first_that_fit(_flat(case), _of_gamma(case, terms) if is_gamma else _of_beta(case, terms))
 
 
-def _miscounted_terms(case: Case, terms: Terms) -> Iterator[Finding]:
-    """Find a term that is missing, has the wrong sign, is a sum instead of a mean, and the like."""
-    counts = terms.counts(case.actual)
-    if counts is None or not math.isclose(counts[0], 1, rel_tol=TERM_COUNT):
+def _in_dx(case: Case, terms: Terms) -> Iterator[Finding]:
+    if not terms.training:
+        yield from first_that_fit(case, [test_mode_mistakes(case, terms)])
         return
-    _, of_mean, of_variance = counts
-    evidence = f"mean(g) is in it {_text(of_mean)} times, x_hat mean(g x_hat) {_text(of_variance)} times"
-    for mistake, term in _mistakes(_mistake(of_mean, terms), _mistake(of_variance, terms)):
-        yield Finding(mistake, evidence, FORMULA, about=term)
-
-
-def _text(count: float) -> str:
-    return f"{round(count, 4) + 0.0:.6g}"  # + 0.0 turns -0.0 into 0.0
-
-
-def _mistakes(in_mean: Mistake | None, in_variance: Mistake | None) -> Iterator[tuple[Mistake, str]]:
-    """Yield (mistake, term it is in), given the mistakes in the two terms."""
-    if in_mean is in_variance and in_mean in OF_BOTH_TERMS:
-        yield OF_BOTH_TERMS[in_mean], ""
-        return
-    if in_variance is Mistake.TERM_UNBIASED and in_mean is None:
-        yield Mistake.UNBIASED_VARIANCE, ""
-        return
-    if in_mean is not None:
-        yield in_mean, "mean"
-    if in_variance is not None:
-        yield in_variance, "variance"
-
-
-def _mistake(count: float, terms: Terms) -> Mistake | None:
-    """Return the mistake in a term that the gradient contains `count` times; None for once."""
-    meanings = (  # the first that fits
-        (1, None),
-        (0, Mistake.TERM_MISSING),
-        (-1, Mistake.TERM_NEGATIVE),
-        (terms.count, Mistake.TERM_SUMMED),
-        (terms.count / max(terms.count - 1, 1), Mistake.TERM_UNBIASED),
-        (2, Mistake.TERM_TWICE),
-        (0.5, Mistake.TERM_HALF),
-        (terms.count / len(terms.x), Mistake.TERM_OVER_EXAMPLES),
+    groups = (
+        wrong_scales(case, terms),
+        miscounted(terms),
+        wrong_stages(terms),
+        miscounted_direct(terms),
+        wrong_groupings(case, terms),
+        wrong_sums(terms),
+        wrong_layouts(terms),
+        training_as_test_mode(case, terms),
     )
-    for number, mistake in meanings:
-        if math.isclose(count, number, rel_tol=TERM_COUNT, abs_tol=TERM_COUNT):
-            return mistake
-    return Mistake.TERM_SCALED
+    findings = list(first_that_fit(case, groups))
+    yield from findings or off_by_factors(case, terms)
 
 
-def _wrong_factors(terms: Terms) -> Iterator[tuple[Mistake, Array]]:
-    """Yield (mistake, gradient) where gamma, eps or the standard deviation is missing or in excess."""
-    r, one = terms.r, np.ones(1)
-    without_eps = 1 / np.sqrt(np.maximum(terms.var, TINY_VARIANCE))
-    unbiased_var = terms.var * terms.count / max(terms.count - 1, 1)
-    unbiased = 1 / np.sqrt(unbiased_var + terms.eps)
-    yield Mistake.NO_GAMMA, terms.gradient(g=terms.dout)
-    yield Mistake.NO_DIVISION_BY_STD, terms.gradient(r=one)
-    yield Mistake.NO_DIVISION_BY_STD, terms.gradient(r=one, extra_power=1)
-    yield Mistake.DIVIDED_BY_VARIANCE, terms.gradient(r=r**2)
-    yield Mistake.NO_EPS, terms.gradient(r=without_eps)
-    yield Mistake.NO_EPS, terms.gradient(r=without_eps, x_hat=terms.centered * without_eps)
-    yield Mistake.UNBIASED_VARIANCE, terms.gradient(r=unbiased, x_hat=terms.centered * unbiased)
-    yield Mistake.CENTERED_FOR_X_HAT, terms.gradient(x_hat=terms.centered)
-    for power in (-2, -1, 1, 2):
-        yield Mistake.WRONG_POWER, terms.gradient(extra_power=power)
+def _flat(case: Case) -> Case:
+    return replace(case, actual=case.actual.reshape(-1), expected=case.expected.reshape(-1))
 
 
-def _wrong_axes(terms: Terms) -> Iterator[tuple[Mistake, Array]]:
-    """Yield (mistake, gradient) with the two means over any other axes."""
-    for axes in some_axes(terms.x.ndim):
-        if axes != terms.axes:
-            yield Mistake.MEANS_OVER_WRONG_AXES, terms.gradient(axes=axes)
+def _of_gamma(case: Case, terms: Terms) -> Iterator[Iterator[Candidate]]:
+    products = terms.layer.dout * terms.x_hat
+    yield _other_factors(terms)
+    yield _without_dout(case, terms)
+    yield _other_x_hat(case, terms)
+    yield _other_sums(terms, products)
+    yield wrong_parameter_layouts(terms, of_gamma=True)
 
 
-def _wrong_dgamma(case: Case, terms: Terms) -> Iterator[tuple[Mistake, Array]]:
-    """Yield (mistake, gradient of gamma) where another factor replaces x_hat."""
-    all_but_channels = tuple(axis for axis in range(len(terms.shape)) if axis != 1)
-    replacements = ((Mistake.X_FOR_X_HAT, terms.x), (Mistake.CENTERED_FOR_X_HAT, terms.centered))
-    for mistake, factor in replacements:
-        products = (terms.dout * factor).reshape(terms.shape)
-        yield mistake, products.sum(axis=all_but_channels).reshape(case.expected.shape)
+def _of_beta(case: Case, terms: Terms) -> Iterator[Iterator[Candidate]]:
+    layer = terms.layer
+    yield iter([Candidate(Mistake.GAMMA_IN_EXCESS, _summed(terms, layer.gamma * layer.dout), DBETA)])
+    yield _other_sums(terms, layer.dout)
+    yield wrong_parameter_layouts(terms, of_gamma=False)
+    yield _of_other_groupings(case, terms, position=1)
+
+
+def _summed(terms: Terms, array: Array) -> Array:
+    return terms.layer.grouping.sum_for_parameter(array)
+
+
+def _other_factors(terms: Terms) -> Iterator[Candidate]:
+    """Yield dgamma with another factor in place of x_hat."""
+    layer, r = terms.layer, terms.r
+    without_eps = terms.centered / np.sqrt(np.maximum(terms.var, TINY_VARIANCE))
+    factors = (
+        (Mistake.X_FOR_X_HAT, layer.x),
+        (Mistake.CENTERED_FOR_X_HAT, terms.centered),
+        (Mistake.OUT_FOR_X_HAT, terms.out),
+        (Mistake.GAMMA_IN_EXCESS, layer.gamma * terms.x_hat),
+        (Mistake.DIVIDED_BY_VARIANCE, terms.centered * r**2),
+        (Mistake.MULTIPLIED_BY_STD, terms.centered / r),
+        (Mistake.NO_EPS, without_eps),
+        (Mistake.X_FOR_CENTERED, layer.x * r),
+    )
+    for mistake, factor in factors:
+        yield Candidate(mistake, _summed(terms, layer.dout * factor), DGAMMA)
+
+
+def _without_dout(case: Case, terms: Terms) -> Iterator[Candidate]:
+    """Yield the sum of x_hat, which is rounding noise if the mean was taken over the same entries."""
+    gradient = _summed(terms, terms.x_hat)
+    noise = FORWARD * np.abs(case.expected).max(initial=0)
+    if np.abs(gradient).max(initial=0) <= noise and np.abs(case.actual).max(initial=0) <= noise:
+        gradient = case.actual.reshape(-1)
+    yield Candidate(Mistake.NO_DOUT, gradient, DGAMMA)
+
+
+def _other_x_hat(case: Case, terms: Terms) -> Iterator[Candidate]:
+    """Yield dgamma with an x_hat that is not the forward pass's."""
+    layer, count, letters = terms.layer, terms.count, terms.layer.grouping.letters
+    if not terms.training:
+        look = f"{DGAMMA} In test mode, x_hat = (x - running_mean) / sqrt(running_var + eps)."
+        for training in trainings(case, terms):
+            yield Candidate(Mistake.TEST_AS_TRAINING, _summed(terms, layer.dout * training.x_hat), look)
+    elif terms.scale.less:
+        about = f"{letters} - 1, the backward pass by {letters}"
+        x_hat = terms.with_scale(less=0).x_hat
+        yield Candidate(Mistake.FORWARD_UNBIASED, _summed(terms, layer.dout * x_hat), DGAMMA, about)
+    elif count > 1:
+        about, x_hat = f"{letters} - 1, not by {letters}", terms.with_scale(less=1).x_hat
+        yield Candidate(Mistake.UNBIASED_VARIANCE, _summed(terms, layer.dout * x_hat), DGAMMA, about)
+    yield from _of_other_groupings(case, terms, position=0)
+
+
+def _of_other_groupings(case: Case, terms: Terms, position: int) -> Iterator[Candidate]:
+    """Yield dgamma (position 0) or dbeta (1) of the layer that normalizes over other entries."""
+    right = terms.layer.grouping
+    for other in groupings(case):
+        if other != right and terms.training:
+            gradient = list(parameter_gradients(terms.over(other)).values())[position]
+            mistake = Mistake.MEANS_OVER_WRONG_AXES
+            if not (right.transposed and other.transposed):
+                mistake = Mistake.DOUT_NOT_TRANSPOSED if right.transposed else Mistake.FORWARD_NOT_TRANSPOSED
+            evidence = f"the forward pass normalizes over {right.over}, the backward pass over {other.over}"
+            yield Candidate(mistake, gradient, DGAMMA if position == 0 else DBETA, evidence=evidence)
+
+
+def _other_sums(terms: Terms, products: Array) -> Iterator[Candidate]:
+    """Yield sums over other axes that leave as many numbers as gamma has: a square shape hides them."""
+    size = terms.layer.parameters[0].size
+    right = tuple(axis for axis in range(products.ndim) if axis != 1)
+    for axes in some_axes(products.ndim):
+        sums = products.sum(axis=axes)
+        if axes != right and sums.size == size:
+            evidence = f"it is a sum over {axes_text(axes)}"
+            yield Candidate(Mistake.SUMMED_OVER_WRONG_AXES, sums.reshape(-1), SUM_AXES, evidence=evidence)

@@ -1,7 +1,7 @@
 """Gradients of a wrong shape: not summed, summed over too many or wrong axes, transposed, or padded."""
 
 from collections.abc import Iterator
-from itertools import chain, combinations
+from itertools import chain, combinations, permutations
 
 import numpy as np
 
@@ -19,6 +19,7 @@ def find_shapes(case: Case) -> Finding:
         _transposed,
         _of_another_argument,
         _other_layout,
+        _axes_out_of_order,
         _padding_kept,
         _not_summed,
         _summed_over_too_many_axes,
@@ -55,6 +56,22 @@ def _other_layout(case: Case) -> Iterator[Finding]:
             f"its shape is {case.actual.shape}; that of its argument is {case.expected.shape}",
             "Reshape it to the shape of the argument.",
         )
+
+
+def _axes_out_of_order(case: Case) -> Iterator[Finding]:
+    """Find images whose axes were not put back in order after a transpose, perhaps as a matrix."""
+    actual, expected = case.actual, case.expected
+    if expected.ndim != 4 or actual.size != expected.size:
+        return
+    for order in permutations(range(expected.ndim)):
+        if same_values(actual, expected.transpose(order)):
+            letters = ", ".join("NCHW"[axis] for axis in order)
+            yield Finding(
+                Mistake.AXES_OUT_OF_ORDER,
+                f"its shape is {actual.shape}; its values are in the order ({letters}), not (N, C, H, W)",
+                "Undo on the way back what transpose and reshape did on the way in.",
+            )
+            return
 
 
 def _padding_kept(case: Case) -> Iterator[Finding]:

@@ -40,7 +40,7 @@ def products_summed_in(case: Case) -> Iterator[Array]:
     candidates = [case.dout]
     terms = recognize(case)
     if terms is not None:
-        candidates.append(case.dout * terms.x_hat.reshape(terms.shape))
+        candidates.append(case.dout * terms.x_hat)
     all_but_channels = tuple(axis for axis in range(case.dout.ndim) if axis != 1)
     for products in candidates:
         if same_values(products.sum(axis=all_but_channels), case.expected):
