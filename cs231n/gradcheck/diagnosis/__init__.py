@@ -30,6 +30,8 @@ from cs231n.gradcheck.diagnosis.pooling import gradients_by_formula as pooling_g
 from cs231n.gradcheck.diagnosis.pooling import judged_by_formula
 from cs231n.gradcheck.diagnosis.pooling_mistakes import find_pooling
 from cs231n.gradcheck.diagnosis.regularization import find_regularization
+from cs231n.gradcheck.diagnosis.sandwiches import find_sandwich
+from cs231n.gradcheck.diagnosis.sandwiches import gradients_by_formula as sandwich_gradients
 from cs231n.gradcheck.diagnosis.shapes import find_shapes
 from cs231n.gradcheck.diagnosis.sums import find_sums
 from cs231n.gradcheck.diagnosis.whole import REARRANGED, find_whole
@@ -53,6 +55,7 @@ Explainer = Callable[[Case], Iterator[Finding]]
 
 EXPLAINERS: list[Explainer] = [  # the likeliest mistakes first
     find_regularization,
+    find_sandwich,
     find_normalization,  # before a constant offset, which it may be with one feature or example
     find_whole,
     find_factors,
@@ -67,6 +70,7 @@ FORMULAS: list[Callable[[Observed], Mapping[str, Array] | None]] = [
     convolution_gradients,
     pooling_gradients,
     normalization_gradients,
+    sandwich_gradients,
     gradients_of_network,
 ]
 

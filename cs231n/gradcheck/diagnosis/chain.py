@@ -20,8 +20,9 @@ Backward = Callable[[Array], tuple[Array, Grads]]
 
 
 class StepKind(Enum):
-    """The kinds of steps; LINEAR is an affine layer or a convolution."""
+    """The kinds of steps; LINEAR is an affine layer or a convolution, INPUT only tells the gradient of x."""
 
+    INPUT = auto()
     LINEAR = auto()
     NORM = auto()
     RELU = auto()

@@ -177,6 +177,8 @@ class Mistake(Enum):
     CACHES_OF_PREVIOUS = "the hidden layers use the {} of the layer before them"
     RELU_MASK_OF_ANOTHER = "the backward pass of {} uses the mask of another layer's ReLU"
     DROPOUT_MASK_OF_ANOTHER = "the backward pass of {} uses the mask of another layer's dropout"
+    RELU_MASK_OF_INPUT = "ReLU's mask in {} is taken from x, not from the values that ReLU gets"
+    FORWARD_ORDER = "the backward pass goes through the steps in the order of the forward pass"
     RELU_MASK_OF_DOUT = "ReLU's mask in {} is taken from dout"
     RELU_MASK_INVERTED = "ReLU's mask in {} is inverted"
     RELU_MASK_BEFORE_NORM = "ReLU's mask in {} is taken from the values before the normalization"

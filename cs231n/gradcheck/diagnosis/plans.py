@@ -63,6 +63,8 @@ LOOK = {  # where the mistake is; the others are in a cache
     Mistake.DW_OF_INPUT_BEFORE: INPUT,
     Mistake.DW_TRANSPOSED: INPUT,
     Mistake.RELU_MASK_OF_ANOTHER: RELU,
+    Mistake.RELU_MASK_OF_INPUT: RELU,
+    Mistake.FORWARD_ORDER: REVERSE,
     Mistake.RELU_MASK_OF_DOUT: RELU,
     Mistake.RELU_MASK_INVERTED: RELU,
     Mistake.RELU_MASK_BEFORE_NORM: RELU,
