@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from cs231n.gradcheck.diagnosis import Case, diagnose, diagnose_value, where_wrong
+from cs231n.gradcheck.diagnosis import Case, diagnose, diagnose_value
 from cs231n.gradcheck.models import knowledge_of
 from cs231n.gradcheck.report import FAIL
 from cs231n.gradcheck.values import float64_copy, is_numbers
@@ -96,6 +96,18 @@ def assert_gradients(layer, arrays, dout, out, grads, expected, compare=assert_c
         compare(layer.gradient(name), grad, right, given, _explainer(grad, right, name, known))
 
 
+def assert_loss_function(function, x, y, loss, dx, compare=assert_close):
+    """A loss function returns this loss and this gradient of the scores x."""
+    __tracebackhide__ = True
+    actual_loss, actual_dx = function(x, y)
+    name, rule = function.__name__, summary_of(function)
+    compare(f"{name} loss", actual_loss, loss, rule)
+    inputs = {"x": np.asarray(x, np.float64), "y": np.asarray(y)}
+    known = {"inputs": inputs, "out": np.asarray(loss, np.float64), "dout": np.ones(()), "settings": {"y": y}}
+    known["numeric"] = {"x": np.asarray(dx, np.float64)}
+    compare(f"{name} dx", actual_dx, dx, rule, _explainer(actual_dx, dx, "x", known))
+
+
 def assert_model_gradients(model, X, y, grads, expected, compare=assert_close):
     """A model's loss returned these gradients, by name; a wrong one is explained."""
     __tracebackhide__ = True
@@ -163,7 +175,10 @@ def _compare(compare, tolerances, what, actual, expected, rule, explain, strict=
         if not is_numbers(np.asarray(actual)):
             details = [f"It is {actual!r:.80}, expected an array or a number."]
         else:
-            details = [*map(str, causes), *_numbers(np.asarray(actual), np.asarray(expected), strict, **tolerances)]
+            details = [
+                *map(str, causes),
+                *_numbers(np.asarray(actual), np.asarray(expected), strict, **tolerances),
+            ]
     else:
         return
     if explain and not causes:

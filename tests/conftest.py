@@ -204,7 +204,7 @@ def same_in(dtype):
     return compare
 
 
-def assert_near_numeric(grad, numeric, what="the gradient", rule="", explain=None):
+def near_numeric(what, grad, numeric, rule="", explain=None):
     """A gradient agrees with the numeric one, in shape too, as far as rounding in float64 allows."""
     __tracebackhide__ = True
     assert_close(what, grad, numeric, rule, explain, rtol=1e-6, atol=1e-7, strict=True)
@@ -215,7 +215,8 @@ def assert_moved(forward, bn_param, mean, var):
     __tracebackhide__ = True
     for name, expected in {"running_mean": mean, "running_var": var}.items():
         what = f"bn_param['{name}'] after {forward.__name__} in training mode"
-        rule = f"It is momentum * {name} + (1 - momentum) * the minibatch's {name[8:]}; momentum is 0.9 if not given."
+        rule = f"It is momentum * {name} + (1 - momentum) * the minibatch's {name[8:]}, "
+        rule += "with a momentum of 0.9 if none is given."
         assert_close(what, bn_param.get(name), expected, rule)
 
 
@@ -271,7 +272,9 @@ class Layer(NamedTuple):
 
     def named(self, arrays):
         """The arrays by the names that the forward pass gives them; numbers where it has none."""
-        return dict(zip([*inspect.signature(self.forward).parameters, *range(len(arrays))], arrays, strict=False))
+        return dict(
+            zip([*inspect.signature(self.forward).parameters, *range(len(arrays))], arrays, strict=False)
+        )
 
     @property
     def mode(self):
@@ -380,7 +383,7 @@ VALIDATION_CHECKS = (check_upstream_gradient_has_the_shape_of_the_output,)
 
 def layer_checks(*without):
     """Parametrize a test over the rules of layers, without some of them."""
-    marks = {check: validation for check in VALIDATION_CHECKS}
+    marks = dict.fromkeys(VALIDATION_CHECKS, validation)
     return pytest.mark.parametrize(
         "check",
         [pytest.param(check, marks=marks.get(check, ())) for check in LAYER_CHECKS if check not in without],

@@ -43,6 +43,7 @@ from cs231n.layers import (
 
 pytestmark = pytest.mark.q4
 
+
 def conv_layer(geometry):
     return Layer(conv_forward_naive, conv_backward_naive, geometry.shapes, geometry.param)
 

@@ -2,18 +2,17 @@
 
 import numpy as np
 import pytest
-from agreement import assert_close, assert_equal, assert_layer, assert_true
+from agreement import assert_equal, assert_layer, assert_true
 from conftest import (
     DTYPES,
     Layer,
-    assert_same,
-    same_in,
     check_arguments_are_left_alone,
     draw,
     draw_all,
     every_layer_check,
     layer_checks,
     layers,
+    same_in,
     seeds,
     sizes,
     validation,

@@ -87,9 +87,7 @@ def affine_relu_in_torch(x, w, b):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(
-    "layer, in_torch", [(AFFINE, affine_in_torch), (AFFINE_RELU, affine_relu_in_torch)]
-)
+@pytest.mark.parametrize("layer, in_torch", [(AFFINE, affine_in_torch), (AFFINE_RELU, affine_relu_in_torch)])
 @given(affine_shapes, seeds)
 def test_affine_agrees_with_torch(layer, in_torch, dtype, shape, seed):
     N, dims, M = shape

@@ -58,11 +58,14 @@ eps_values = st.sampled_from([1e-3, 1e-2, 0.5])  # smaller ones leave nothing of
 
 # What messages say that the forward passes have to do
 BATCHNORM_OUT = {
-    "train": "It is gamma * (x - mean) / sqrt(var + eps) + beta, with each feature's mean and biased variance.",
+    "train": "It is gamma * (x - mean) / sqrt(var + eps) + beta, with the "
+    "mean and biased variance of each feature.",
     "test": "It is gamma * (x - running_mean) / sqrt(running_var + eps) + beta: the minibatch's own mean and "
     "variance are not used.",
 }
-RUNNING = "In training mode, running = momentum * running + (1 - momentum) * the minibatch's mean or variance."
+RUNNING = (
+    "In training mode, running = momentum * running + (1 - momentum) * the minibatch's mean or variance."
+)
 
 
 def in_test_mode(layer):
@@ -77,7 +80,9 @@ def hidden_layer(layer):
         normalization = layer.forward, layer.backward, gamma, beta, param
         return chain_forward(x, affine, normalization, (relu_forward, relu_backward))
 
-    return Layer(chain_forward_with_normalization, chain_backward, ((5, 2, 2), (4, 3), (3,), (3,), (3,)), layer.param)
+    return Layer(
+        chain_forward_with_normalization, chain_backward, ((5, 2, 2), (4, 3), (3,), (3,), (3,)), layer.param
+    )
 
 
 @every_layer_check
@@ -194,7 +199,9 @@ def test_output_has_mean_beta_and_deviation_gamma(forward, axis):
 @given(seeds, st.floats(0.5, 20), st.floats(-20, 20))
 def test_layernorm_ignores_the_scale_and_the_shift_of_an_example(seed, scale, shift):
     x, gamma, beta = draw_all([(3, 8), 8, 8], seed=seed)
-    out, expected = (layernorm_forward(rows, gamma, beta, {"eps": 1e-12})[0] for rows in (scale * x + shift, x))
+    out, expected = (
+        layernorm_forward(rows, gamma, beta, {"eps": 1e-12})[0] for rows in (scale * x + shift, x)
+    )
     rule = "It has to stay the same if an example is scaled and shifted."
     assert_close("layernorm_forward out", out, expected, rule, rtol=1e-6, atol=1e-6)
 
@@ -278,7 +285,7 @@ def test_running_averages_have_the_dtype_of_x(dtype):
     for averages in ({}, AVERAGES):
         bn_param = BATCHNORM.param | averages
         batchnorm_forward(*arrays, bn_param)
-        for name in ("running_mean", "running_var"):
+        for name in AVERAGES:
             assert_dtype(f"bn_param['{name}'] after batchnorm_forward", bn_param[name], dtype)
 
 

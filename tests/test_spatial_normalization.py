@@ -50,7 +50,9 @@ BATCHNORM_OUT = {
     "train": "It is batch normalization with one mean and one biased variance per channel, over N, H and W.",
     "test": "It is gamma * (x - running_mean) / sqrt(running_var + eps) + beta, channel by channel.",
 }
-RUNNING = "In training mode, running = momentum * running + (1 - momentum) * the minibatch's mean or variance."
+RUNNING = (
+    "In training mode, running = momentum * running + (1 - momentum) * the minibatch's mean or variance."
+)
 
 both_modes = pytest.mark.parametrize("mode", ["train", "test"])
 eps_values = st.sampled_from([1e-3, 1e-2, 0.5])
