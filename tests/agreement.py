@@ -17,14 +17,18 @@ INDENT = " " * 4
 SHOWN = 3  # entries that a message shows
 DTYPE = "Results have the dtype of x: float32 stays float32."
 NO_CAUSE = "No known mistake matches."
+TELLING = 6  # a gradient with fewer wrong entries fits several mistakes by chance: none is named
 
 
 class DisagreementError(AssertionError):
-    """A result is wrong: the headline says which one, and what is wrong if that is known."""
+    """A result is wrong: the headline says which one, and the title why, if that is known."""
 
-    def __init__(self, headline, details=()):
-        super().__init__("\n".join([f"{headline}.", *(f"{INDENT}{detail}" for detail in details if detail)]))
-        self.headline = headline
+    def __init__(self, headline, details=(), causes=()):
+        self.headline, self.title = headline, causes[0].title if causes else ""
+        first = f"{headline}: {self.title}." if causes else f"{headline}."
+        because = [f"{cause.evidence[:1].upper()}{cause.evidence[1:]}. {cause.look}" for cause in causes[:1]]
+        lines = [*because, *map(str, causes[1:]), *details]
+        super().__init__("\n".join([first, *(f"{INDENT}{line}" for line in lines if line)]))
 
 
 def assert_equal(what, actual, expected, rule="", explain=None):
@@ -151,11 +155,14 @@ def assert_report(report):
         return
     failed = [comparison for comparison in report.comparisons if comparison.status == FAIL]
     if report.causes:
-        headline = f"{report.name}: {report.causes[0].title}"
-    else:
-        headline = _headline(failed[0].name, failed[0].causes)
-    lines = [str(part) for part in (*report.causes, *failed)]
-    raise DisagreementError(headline, "\n".join(lines).split("\n"))
+        others = [line for comparison in failed for line in str(comparison).split("\n")]
+        raise DisagreementError(f"{report.name} is wrong", others, report.causes)
+    first, *others = failed
+    lines = [*_entries(first.worst), *first.notes]
+    lines += [line for comparison in others for line in str(comparison).split("\n")]
+    if not first.causes:
+        lines.insert(0, NO_CAUSE)
+    raise DisagreementError(f"{first.name} is wrong", lines, first.causes)
 
 
 def summary_of(function):
@@ -171,23 +178,19 @@ def _compare(compare, tolerances, what, actual, expected, rule, explain, strict=
         if strict or np.ndim(expected):
             assert np.shape(actual) == np.shape(expected)
     except Exception:  # also where a comparison is impossible, since anything may have been returned
-        causes = explain() if explain else []
-        if not is_numbers(np.asarray(actual)):
-            details = [f"It is {actual!r:.80}, expected an array or a number."]
-        else:
-            details = [
-                *map(str, causes),
-                *_numbers(np.asarray(actual), np.asarray(expected), strict, **tolerances),
-            ]
+        actual, expected = np.asarray(actual), np.asarray(expected)
     else:
         return
-    if explain and not causes:
-        details.append(NO_CAUSE)
-    raise DisagreementError(_headline(what, causes), [*details, rule])
-
-
-def _headline(what, causes):
-    return f"{what} is wrong: {causes[0].title}" if causes else f"{what} is wrong"
+    if not is_numbers(actual):
+        raise DisagreementError(f"{what} is wrong", [f"It is {actual!s:.80}, expected numbers.", rule])
+    details = _numbers(actual, expected, strict, **tolerances)
+    causes = []
+    if explain and (
+        actual.shape != expected.shape or _wrong(actual, expected, **tolerances).sum() >= TELLING
+    ):
+        causes = explain()
+        details += [] if causes else [NO_CAUSE]
+    raise DisagreementError(f"{what} is wrong", [*details, rule], causes)
 
 
 def _explainer(actual, expected, name, known):
@@ -210,15 +213,24 @@ def _numbers(actual, expected, strict, rtol=0.0, atol=0.0):
     if actual.shape != expected.shape and (strict or expected.ndim):
         return [f"It has the shape {actual.shape}, expected {expected.shape}."]
     actual, expected = (float64_copy(array) for array in np.broadcast_arrays(actual, expected))
-    wrong = ~np.isclose(actual, expected, rtol=rtol, atol=atol, equal_nan=True)
+    wrong = _wrong(actual, expected, rtol, atol)
     with np.errstate(all="ignore"):
         size = np.nan_to_num(np.abs(actual - expected), nan=np.inf)
     order = np.argsort(-np.where(wrong, size, -1), axis=None, kind="stable")[: min(SHOWN, int(wrong.sum()))]
     indices = [tuple(int(i) for i in np.unravel_index(place, wrong.shape)) for place in order]
-    lines = [_entry(index, actual[index], expected[index]) for index in indices]
+    lines = _entries([(index, actual[index], expected[index]) for index in indices])
     if wrong.ndim and wrong.any():
         lines.append(f"{wrong.sum()} of {wrong.size} entries are wrong.{_ratio(actual, expected)}")
     return lines
+
+
+def _wrong(actual, expected, rtol=0.0, atol=0.0):
+    """The entries that are wrong, as an array of booleans."""
+    return ~np.isclose(actual, expected, rtol=rtol, atol=atol, equal_nan=True)
+
+
+def _entries(worst):
+    return [_entry(*entry) for entry in worst]
 
 
 def _entry(index, actual, expected):

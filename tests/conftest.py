@@ -34,7 +34,7 @@ from agreement import (
     assert_report,
     assert_true,
 )
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
@@ -53,7 +53,11 @@ MESSAGES = tuple(dict.fromkeys(exercise.not_done for exercise in EXERCISES))
 os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 threadpool_limits(1)
 torch.set_num_threads(1)
-settings.register_profile("cs231n", max_examples=40, deadline=None, derandomize=True, database=None)
+# Not explained: what Hypothesis finds are lines of the comparison, which would hide what the comparison says.
+PHASES = [phase for phase in Phase if phase is not Phase.explain]
+settings.register_profile(
+    "cs231n", max_examples=40, deadline=None, derandomize=True, database=None, phases=PHASES
+)
 settings.load_profile("cs231n")
 
 NOT_BUILT = (
@@ -105,9 +109,9 @@ def pytest_runtest_makereport(item, call):
         report = pytest.TestReport.from_item_and_call(item, call)
         report.missing_exercise = message
         return report
-    if headlines := headlines_of(error):
+    if wrong := disagreements(error):
         report = _with_short_traceback(item, call)
-        report.headlines = headlines
+        report.wrong = wrong
         return report
 
 
@@ -120,10 +124,12 @@ def _with_short_traceback(item, call):
         option.tbstyle = style
 
 
-def headlines_of(error):
-    """What is wrong according to an error, in the words of `DisagreementError`; [] for any other error."""
-    headlines = [headline for part in getattr(error, "exceptions", ()) for headline in headlines_of(part)]
-    return [error.headline] if isinstance(error, DisagreementError) else headlines
+def disagreements(error):
+    """Return {headline: title} of each `DisagreementError` that an error is or, as a group, contains."""
+    found = {}
+    for part in getattr(error, "exceptions", ()):
+        found |= disagreements(part)
+    return {error.headline: error.title} if isinstance(error, DisagreementError) else found
 
 
 def missing_exercise(error):
@@ -142,7 +148,7 @@ def pytest_report_teststatus(report):
         return NOT_DONE, "N", (NOT_DONE.upper(), {"yellow": True})
 
 
-@pytest.hookimpl(hookwrapper=True)
+@pytest.hookimpl(hookwrapper=True, tryfirst=True)
 def pytest_terminal_summary(terminalreporter):
     _write_what_is_missing(terminalreporter)
     yield
@@ -160,16 +166,20 @@ def _write_what_is_missing(terminalreporter):
 
 
 def _write_what_is_wrong(terminalreporter):
+    """List every wrong result once, in the order of the tests, with the title that the first test found."""
     reports = terminalreporter.stats.get("failed", ())
-    found = Counter(headline for report in reports for headline in set(getattr(report, "headlines", ())))
+    found = [item for report in reports for item in getattr(report, "wrong", {}).items()]
     if not found:
         return
+    counts = Counter(headline for headline, _ in found)
+    titles = {headline: title for headline, title in reversed(found) if title}
     terminalreporter.section("what is wrong")
-    for headline, count in list(found.items())[:MOST_HEADLINES]:
-        terminalreporter.write_line(f"{headline} ({count} {'test' if count == 1 else 'tests'})")
-    if len(found) > MOST_HEADLINES:
-        terminalreporter.write_line(f"and {len(found) - MOST_HEADLINES} more")
-    if len(found) > 1:
+    for headline, count in list(counts.items())[:MOST_HEADLINES]:
+        title = f": {titles[headline]}" if headline in titles else ""
+        terminalreporter.write_line(f"{headline}{title} ({count} {'test' if count == 1 else 'tests'})")
+    if len(counts) > MOST_HEADLINES:
+        terminalreporter.write_line(f"and {len(counts) - MOST_HEADLINES} more")
+    if len(counts) > 1:
         terminalreporter.write_line("Correct the first one first: the others may follow from it.")
 
 
