@@ -42,14 +42,17 @@ def assert_equal(what, actual, expected, rule="", explain=None):
     _compare(np.testing.assert_array_equal, {}, what, actual, expected, rule, explain)
 
 
-def assert_close(what, actual, expected, rule="", explain=None, *, rtol=1e-7, atol=0.0, strict=False):
+def assert_close(
+    what, actual, expected, rule="", explain=None, *, rtol=1e-7, atol=0.0, strict=False, says="is wrong"
+):
     """The same within a tolerance, as `numpy.testing.assert_allclose` has it.
 
     - strict: whether a number stands for itself only, not for any array of equal entries
+    - says: how the headline goes on, if `expected` comes from the learner's code too and may be what is wrong
     """
     __tracebackhide__ = True
     tolerances = {"rtol": rtol, "atol": atol}
-    _compare(np.testing.assert_allclose, tolerances, what, actual, expected, rule, explain, strict)
+    _compare(np.testing.assert_allclose, tolerances, what, actual, expected, rule, explain, strict, says)
 
 
 def assert_dtype(what, actual, dtype, rule=DTYPE):
@@ -171,7 +174,7 @@ def summary_of(function):
     return f"{function.__name__} has to do this: {docstring}" if docstring else ""
 
 
-def _compare(compare, tolerances, what, actual, expected, rule, explain, strict=False):
+def _compare(compare, tolerances, what, actual, expected, rule, explain, strict=False, says="is wrong"):
     __tracebackhide__ = True
     try:
         compare(actual, expected, **tolerances)
@@ -182,7 +185,7 @@ def _compare(compare, tolerances, what, actual, expected, rule, explain, strict=
     else:
         return
     if not is_numbers(actual):
-        raise DisagreementError(f"{what} is wrong", [f"It is {actual!s:.80}, expected numbers.", rule])
+        raise DisagreementError(f"{what} {says}", [f"It is {actual!s:.80}, expected numbers.", rule])
     details = _numbers(actual, expected, strict, **tolerances)
     causes = []
     if explain and (
@@ -190,7 +193,7 @@ def _compare(compare, tolerances, what, actual, expected, rule, explain, strict=
     ):
         causes = explain()
         details += [] if causes else [NO_CAUSE]
-    raise DisagreementError(f"{what} is wrong", [*details, rule], causes)
+    raise DisagreementError(f"{what} {says}", [*details, rule], causes)
 
 
 def _explainer(actual, expected, name, known):

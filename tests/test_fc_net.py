@@ -167,10 +167,11 @@ def test_two_layer_net_is_the_net_with_one_hidden_layer():
     X, y = draw_batch()
     loss, grads = small.loss(X, y)
     expected_loss, expected_grads = general.loss(X, y)
-    rule = "It has to be that of FullyConnectedNet with one hidden layer."
-    assert_close("TwoLayerNet.loss loss", loss, expected_loss, rule)
+    says = "is not that of FullyConnectedNet with one hidden layer"
+    rule = "What is expected here is that of FullyConnectedNet. One of the two is wrong."
+    assert_close("TwoLayerNet.loss loss", loss, expected_loss, rule, says=says)
     for name, grad in grads.items():
-        assert_close(f"TwoLayerNet.loss d{name}", grad, expected_grads[name], rule)
+        assert_close(f"TwoLayerNet.loss d{name}", grad, expected_grads[name], rule, says=says)
 
 
 def test_penalty_is_on_the_weights_only(model):

@@ -182,8 +182,9 @@ def test_both_backwards_of_batchnorm_agree(mode, N, D, seed):
     dout = draw((N, D), seed=seed)
     grads = zip(batchnorm_backward_alt(dout, cache), batchnorm_backward(dout, cache), strict=True)
     for name, (grad, expected) in zip(("dx", "dgamma", "dbeta"), grads, strict=True):
-        what, rule = f"batchnorm_backward_alt {name}", "batchnorm_backward returns what is expected here."
-        assert_close(what, grad, expected, rule, rtol=1e-6, atol=1e-6 * np.abs(dout).max())
+        what, says = f"batchnorm_backward_alt {name}", "is not that of batchnorm_backward"
+        rule = "What is expected here is that of batchnorm_backward. One of the two is wrong."
+        assert_close(what, grad, expected, rule, rtol=1e-6, atol=1e-6 * np.abs(dout).max(), says=says)
 
 
 @pytest.mark.parametrize("forward, axis", [(batchnorm_forward, 0), (layernorm_forward, 1)])
@@ -276,7 +277,7 @@ def test_test_mode_with_the_averages_of_one_minibatch_repeats_training():
     out, _ = batchnorm_forward(*arrays, bn_param)
     tested, _ = batchnorm_forward(*arrays, bn_param | {"mode": "test"})
     rule = "With the minibatch's own averages as running averages (momentum 0) it is that of training mode."
-    assert_close("batchnorm_forward out in test mode", tested, out, rule)
+    assert_close("batchnorm_forward out in test mode", tested, out, rule, says="does not repeat training")
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

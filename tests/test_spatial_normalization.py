@@ -291,7 +291,8 @@ def test_test_mode_with_the_averages_of_one_minibatch_repeats_training():
     out, _ = spatial_batchnorm_forward(*arrays, bn_param)
     tested, _ = spatial_batchnorm_forward(*arrays, bn_param | {"mode": "test"})
     rule = "With the minibatch's own averages as running averages (momentum 0) it is that of training mode."
-    assert_close("spatial_batchnorm_forward out in test mode", tested, out, rule)
+    what = "spatial_batchnorm_forward out in test mode"
+    assert_close(what, tested, out, rule, says="does not repeat training")
 
 
 def test_eps_is_1e_5_where_it_is_not_given():
