@@ -220,14 +220,22 @@ def near_numeric(what, grad, numeric, rule="", explain=None):
     assert_close(what, grad, numeric, rule, explain, rtol=1e-6, atol=1e-7, strict=True)
 
 
-def assert_moved(forward, bn_param, mean, var):
-    """A forward pass of batch normalization in training mode left these running averages."""
+def assert_moved(forward, bn_param, mean, var, swapped=(None, None)):
+    """A forward pass of batch normalization in training mode left these running averages.
+
+    - swapped: what they would be if momentum and 1 - momentum were swapped
+    """
     __tracebackhide__ = True
-    for name, expected in {"running_mean": mean, "running_var": var}.items():
+    expectations = {"running_mean": (mean, swapped[0]), "running_var": (var, swapped[1])}
+    for name, (expected, expected_swapped) in expectations.items():
         what = f"bn_param['{name}'] after {forward.__name__} in training mode"
         rule = f"It is momentum * {name} + (1 - momentum) * the minibatch's {name[8:]}, "
         rule += "with a momentum of 0.9 if none is given."
-        assert_close(what, bn_param.get(name), expected, rule)
+        average = bn_param.get(name)
+        known = average is not None and expected_swapped is not None
+        if known and np.allclose(average, expected_swapped):
+            rule = f"momentum and 1 - momentum are swapped. {rule}"
+        assert_close(what, average, expected, rule)
 
 
 def assert_agrees_with_torch(layer, in_torch, arrays, dout, dtype, rule=""):

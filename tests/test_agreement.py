@@ -211,6 +211,11 @@ def test_swapped_running_averages_are_explained():
     message = message_of(assert_moved, batchnorm_forward, bn_param, np.full(3, 0.1), np.ones(3))
     assert message.startswith("bn_param['running_mean'] after batchnorm_forward in training mode is wrong.\n")
     assert "momentum * running_mean + (1 - momentum) * the minibatch's mean" in message
+    swapped = message_of(
+        assert_moved, batchnorm_forward, bn_param, np.full(3, 0.1), np.ones(3), swapped=(np.ones(3), None)
+    )
+    assert "momentum and 1 - momentum are swapped." in swapped
+    assert "swapped" not in message
     missing = message_of(assert_moved, batchnorm_forward, {}, np.ones(3), np.ones(3))
     assert "It is None, expected numbers." in missing
 

@@ -114,7 +114,8 @@ def test_batchnorm_on_paper():
         assert_layer(layer, arrays, dout, out, grads, rule=BATCHNORM_OUT["train"])
 
     batchnorm_forward(*arrays, bn_param)
-    assert_moved(batchnorm_forward, bn_param, [3], [3.75])  # 3/4 * 4 + 1/4 * 0 and 3/4 * 4 + 1/4 * 3
+    # 3/4 * 4 + 1/4 * 0 and 3/4 * 4 + 1/4 * 3; swapped, 1/4 * 4 + 3/4 * 0 and 1/4 * 4 + 3/4 * 3
+    assert_moved(batchnorm_forward, bn_param, [3], [3.75], swapped=([1], [3.25]))
 
 
 def test_batchnorm_in_test_mode_on_paper():
