@@ -140,15 +140,15 @@ def assert_loss(model, loss, data_loss, penalty, *, rtol, atol=0.0):
         f"It should be the softmax loss, {data_loss:.8g}, plus 0.5 * reg * (the sum of the squares of all "
         f"weights), {penalty:.8g}."
     )
-    parts = {0: "The penalty is missing.", 0.5: "The penalty is half of what it should be."}
-    parts |= {2: "The penalty is twice what it should be.", -1: "The penalty has the wrong sign."}
-    if penalty and is_numbers(loss):
-        rule += "".join(
-            f" {sentence}"
-            for times, sentence in parts.items()
-            if np.isclose(float(loss), data_loss + times * penalty, rtol=min(rtol, 1e-4), atol=0)
-        )
-    assert_close(f"{type(model).__name__}.loss loss", loss, data_loss + penalty, rule, rtol=rtol, atol=atol)
+    mistakes = {0: "is missing", 0.5: "is half of what it should be"}
+    mistakes |= {2: "is twice what it should be", -1: "has the wrong sign"}
+    says = "is wrong"
+    for times, mistake in mistakes.items():
+        wrong = data_loss + times * penalty
+        if penalty and is_numbers(loss) and np.allclose(loss, wrong, rtol=min(rtol, 1e-4), atol=0):
+            says = f"is wrong: the penalty {mistake}"
+    what, expected = f"{type(model).__name__}.loss loss", data_loss + penalty
+    assert_close(what, loss, expected, rule, rtol=rtol, atol=atol, says=says)
 
 
 def assert_report(report):

@@ -228,14 +228,19 @@ def net_and_batch():
 
 @pytest.mark.parametrize(
     "times, sentence",
-    [(0, "The penalty is missing."), (2, "The penalty is twice"), (0.5, "The penalty is half"), (0.3, "")],
+    [
+        (0, "is missing."),
+        (2, "is twice what"),
+        (0.5, "is half of what"),
+        (-1, "has the wrong sign."),
+        (0.3, ""),
+    ],
 )
 def test_a_wrong_penalty_is_named(times, sentence):
     model, _, _ = net_and_batch()
     message = message_of(assert_loss, model, 1.0 + times * 0.25, 1.0, 0.25, rtol=1e-7)
-    assert message.startswith("TwoLayerNet.loss loss is wrong.\n")
-    assert sentence in message
-    assert ("The penalty" in message) == bool(sentence)
+    expected = f" is wrong: the penalty {sentence}" if sentence else " is wrong.\n"
+    assert message.startswith(f"TwoLayerNet.loss loss{expected}")
     assert_loss(model, 1.25, 1.0, 0.25, rtol=1e-7)
 
 
