@@ -17,6 +17,7 @@ INDENT = " " * 4
 SHOWN = 3  # entries that a message shows
 DTYPE = "Results have the dtype of x: float32 stays float32."
 NO_CAUSE = "No known mistake matches."
+OF_FORWARD = "What is expected is the numeric gradient of the forward pass, which may be wrong instead."
 TELLING = 6  # a gradient with fewer wrong entries fits several mistakes by chance: none is named
 
 
@@ -164,7 +165,7 @@ def assert_report(report):
     lines = [*_entries(first.worst), *first.notes]
     lines += [line for comparison in others for line in str(comparison).split("\n")]
     if not first.causes:
-        lines.insert(0, NO_CAUSE)
+        lines.insert(0, f"{NO_CAUSE} {OF_FORWARD}")
     raise DisagreementError(f"{first.name} is wrong", lines, first.causes)
 
 

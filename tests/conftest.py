@@ -43,6 +43,7 @@ from cs231n.gradcheck.check import check_layer
 
 validation = pytest.mark.validation
 QUESTION = re.compile(r"\bq[1-5]\b")
+OUTPUT = re.compile(r"\w+ out\b")  # of a forward pass, in a headline
 NETS = ("test_fc_net.py", "test_cnn.py")
 MOST_HEADLINES = 10
 NOT_DONE = "not done yet"
@@ -150,12 +151,12 @@ def pytest_report_teststatus(report):
 
 @pytest.hookimpl(hookwrapper=True, tryfirst=True)
 def pytest_terminal_summary(terminalreporter):
-    _write_what_is_missing(terminalreporter)
+    write_what_is_missing(terminalreporter)
     yield
-    _write_what_is_wrong(terminalreporter)  # last of all, where a terminal stops
+    write_what_is_wrong(terminalreporter)  # last of all, where a terminal stops
 
 
-def _write_what_is_missing(terminalreporter):
+def write_what_is_missing(terminalreporter):
     reports = terminalreporter.stats.get(NOT_DONE, ())
     waiting = Counter(report.missing_exercise for report in reports)
     if waiting:
@@ -165,8 +166,11 @@ def _write_what_is_missing(terminalreporter):
             terminalreporter.write_line(f"{message} ({count} {'test waits' if count == 1 else 'tests wait'})")
 
 
-def _write_what_is_wrong(terminalreporter):
-    """List every wrong result once, in the order of the tests, with the title that the first test found."""
+def write_what_is_wrong(terminalreporter):
+    """List every wrong result once, in the order of the tests, with the title that the first test found.
+
+    Outputs come before everything else: gradients follow from a wrong output, never the other way round.
+    """
     reports = terminalreporter.stats.get("failed", ())
     found = [item for report in reports for item in getattr(report, "wrong", {}).items()]
     if not found:
@@ -174,7 +178,8 @@ def _write_what_is_wrong(terminalreporter):
     counts = Counter(headline for headline, _ in found)
     titles = {headline: title for headline, title in reversed(found) if title}
     terminalreporter.section("what is wrong")
-    for headline, count in list(counts.items())[:MOST_HEADLINES]:
+    in_order = sorted(counts.items(), key=lambda item: OUTPUT.match(item[0]) is None)
+    for headline, count in in_order[:MOST_HEADLINES]:
         title = f": {titles[headline]}" if headline in titles else ""
         terminalreporter.write_line(f"{headline}{title} ({count} {'test' if count == 1 else 'tests'})")
     if len(counts) > MOST_HEADLINES:

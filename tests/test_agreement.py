@@ -1,5 +1,7 @@
 """The comparisons of the learners' tests: as strict as NumPy's, and their failures say what is wrong."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from agreement import (
@@ -24,6 +26,7 @@ from conftest import (
     layer_checks,
     same_in,
     validation,
+    write_what_is_wrong,
 )
 from torch.nn import functional
 
@@ -289,3 +292,28 @@ def test_the_check_of_refused_shapes_is_the_only_one_of_validation():
     marked = [param.values[0].__name__ for param in layer_checks().mark.args[1] if param.marks]
     assert marked == ["check_upstream_gradient_has_the_shape_of_the_output"]
     assert validation.name == "validation"
+
+
+def test_the_summary_lists_every_wrong_result_once_and_outputs_first():
+    lines = []
+    found = [
+        {"f_backward dx is wrong": ""},
+        {"f_backward dx is wrong": "its sign is wrong"},
+        {"f out is wrong": ""},
+    ]
+    reporter = SimpleNamespace(
+        stats={"failed": [SimpleNamespace(wrong=wrong) for wrong in found] + [SimpleNamespace()]},
+        section=lines.append,
+        write_line=lines.append,
+    )
+    write_what_is_wrong(reporter)
+    assert lines == [
+        "what is wrong",
+        "f out is wrong (1 test)",
+        "f_backward dx is wrong: its sign is wrong (2 tests)",
+        "Correct the first one first: the others may follow from it.",
+    ]
+    lines.clear()
+    reporter.stats = {"failed": [SimpleNamespace()]}
+    write_what_is_wrong(reporter)
+    assert lines == []
