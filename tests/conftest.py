@@ -1,7 +1,11 @@
 """What several test files share: the settings of the run, comparisons, and what holds for every layer.
 
 A test that meets an exercise which is still to be written is reported as "not done yet", without a
-traceback, and the summary says which exercises it is that tests wait for.
+traceback, and the summary says which exercises it is that tests wait for. A wrong result is reported in
+words, see `agreement`, with a short traceback; the summary lists what is wrong, each mistake once.
+
+A test with the marker `validation` checks that arguments that do not fit are refused. It belongs to no
+question: a layer that computes the right thing passes all tests of its question, whether it refuses or not.
 
 A `Layer` is a forward/backward pair with the shapes it is to be tried on. Its `check_*` functions
 below are the rules of `cs231n.layers` that every pair has to keep; each test file of layers runs
@@ -11,21 +15,37 @@ all of `LAYER_CHECKS` over its own.
 import importlib
 import inspect
 import os
+import re
 from collections import Counter
 from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import settings
+from agreement import (
+    DisagreementError,
+    assert_close,
+    assert_dtype,
+    assert_equal,
+    assert_layer,
+    assert_report,
+    assert_true,
+)
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
 from course.rubric import EXERCISES
 from cs231n.gradcheck.check import check_layer
 
+validation = pytest.mark.validation
+QUESTION = re.compile(r"\bq[1-5]\b")
+OUTPUT = re.compile(r"\w+ out\b")  # of a forward pass, in a headline
+NETS = ("test_fc_net.py", "test_cnn.py")
+MOST_HEADLINES = 10
 NOT_DONE = "not done yet"
 MESSAGES = tuple(dict.fromkeys(exercise.not_done for exercise in EXERCISES))
 
@@ -34,7 +54,11 @@ MESSAGES = tuple(dict.fromkeys(exercise.not_done for exercise in EXERCISES))
 os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 threadpool_limits(1)
 torch.set_num_threads(1)
-settings.register_profile("cs231n", max_examples=40, deadline=None, derandomize=True, database=None)
+# Not explained: what Hypothesis finds are lines of the comparison, which would hide what the comparison says.
+PHASES = [phase for phase in Phase if phase is not Phase.explain]
+settings.register_profile(
+    "cs231n", max_examples=40, deadline=None, derandomize=True, database=None, phases=PHASES
+)
 settings.load_profile("cs231n")
 
 NOT_BUILT = (
@@ -62,13 +86,51 @@ def compiled(name):
     return built(name) or pytest.skip(NOT_BUILT.format(name), allow_module_level=True)
 
 
+def pytest_collection_modifyitems(config, items):
+    """Run the tests of layers before those of the nets made of them: the first failure is the cause.
+
+    A question's marker selects no test of validation, unless the expression names that marker too.
+    """
+    items.sort(key=lambda item: item.path.name in NETS)
+    expression = config.option.markexpr
+    if QUESTION.search(expression) and validation.name not in expression:
+        refusing = [item for item in items if item.get_closest_marker(validation.name)]
+        config.hook.pytest_deselected(items=refusing)
+        items[:] = [item for item in items if item not in refusing]
+
+
 def pytest_runtest_makereport(item, call):
-    """The report of a test that met an exercise that is not done: it failed, but nothing has crashed."""
-    message = missing_exercise(call.excinfo and call.excinfo.value)
-    if message:
+    """The report of a test that met an exercise that is not done, or a wrong result.
+
+    The first failed, but nothing has crashed. The second says in words what is wrong: the code of the
+    comparison around it, which a full traceback shows, would only be in the way.
+    """
+    error = call.excinfo and call.excinfo.value
+    if message := missing_exercise(error):
         report = pytest.TestReport.from_item_and_call(item, call)
         report.missing_exercise = message
         return report
+    if wrong := disagreements(error):
+        report = _with_short_traceback(item, call)
+        report.wrong = wrong
+        return report
+
+
+def _with_short_traceback(item, call):
+    option = item.config.option
+    style, option.tbstyle = option.tbstyle, "short" if option.tbstyle == "auto" else option.tbstyle
+    try:
+        return pytest.TestReport.from_item_and_call(item, call)
+    finally:
+        option.tbstyle = style
+
+
+def disagreements(error):
+    """Return {headline: title} of each `DisagreementError` that an error is or, as a group, contains."""
+    found = {}
+    for part in getattr(error, "exceptions", ()):
+        found |= disagreements(part)
+    return {error.headline: error.title} if isinstance(error, DisagreementError) else found
 
 
 def missing_exercise(error):
@@ -87,7 +149,14 @@ def pytest_report_teststatus(report):
         return NOT_DONE, "N", (NOT_DONE.upper(), {"yellow": True})
 
 
+@pytest.hookimpl(hookwrapper=True, tryfirst=True)
 def pytest_terminal_summary(terminalreporter):
+    write_what_is_missing(terminalreporter)
+    yield
+    write_what_is_wrong(terminalreporter)  # last of all, where a terminal stops
+
+
+def write_what_is_missing(terminalreporter):
     reports = terminalreporter.stats.get(NOT_DONE, ())
     waiting = Counter(report.missing_exercise for report in reports)
     if waiting:
@@ -95,6 +164,28 @@ def pytest_terminal_summary(terminalreporter):
     for message in MESSAGES:
         if count := waiting[message]:
             terminalreporter.write_line(f"{message} ({count} {'test waits' if count == 1 else 'tests wait'})")
+
+
+def write_what_is_wrong(terminalreporter):
+    """List every wrong result once, in the order of the tests, with the title that the first test found.
+
+    Outputs come before everything else: gradients follow from a wrong output, never the other way round.
+    """
+    reports = terminalreporter.stats.get("failed", ())
+    found = [item for report in reports for item in getattr(report, "wrong", {}).items()]
+    if not found:
+        return
+    counts = Counter(headline for headline, _ in found)
+    titles = {headline: title for headline, title in reversed(found) if title}
+    terminalreporter.section("what is wrong")
+    in_order = sorted(counts.items(), key=lambda item: OUTPUT.match(item[0]) is None)
+    for headline, count in in_order[:MOST_HEADLINES]:
+        title = f": {titles[headline]}" if headline in titles else ""
+        terminalreporter.write_line(f"{headline}{title} ({count} {'test' if count == 1 else 'tests'})")
+    if len(counts) > MOST_HEADLINES:
+        terminalreporter.write_line(f"and {len(counts) - MOST_HEADLINES} more")
+    if len(counts) > 1:
+        terminalreporter.write_line("Correct the first one first: the others may follow from it.")
 
 
 sizes = st.integers(1, 6)
@@ -110,18 +201,53 @@ def draw_all(shapes, dtype=np.float64, seed=0):
     return [draw(shape, dtype, (seed, i)) for i, shape in enumerate(shapes)]
 
 
-def assert_same(actual, expected, dtype):
+def assert_same(actual, expected, dtype, what="the result", rule="", explain=None):
     """`actual` has this dtype and, within its rounding, the shape and the values of `expected`."""
-    assert actual.dtype == dtype
-    assert np.shape(actual) == np.shape(expected)
+    __tracebackhide__ = True
     tol = TOLERANCES[np.dtype(dtype)]
-    np.testing.assert_allclose(actual, expected, rtol=tol, atol=tol)
+    assert_close(what, actual, expected, rule, explain, rtol=tol, atol=tol, strict=True)
+    assert_dtype(what, actual, dtype)
 
 
-def assert_near_numeric(grad, numeric):
+def same_in(dtype):
+    """`assert_same` in this dtype, with the arguments in the order of `agreement`."""
+
+    def compare(what, actual, expected, rule="", explain=None):
+        __tracebackhide__ = True
+        assert_same(actual, expected, dtype, what, rule, explain)
+
+    return compare
+
+
+def near_numeric(what, grad, numeric, rule="", explain=None):
     """A gradient agrees with the numeric one, in shape too, as far as rounding in float64 allows."""
-    assert grad.shape == numeric.shape
-    np.testing.assert_allclose(grad, numeric, rtol=1e-6, atol=1e-7)
+    __tracebackhide__ = True
+    assert_close(what, grad, numeric, rule, explain, rtol=1e-6, atol=1e-7, strict=True)
+
+
+def assert_moved(forward, bn_param, mean, var, swapped=(None, None)):
+    """A forward pass of batch normalization in training mode left these running averages.
+
+    - swapped: what they would be if momentum and 1 - momentum were swapped
+    """
+    __tracebackhide__ = True
+    expectations = {"running_mean": (mean, swapped[0]), "running_var": (var, swapped[1])}
+    for name, (expected, expected_swapped) in expectations.items():
+        what = f"bn_param['{name}'] after {forward.__name__} in training mode"
+        rule = f"It is momentum * {name} + (1 - momentum) * the minibatch's {name[8:]}, "
+        rule += "with a momentum of 0.9 if none is given."
+        average = bn_param.get(name)
+        known = average is not None and expected_swapped is not None
+        if known and np.allclose(average, expected_swapped):
+            rule = f"momentum and 1 - momentum are swapped. {rule}"
+        assert_close(what, average, expected, rule)
+
+
+def assert_agrees_with_torch(layer, in_torch, arrays, dout, dtype, rule=""):
+    """A layer's output and gradients are PyTorch's, in this dtype."""
+    __tracebackhide__ = True
+    out, grads = torch_gradients(in_torch, arrays, dout)
+    assert_layer(layer, arrays, dout, out, grads, same_in(dtype), rule)
 
 
 def torch_gradients(function, arrays, dout=None):
@@ -167,6 +293,27 @@ class Layer(NamedTuple):
         arrays = draw_all(self.shapes, dtype, seed)
         return arrays, draw(self(*arrays)[0].shape, dtype, (seed, 99))
 
+    def named(self, arrays):
+        """The arrays by the names that the forward pass gives them; numbers where it has none."""
+        return dict(
+            zip([*inspect.signature(self.forward).parameters, *range(len(arrays))], arrays, strict=False)
+        )
+
+    @property
+    def mode(self):
+        """What messages add to a name of the layer if it has a mode."""
+        modes = {"train": " in training mode", "test": " in test mode"}
+        return modes.get((self.param or {}).get("mode"), "")
+
+    @property
+    def output(self):
+        """What messages call the output."""
+        return f"{self.forward.__name__} out{self.mode}"
+
+    def gradient(self, name):
+        """What messages call the gradient of an argument."""
+        return f"{self.backward.__name__} d{name}{self.mode}"
+
 
 def layers(**named):
     """Parametrize a test over layers, named by the keywords."""
@@ -177,9 +324,12 @@ def layers(**named):
 
 def check_numeric_gradients(layer):
     arrays, _ = layer.draw()
-    names = [*inspect.signature(layer.forward).parameters, *range(len(arrays))]  # a number where it has none
-    inputs = dict(zip(names, arrays, strict=False))
-    check_layer(layer, layer.gradients, inputs, settings=layer.param).raise_if_failed()
+    inputs = layer.named(arrays)
+    pair = f"{layer.forward.__name__} or {layer.backward.__name__}{layer.mode}"
+    report = check_layer(layer, layer.gradients, inputs, settings=layer.param, name=pair)
+    for name, comparison in zip(inputs, report.comparisons, strict=False):
+        comparison.name = layer.gradient(name)
+    assert_report(report)
 
 
 def check_dtype_is_that_of_x(layer):
@@ -189,7 +339,9 @@ def check_dtype_is_that_of_x(layer):
         for other in DTYPES:
             out, cache = layer(arrays[0], *(array.astype(other) for array in arrays[1:]))
             grads = layer.gradients(dout.astype(other), cache)
-            assert {result.dtype for result in (out, *grads)} == {np.dtype(dtype)}
+            assert_dtype(layer.output, out, dtype)
+            for name, grad in zip(layer.named(arrays), grads, strict=True):
+                assert_dtype(layer.gradient(name), grad, dtype)
 
 
 def check_arguments_are_left_alone(layer):
@@ -199,23 +351,29 @@ def check_arguments_are_left_alone(layer):
         array.flags.writeable = False
     out, cache = layer(*arrays)
     grads = layer.gradients(dout, cache)
-    for again, grad in zip(layer.gradients(dout, cache), grads, strict=True):
-        np.testing.assert_array_equal(again, grad)
-    results = [out, *grads]
-    for i, result in enumerate(results):
-        assert not any(np.shares_memory(result, other) for other in (*arrays, dout, *results[:i]))
+    names = [layer.gradient(name) for name in layer.named(arrays)]
+    for name, again, grad in zip(names, layer.gradients(dout, cache), grads, strict=True):
+        assert_equal(name, again, grad, "The same cache has to give the same gradient a second time.")
+    results = {layer.output: out} | dict(zip(names, grads, strict=True))
+    earlier = [*arrays, dout]
+    for name, result in results.items():
+        shared = any(np.shares_memory(result, other) for other in earlier)
+        assert_true(not shared, f"{name} shares memory with an argument or another result", "Return a copy.")
+        earlier.append(result)
 
 
 def check_any_memory_layout(layer):
     arrays, dout = layer.draw()
     expected_out, cache = layer(*arrays)
     expected = layer.gradients(dout, cache)
+    close = partial(assert_close, rtol=1e-12, atol=1e-12)
+    rule = "It has to be the same for arrays that are laid out differently in memory."
     for arrange in (np.asfortranarray, every_second, reversed_twice):
         out, cache = layer(*(arrange(array) for array in arrays))
-        np.testing.assert_allclose(out, expected_out, rtol=1e-12, atol=1e-12)
-        for grad, expected_grad in zip(layer.gradients(arrange(dout), cache), expected, strict=True):
-            assert grad.shape == expected_grad.shape
-            np.testing.assert_allclose(grad, expected_grad, rtol=1e-12, atol=1e-12)
+        close(layer.output, out, expected_out, rule)
+        grads = layer.gradients(arrange(dout), cache)
+        for name, grad, expected_grad in zip(layer.named(arrays), grads, expected, strict=True):
+            close(layer.gradient(name), grad, expected_grad, rule)
 
 
 def check_upstream_gradient_has_the_shape_of_the_output(layer):
@@ -226,6 +384,16 @@ def check_upstream_gradient_has_the_shape_of_the_output(layer):
             layer.backward(wrong, cache)
 
 
+def check_need_dx_false_leaves_out_dx_only(layer):
+    arrays, dout = layer.draw()
+    _, cache = layer(*arrays)
+    dx, *grads = layer.backward(dout, cache, need_dx=False)
+    first, *names = map(layer.gradient, layer.named(arrays))
+    assert_true(dx is None, f"{first} is not None with need_dx=False")
+    for name, grad, expected in zip(names, grads, layer.backward(dout, cache)[1:], strict=True):
+        assert_equal(name, grad, expected, "It has to be the same with need_dx=False as without.")
+
+
 LAYER_CHECKS = (
     check_numeric_gradients,
     check_dtype_is_that_of_x,
@@ -233,7 +401,19 @@ LAYER_CHECKS = (
     check_any_memory_layout,
     check_upstream_gradient_has_the_shape_of_the_output,
 )
-every_layer_check = pytest.mark.parametrize("check", LAYER_CHECKS)
+VALIDATION_CHECKS = (check_upstream_gradient_has_the_shape_of_the_output,)
+
+
+def layer_checks(*without):
+    """Parametrize a test over the rules of layers, without some of them."""
+    marks = dict.fromkeys(VALIDATION_CHECKS, validation)
+    return pytest.mark.parametrize(
+        "check",
+        [pytest.param(check, marks=marks.get(check, ())) for check in LAYER_CHECKS if check not in without],
+    )
+
+
+every_layer_check = layer_checks()
 
 
 def every_second(array):

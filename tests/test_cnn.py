@@ -1,20 +1,33 @@
 """The sandwiches with a convolution and the convolutional network that is made of them."""
 
+from functools import partial, wraps
+
 import numpy as np
 import pytest
 import torch
+from agreement import (
+    assert_close,
+    assert_dtype,
+    assert_equal,
+    assert_layer,
+    assert_loss,
+    assert_model_gradients,
+    assert_true,
+)
 from conftest import (
     DTYPES,
     Layer,
-    assert_near_numeric,
-    assert_same,
+    assert_agrees_with_torch,
+    assert_moved,
+    check_need_dx_false_leaves_out_dx_only,
     draw,
     draw_all,
     every_layer_check,
     every_second,
     layers,
+    near_numeric,
     seeds,
-    torch_gradients,
+    validation,
 )
 from geometry import POOL_2X2, REFUSED_CONVOLUTIONS, Convolution, convolutions
 from hypothesis import given
@@ -48,6 +61,7 @@ def conv_relu(geometry):
 def conv_bn_relu(geometry, **settings):
     """The parameter dictionary is bn_param, which the layer writes to."""
 
+    @wraps(conv_bn_relu_forward)
     def forward(x, w, b, gamma, beta, bn_param):
         return conv_bn_relu_forward(x, w, b, gamma, beta, geometry.param, bn_param)
 
@@ -56,6 +70,7 @@ def conv_bn_relu(geometry, **settings):
 
 
 def conv_relu_pool(geometry, pool_param):
+    @wraps(conv_relu_pool_forward)
     def forward(x, w, b, pool_param):
         return conv_relu_pool_forward(x, w, b, geometry.param, pool_param)
 
@@ -84,12 +99,7 @@ def test_sandwich_keeps_the_rules(layer, check):
 
 @layers(**SANDWICHES)
 def test_need_dx_false_leaves_out_dx_only(layer):
-    arrays, dout = layer.draw()
-    _, cache = layer(*arrays)
-    dx, *grads = layer.backward(dout, cache, need_dx=False)
-    assert dx is None
-    for grad, expected in zip(grads, layer.backward(dout, cache)[1:], strict=True):
-        np.testing.assert_array_equal(grad, expected)
+    check_need_dx_false_leaves_out_dx_only(layer)
 
 
 def image(rows):
@@ -100,22 +110,11 @@ def image(rows):
 def test_conv_relu_pool_on_paper():
     x, w = image([[1, -2, -3, -4], [-5, 6, -7, -8]]), image([[2]])
     param = {"stride": 1, "pad": 0}
-    out, cache = conv_relu_pool_forward(x, w, np.array([1.0]), param, POOL_2X2)
     # 2 x + 1: the largest are 13 and -5, of which ReLU leaves 13 and 0
-    np.testing.assert_array_equal(out, image([[13, 0]]))
-    dx, dw, db = conv_relu_pool_backward(image([[10, 100]]), cache)
-    np.testing.assert_array_equal(dx, image([[0, 0, 0, 0], [0, 20, 0, 0]]))
-    np.testing.assert_array_equal(dw, image([[60]]))
-    np.testing.assert_array_equal(db, [10])
-
-
-def assert_agrees_with_torch(layer, in_torch, dtype, seed):
-    arrays, dout = layer.draw(dtype, seed)
-    out, cache = layer(*arrays)
-    expected_out, expected_grads = torch_gradients(in_torch, arrays, dout)
-    assert_same(out, expected_out, dtype)
-    for grad, expected in zip(layer.gradients(dout, cache), expected_grads, strict=True):
-        assert_same(grad, expected, dtype)
+    out, dx = image([[13, 0]]), image([[0, 0, 0, 0], [0, 20, 0, 0]])
+    layer = conv_relu_pool(Convolution(x.shape, w.shape, **param), POOL_2X2)
+    arrays, dout = (x, w, np.array([1.0])), image([[10, 100]])
+    assert_layer(layer, arrays, dout, out, (dx, image([[60]]), [10]), assert_equal)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -124,7 +123,8 @@ def test_conv_relu_agrees_with_torch(dtype, geometry, seed):
     def in_torch(x, w, b):
         return functional.relu(functional.conv2d(x, w, b, geometry.stride, geometry.pad))
 
-    assert_agrees_with_torch(conv_relu(geometry), in_torch, dtype, seed)
+    layer = conv_relu(geometry)
+    assert_agrees_with_torch(layer, in_torch, *layer.draw(dtype, seed), dtype)
 
 
 @pytest.mark.parametrize("mode", ["train", "test"])
@@ -138,7 +138,8 @@ def test_conv_bn_relu_agrees_with_torch(mode, seed):
         normalized = functional.batch_norm(a, mean, var, gamma, beta, mode == "train", eps=1e-3)
         return functional.relu(normalized)
 
-    assert_agrees_with_torch(conv_bn_relu(STRIDE_2, **bn_param), in_torch, np.float64, seed)
+    layer = conv_bn_relu(STRIDE_2, **bn_param)
+    assert_agrees_with_torch(layer, in_torch, *layer.draw(np.float64, seed), np.float64)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -151,7 +152,8 @@ def test_conv_relu_pool_agrees_with_torch(dtype, case, seed):
         out = functional.relu(functional.conv2d(x, w, b, geometry.stride, geometry.pad))
         return functional.max_pool2d(out, window, pool_param["stride"])
 
-    assert_agrees_with_torch(conv_relu_pool(geometry, pool_param), in_torch, dtype, seed)
+    layer = conv_relu_pool(geometry, pool_param)
+    assert_agrees_with_torch(layer, in_torch, *layer.draw(dtype, seed), dtype)
 
 
 def test_conv_bn_relu_moves_its_running_averages_in_training_only():
@@ -160,14 +162,15 @@ def test_conv_bn_relu_moves_its_running_averages_in_training_only():
     a, _ = fast_layers.conv_forward_fast(x, w, b, SAME_SIZE.param)
     bn_param = {"mode": "train"}
     conv_bn_relu_forward(x, w, b, gamma, beta, SAME_SIZE.param, bn_param)
-    np.testing.assert_allclose(bn_param["running_mean"], 0.1 * a.mean(axis=(0, 2, 3)))
-    np.testing.assert_allclose(bn_param["running_var"], 0.1 * a.var(axis=(0, 2, 3)))
+    assert_moved(conv_bn_relu_forward, bn_param, 0.1 * a.mean(axis=(0, 2, 3)), 0.1 * a.var(axis=(0, 2, 3)))
     before = dict(bn_param)
     conv_bn_relu_forward(x, w, b, gamma, beta, SAME_SIZE.param, bn_param | {"mode": "test"})
     for name in AVERAGES:
-        np.testing.assert_array_equal(bn_param[name], before[name])
+        what, rule = f"bn_param['{name}'] after conv_bn_relu_forward", "In test mode it stays as it was."
+        assert_equal(what, bn_param[name], before[name], rule)
 
 
+@validation
 @pytest.mark.parametrize("x, w, b, conv_param, message", REFUSED_CONVOLUTIONS)
 def test_sandwiches_refuse_what_the_convolution_refuses(x, w, b, conv_param, message):
     x, w, b = draw_all([x, w, b])
@@ -180,6 +183,8 @@ def test_sandwiches_refuse_what_the_convolution_refuses(x, w, b, conv_param, mes
             forward(x, w, b, *others)
 
 
+PARAMS = ("W1", "b1", "W2", "b2", "W3", "b3")
+NET = "They are conv - ReLU - 2x2 max pool - affine - ReLU - affine of X."
 INPUT_DIM = (2, 4, 6)  # neither square nor of three channels
 N, C = 3, 4
 
@@ -211,20 +216,21 @@ def test_gradients_agree_with_numeric_ones(input_dim, filter_size, reg):
     model = build(input_dim, filter_size=filter_size, reg=reg)
     X, y = draw_batch(input_dim=input_dim)
     _, grads = model.loss(X, y)
-    assert grads.keys() == model.params.keys()
-    for name, param in model.params.items():
-        numeric = eval_numerical_gradient(lambda _: model.loss(X, y)[0], param, verbose=False)
-        assert_near_numeric(grads[name], numeric)
+    numeric = {
+        name: eval_numerical_gradient(lambda _: model.loss(X, y)[0], param, verbose=False)
+        for name, param in model.params.items()
+    }
+    assert_model_gradients(model, X, y, grads, numeric, near_numeric)
 
 
 def loss_in_torch(params, X, y, reg):
-    """Scores and loss of the net, from its definition in words, in PyTorch."""
+    """Scores, loss and L2 penalty of the net, from their definitions in words, in PyTorch."""
     W1, b1, W2, b2, W3, b3 = params
     out = functional.relu(functional.conv2d(X, W1, b1, padding="same"))
     out = functional.max_pool2d(out, 2).flatten(1)
     scores = functional.relu(out @ W2 + b2) @ W3 + b3
     penalty = sum(W.square().sum() for W in (W1, W2, W3))
-    return scores, functional.cross_entropy(scores, y) + 0.5 * reg * penalty
+    return scores, functional.cross_entropy(scores, y), 0.5 * reg * penalty
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -240,14 +246,15 @@ def test_net_agrees_with_torch(dtype, n, input_dim, filter_size, reg, seed):
     X, y = draw_batch(n, input_dim, dtype=dtype, seed=seed)
     loss, grads = model.loss(X, y)
     params = [torch.tensor(param, requires_grad=True) for param in model.params.values()]
-    scores, expected_loss = loss_in_torch(params, torch.from_numpy(X), torch.from_numpy(y), reg)
-    expected_loss.backward()
+    scores, data_loss, penalty = loss_in_torch(params, torch.from_numpy(X), torch.from_numpy(y), reg)
+    (data_loss + penalty).backward()
     tol = 1e-4 if dtype == np.float32 else 1e-9
-    np.testing.assert_allclose(model.loss(X), scores.detach().numpy(), rtol=tol, atol=10 * tol)
-    np.testing.assert_allclose(loss, expected_loss.item(), rtol=tol, atol=tol)
-    assert list(grads) == ["W1", "b1", "W2", "b2", "W3", "b3"]
-    for grad, param in zip(grads.values(), params, strict=True):
-        np.testing.assert_allclose(grad, param.grad.numpy(), rtol=10 * tol, atol=10 * tol)
+    expected = scores.detach().numpy()
+    assert_close("ThreeLayerConvNet.loss scores", model.loss(X), expected, NET, rtol=tol, atol=10 * tol)
+    assert_loss(model, loss, data_loss.item(), penalty.item(), rtol=tol, atol=tol)
+    expected = {name: param.grad.numpy() for name, param in zip(PARAMS, params, strict=True)}
+    assert_model_gradients(model, X, y, grads, expected, partial(assert_close, rtol=10 * tol, atol=10 * tol))
+    assert list(grads) == list(PARAMS)
 
 
 def test_net_on_paper():
@@ -257,17 +264,20 @@ def test_net_on_paper():
         model.params[name] = np.array(value, dtype=float).reshape(model.params[name].shape)
     X, y = image([[1, 3], [-4, 2]]), np.array([0])
     # 2 x + 1 is largest at 3, where it is 7; 3 * 7 - 5 = 16; scores 16 + 16 and 2 * 16
-    np.testing.assert_array_equal(model.loss(X), [[32, 32]])
+    assert_equal("ThreeLayerConvNet.loss scores", model.loss(X), [[32, 32]], NET)
     loss, grads = model.loss(X, y)
     # both classes have probability 1/2; the weights' squares sum to 4 + 9 + 5: 0.5 * 0.5 * 18 = 4.5
-    np.testing.assert_allclose(loss, np.log(2) + 4.5)
+    assert_loss(model, loss, np.log(2), 4.5, rtol=1e-7)
     # dscores = (-1/2, 1/2), dhidden = -1/2 + 2/2 = 1/2, dpooled = 3/2; 0.5 * W is the penalty's part
-    np.testing.assert_allclose(grads["W3"], [[-8 + 0.5, 8 + 1]])
-    np.testing.assert_allclose(grads["b3"], [-0.5, 0.5])
-    np.testing.assert_allclose(grads["W2"], [[3.5 + 1.5]])
-    np.testing.assert_allclose(grads["b2"], [0.5])
-    np.testing.assert_allclose(grads["W1"], [[[[4.5 + 1]]]])
-    np.testing.assert_allclose(grads["b1"], [1.5])
+    expected = {
+        "W1": [[[[4.5 + 1]]]],
+        "b1": [1.5],
+        "W2": [[3.5 + 1.5]],
+        "b2": [0.5],
+        "W3": [[-8 + 0.5, 8 + 1]],
+        "b3": [-0.5, 0.5],
+    }
+    assert_model_gradients(model, X, y, grads, expected)
 
 
 def test_penalty_is_on_the_weights_only():
@@ -276,10 +286,16 @@ def test_penalty_is_on_the_weights_only():
     model.reg = 0.8
     penalized_loss, penalized_grads = model.loss(X, y)
     weights = {name: param for name, param in model.params.items() if name.startswith("W")}
-    np.testing.assert_allclose(penalized_loss - loss, 0.4 * sum(np.sum(W**2) for W in weights.values()))
+    what, rule = f"{type(model).__name__}.loss, the penalty's part of {{}}", "reg = 0.8, and the loss has {}."
+    expected = 0.4 * sum(np.sum(W**2) for W in weights.values())
+    whole = rule.format("0.5 * reg * (the sum of the squares of all weights, not of biases)")
+    assert_close(what.format("the loss"), penalized_loss - loss, expected, whole)
     for name, grad in grads.items():
-        expected = 0.8 * weights[name] if name in weights else 0
-        np.testing.assert_allclose(penalized_grads[name] - grad, expected, atol=1e-12)
+        is_weight = name in weights
+        expected = 0.8 * weights[name] if is_weight else 0
+        part = rule.format(f"{'a' if is_weight else 'no'} penalty on {name}")
+        part += " Its gradient is reg * W." if is_weight else ""
+        assert_close(what.format(f"d{name}"), penalized_grads[name] - grad, expected, part, atol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -291,8 +307,11 @@ def test_everything_is_in_the_models_dtype(dtype):
     for X in (draw((N, *INPUT_DIM)), draw((N, *INPUT_DIM), np.float32), np.ones((N, *INPUT_DIM), np.uint8)):
         loss, grads = model.loss(X, np.arange(N))
         results = [model.loss(X), loss, *grads.values(), *model.params.values()]
-        assert {result.dtype for result in results} == {np.dtype(dtype)}
-        np.testing.assert_array_equal(model.loss(X), model.loss(X.astype(dtype)))
+        for result in results:
+            rule = "Scores, loss, gradients and parameters have the model's dtype."
+            assert_dtype("a result of ThreeLayerConvNet", result, dtype, rule)
+        rule = "X is brought to the model's dtype first."
+        assert_equal("ThreeLayerConvNet.loss scores", model.loss(X), model.loss(X.astype(dtype)), rule)
 
 
 def test_loss_leaves_its_arguments_and_the_parameters_alone():
@@ -300,23 +319,26 @@ def test_loss_leaves_its_arguments_and_the_parameters_alone():
     for array in (X, y, *model.params.values()):
         array.flags.writeable = False
     scores, (_, grads) = model.loss(X), model.loss(X, y)
-    for result in (scores, *grads.values()):
-        assert not any(np.shares_memory(result, array) for array in (X, *model.params.values()))
+    for name, result in {"scores": scores, **grads}.items():
+        shared = any(np.shares_memory(result, array) for array in (X, *model.params.values()))
+        assert_true(not shared, f"{type(model).__name__}.loss: {name} shares memory with X or a parameter")
 
 
 def test_images_of_any_layout():
     model, (X, y) = build(), draw_batch()
     expected_loss, expected_grads = model.loss(X, y)
     for arranged in (np.asfortranarray(X), every_second(X)):
-        np.testing.assert_allclose(model.loss(arranged), model.loss(X))
+        name, rule = "ThreeLayerConvNet.loss", "It has to be the same, whatever the layout of X."
+        assert_close(f"{name} scores", model.loss(arranged), model.loss(X), rule)
         loss, grads = model.loss(arranged, y)
-        np.testing.assert_allclose(loss, expected_loss)
-        np.testing.assert_allclose(grads["W1"], expected_grads["W1"], atol=1e-12)
+        assert_close(f"{name} loss", loss, expected_loss, rule)
+        assert_close(f"{name} dW1", grads["W1"], expected_grads["W1"], rule, atol=1e-12)
 
 
 def test_an_image_does_not_depend_on_its_minibatch():
     model, (X, _) = build(), draw_batch()
-    np.testing.assert_allclose(model.loss(X[1:2]), model.loss(X)[1:2])
+    rule = "The scores of an image do not depend on the others in its minibatch."
+    assert_close("ThreeLayerConvNet.loss scores", model.loss(X[1:2]), model.loss(X)[1:2], rule)
 
 
 def test_small_weights_start_at_the_loss_of_guessing_and_the_penalty_raises_it():
@@ -324,10 +346,13 @@ def test_small_weights_start_at_the_loss_of_guessing_and_the_penalty_raises_it()
     model = ThreeLayerConvNet((3, 16, 16))
     X, y = draw_batch(10, (3, 16, 16), 10)
     loss, _ = model.loss(X, y)
-    np.testing.assert_allclose(loss, np.log(10), rtol=1e-3)
+    rule = "With small weights all classes are equally likely: the loss is log C."
+    assert_close("the loss of a new ThreeLayerConvNet", loss, np.log(10), rule, rtol=1e-3)
     model.reg = 0.5
     penalized, _ = model.loss(X, y)
-    assert loss + 0.01 < penalized < loss + 0.2
+    got = f"It is {loss:.4g} for reg = 0 and {penalized:.4g} for reg = 0.5; expected 0.01 to 0.2 more."
+    raised = loss + 0.01 < penalized < loss + 0.2
+    assert_true(raised, "ThreeLayerConvNet.loss: the penalty has the wrong size", got)
 
 
 def test_weights_are_drawn_in_order_from_the_global_generator():
@@ -345,20 +370,26 @@ def test_weights_are_drawn_in_order_from_the_global_generator():
 def test_parameters_and_their_shapes():
     params = ThreeLayerConvNet(INPUT_DIM, 3, 5, 7, C).params
     shapes = {"W1": (3, 2, 5, 5), "b1": (3,), "W2": (18, 7), "b2": (7,), "W3": (7, C), "b3": (C,)}
-    assert {name: param.shape for name, param in params.items()} == shapes
-    assert not any(params[name].any() for name in ("b1", "b2", "b3"))
+    actual, name = {name: param.shape for name, param in params.items()}, "ThreeLayerConvNet._initial_params"
+    got = f"Got {actual}, expected {shapes}."
+    assert_true(actual == shapes, f"{name} returns the wrong names or shapes", got)
+    nonzero = any(params[name].any() for name in ("b1", "b2", "b3"))
+    assert_true(not nonzero, f"{name}: biases do not start at 0")
 
 
 def test_defaults_are_for_cifar10():
     np.random.seed(0)
     model = ThreeLayerConvNet()
-    assert model.params["W1"].shape == (32, 3, 7, 7)
-    assert model.params["W2"].shape == (32 * 16 * 16, 100)
-    assert model.params["W3"].shape == (100, 10)
-    for name in ("W1", "W2", "W3"):
-        np.testing.assert_allclose(model.params[name].std(), 1e-3, rtol=0.05)
+    shapes = {"W1": (32, 3, 7, 7), "W2": (32 * 16 * 16, 100), "W3": (100, 10)}
+    for key, shape in shapes.items():
+        W, name = model.params[key], f"ThreeLayerConvNet._initial_params: {key}"
+        assert_true(W.shape == shape, f"{name} has the wrong shape", f"Got {W.shape}, expected {shape}.")
+        assert_close(f"{name}'s deviation", W.std(), 1e-3, "It is weight_scale.", rtol=0.05)
     assert model.reg == 0
-    assert {param.dtype for param in model.params.values()} == {np.dtype(np.float32)}
+    for name, param in model.params.items():
+        assert_dtype(
+            f"ThreeLayerConvNet._initial_params {name}", param, np.float32, "It is the model's dtype."
+        )
 
 
 def test_gradient_of_the_images_is_not_computed(monkeypatch):
@@ -370,7 +401,9 @@ def test_gradient_of_the_images_is_not_computed(monkeypatch):
 
     monkeypatch.setattr(cnn, "conv_relu_pool_backward", backward)
     build().loss(*draw_batch())
-    assert [dx for dx, _, _ in results] == [None]
+    got = "The images need no gradient: call conv_relu_pool_backward once, with need_dx=False."
+    without_dx = [dx for dx, _, _ in results] == [None]
+    assert_true(without_dx, "ThreeLayerConvNet.loss computes the gradient of the images", got)
 
 
 def test_a_few_steps_of_sgd_lower_the_loss():
@@ -383,9 +416,12 @@ def test_a_few_steps_of_sgd_lower_the_loss():
         losses.append(loss)
         for name, grad in grads.items():
             model.params[name] -= 0.3 * grad
-    assert losses[-1] < 0.5 * losses[0]
+    got = f"It goes from {losses[0]:.4g} to {losses[-1]:.4g} in 20 steps; expected less than half of it."
+    lowered = losses[-1] < 0.5 * losses[0]
+    assert_true(lowered, "ThreeLayerConvNet.loss: steps against the gradient do not lower the loss", got)
 
 
+@validation
 @pytest.mark.parametrize(
     "settings, message",
     [
@@ -406,6 +442,7 @@ def test_settings_that_do_not_fit_are_refused(settings, message):
         ThreeLayerConvNet(**settings)
 
 
+@validation
 def test_input_that_does_not_fit_is_refused():
     model, (X, y) = build(), draw_batch()
     with pytest.raises(ValueError, match=r"x \(3, 1, 4, 6\) has 1 channels and w \(3, 2, 3, 3\) has 2"):

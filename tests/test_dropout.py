@@ -2,18 +2,20 @@
 
 import numpy as np
 import pytest
+from agreement import assert_equal, assert_layer, assert_true
 from conftest import (
     DTYPES,
-    LAYER_CHECKS,
     Layer,
-    assert_same,
     check_arguments_are_left_alone,
     draw,
     draw_all,
     every_layer_check,
+    layer_checks,
     layers,
+    same_in,
     seeds,
     sizes,
+    validation,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,6 +26,7 @@ from cs231n.layers import affine_backward, affine_forward, dropout_backward, dro
 pytestmark = pytest.mark.q3
 
 TRAIN = {"mode": "train", "p": np.float64(0.6), "seed": 3}
+GENERATOR = "With a seed, the mask comes from a generator of its own: np.random.RandomState(seed)."
 DROPOUT = Layer(dropout_forward, dropout_backward, ((4, 2, 3),), TRAIN)
 
 
@@ -42,9 +45,7 @@ def test_layer_keeps_the_rules(layer, check):
     check(layer)
 
 
-@pytest.mark.parametrize(
-    "check", [check for check in LAYER_CHECKS if check is not check_arguments_are_left_alone]
-)
+@layer_checks(check_arguments_are_left_alone)
 def test_test_mode_keeps_the_rules_but_hands_x_through(check):
     check(DROPOUT._replace(param=TRAIN | {"mode": "test"}))
 
@@ -54,9 +55,9 @@ def test_test_mode_keeps_the_rules_but_hands_x_through(check):
 def test_the_mask_of_a_seed_is_that_of_random_state(dtype, shape, p, seed):
     x, dout = draw_all([shape, shape], dtype)
     kept = np.random.RandomState(seed).rand(*shape) < p
-    out, cache = dropout_forward(x, {"mode": "train", "p": p, "seed": seed})
-    assert_same(out, np.where(kept, x / dtype(p), 0), dtype)
-    assert_same(dropout_backward(dout, cache), np.where(kept, dout / dtype(p), 0), dtype)
+    layer = DROPOUT._replace(param={"mode": "train", "p": p, "seed": seed})
+    out, dx = (np.where(kept, values / dtype(p), 0) for values in (x, dout))
+    assert_layer(layer, (x,), dout, out, (dx,), same_in(dtype))
 
 
 @pytest.mark.parametrize("p", [0.25, 0.4, 0.7, 1])
@@ -64,31 +65,37 @@ def test_p_is_the_share_that_is_kept_and_the_mean_stays(p):
     x = 10 + draw((500, 500))
     out, _ = dropout_forward(x, {"mode": "train", "p": p, "seed": 0})
     spread = np.sqrt((1 - p) / p / x.size)  # of the mean of mask / p
-    assert abs((out != 0).mean() - p) <= 4 * p * spread
-    assert abs(out.mean() / x.mean() - 1) <= 4 * spread + 1e-12
+    name, share, ratio = DROPOUT.output, (out != 0).mean(), out.mean() / x.mean()
+    assert_true(
+        abs(share - p) <= 4 * p * spread,
+        f"{name} keeps the wrong share of the units",
+        f"It keeps {share:.3g} of them, expected {p}: p is the probability to keep a unit.",
+    )
+    assert_true(
+        abs(ratio - 1) <= 4 * spread + 1e-12,
+        f"{name} has another mean than x",
+        f"Its mean is {ratio:.4g} times that of x, expected 1 (p = {p}): divide what is kept by p.",
+    )
 
 
 def test_on_paper():
     x = np.array([1.0, 2.0, 3.0, 4.0])
     # RandomState(0).rand(4) begins 0.55, 0.72, 0.60, 0.54: at p = 0.6 all but the second and third are kept
-    out, cache = dropout_forward(x, {"mode": "train", "p": 0.6, "seed": 0})
-    np.testing.assert_allclose(out, [1 / 0.6, 0, 0, 4 / 0.6])
-    np.testing.assert_allclose(dropout_backward(np.full(4, 3.0), cache), [5, 0, 0, 5])
+    layer = DROPOUT._replace(param={"mode": "train", "p": 0.6, "seed": 0})
+    assert_layer(layer, (x,), np.full(4, 3.0), [1 / 0.6, 0, 0, 4 / 0.6], ([5, 0, 0, 5],))
 
 
 def test_p_1_keeps_everything():
     x = draw((4, 3))
-    out, cache = dropout_forward(x, {"mode": "train", "p": 1})
-    np.testing.assert_array_equal(out, x)
-    np.testing.assert_array_equal(dropout_backward(x, cache), x)
+    layer, rule = DROPOUT._replace(param={"mode": "train", "p": 1}), "With p = 1 every unit is kept."
+    assert_layer(layer, (x,), x, x, (x,), assert_equal, rule)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_test_mode_returns_x(dtype):
     x, dout = draw_all([(4, 3), (4, 3)], dtype)
-    out, cache = dropout_forward(x, TRAIN | {"mode": "test"})
-    assert_same(out, x, dtype)
-    assert_same(dropout_backward(dout, cache), dout, dtype)
+    layer = DROPOUT._replace(param=TRAIN | {"mode": "test"})
+    assert_layer(layer, (x,), dout, x, (dout,), same_in(dtype), "In test mode it returns x itself.")
 
 
 @pytest.mark.parametrize("mode", ["train", "test"])
@@ -97,12 +104,12 @@ def test_a_seed_leaves_the_global_generator_alone(mode):
     expected = np.random.rand(3)
     np.random.seed(5)
     dropout_forward(draw((4, 3)), {"mode": mode, "p": 0.5, "seed": 0})
-    np.testing.assert_array_equal(np.random.rand(3), expected)
+    assert_equal("np.random after dropout_forward with a seed", np.random.rand(3), expected, GENERATOR)
 
 
 def test_seed_0_is_a_seed():
     outs = [dropout_forward(np.ones(100), {"mode": "train", "p": 0.5, "seed": 0})[0] for _ in range(2)]
-    np.testing.assert_array_equal(*outs)
+    assert_equal(DROPOUT.output, *outs, "With the seed 0, a second call has to draw the same mask.")
 
 
 @pytest.mark.parametrize("no_seed", [{}, {"seed": None}])
@@ -110,16 +117,19 @@ def test_without_a_seed_the_global_generator_draws_the_mask(no_seed):
     x, param = draw((40, 3)), {"mode": "train", "p": 0.5} | no_seed
     np.random.seed(8)
     first, second = (dropout_forward(x, param)[0] for _ in range(2))
-    assert not np.array_equal(first, second)
-    np.testing.assert_array_equal(first, dropout_forward(x, param | {"seed": 8})[0])
+    name = DROPOUT.output
+    rule = "Without a seed, NumPy's global generator draws the mask: np.random.rand."
+    assert_true(not np.array_equal(first, second), f"{name} has the same mask again without a seed", rule)
+    assert_equal(name, first, dropout_forward(x, param | {"seed": 8})[0], rule)
 
 
 def test_dropout_param_is_left_alone():
     param = dict(TRAIN)
     dropout_forward(draw((4, 3)), param)
-    assert param == TRAIN
+    assert_true(param == TRAIN, "dropout_forward changes dropout_param")
 
 
+@validation
 @pytest.mark.parametrize(
     "param, message",
     [

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from conftest import (
     DTYPES,
-    LAYER_CHECKS,
     NOT_BUILT,
     Layer,
     assert_same,
@@ -18,6 +17,7 @@ from conftest import (
     draw_all,
     every_layer_check,
     every_second,
+    layer_checks,
     layers,
     seeds,
 )
@@ -60,7 +60,6 @@ COMPILED = {name: built(module) for name, module in NAMES.items() if built(modul
 BACKENDS = {**COMPILED, "NumPy": numpy_kernels}
 LAYERS = ("conv_forward", "conv_backward", "max_pool_forward", "max_pool_backward")
 OF_COLUMNS = [name for name in ("im2col", "NumPy") if name in BACKENDS]
-NARROW_CHECKS = [c for c in LAYER_CHECKS if c is not check_upstream_gradient_has_the_shape_of_the_output]
 
 every_backend = pytest.mark.parametrize("module", BACKENDS.values(), ids=BACKENDS)
 NONE = pytest.param(None, marks=pytest.mark.skip(reason=NOT_BUILT.format("direct_cython")), id="none")
@@ -124,7 +123,7 @@ def test_max_pool_keeps_the_rules(backend, layer, check):
     check(layer)
 
 
-@pytest.mark.parametrize("check", NARROW_CHECKS)
+@layer_checks(check_upstream_gradient_has_the_shape_of_the_output)
 @layers(
     **{name: conv_layer(geometry) for name, geometry in SINGLE_WINDOWS.items()},
     **{f"pool_{name}": pool_layer(geometry) for name, geometry in SINGLE_POOLS.items()},

@@ -5,7 +5,15 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from conftest import DTYPES, assert_near_numeric, draw, every_second, seeds, sizes
+from agreement import (
+    assert_close,
+    assert_dtype,
+    assert_equal,
+    assert_loss,
+    assert_model_gradients,
+    assert_true,
+)
+from conftest import DTYPES, draw, every_second, near_numeric, seeds, sizes, validation
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
@@ -34,6 +42,7 @@ every_kind = pytest.mark.parametrize(
     "normalization, dropout", [pytest.param(*kind, marks=question(*kind)) for kind in KINDS]
 )
 
+MODELS_DTYPE = "Scores, loss, gradients, parameters and running averages have the model's dtype."
 N, D, C = 4, 6, 3
 HIDDEN = (5, 4)
 
@@ -75,14 +84,15 @@ def model(request):
 def test_gradients_agree_with_numeric_ones(model):
     X, y = draw_batch()
     _, grads = model.loss(X, y)
-    assert grads.keys() == model.params.keys()
-    for name, param in model.params.items():
-        numeric = eval_numerical_gradient(lambda _: model.loss(X, y)[0], param, verbose=False)
-        assert_near_numeric(grads[name], numeric)
+    numeric = {
+        name: eval_numerical_gradient(lambda _: model.loss(X, y)[0], param, verbose=False)
+        for name, param in model.params.items()
+    }
+    assert_model_gradients(model, X, y, grads, numeric, near_numeric)
 
 
 def loss_in_torch(model, params, X, y):
-    """The training loss of a FullyConnectedNet, from its definition in words, in PyTorch."""
+    """The training loss of a FullyConnectedNet and its L2 penalty, from their definitions, in PyTorch."""
     out, penalty = X, 0
     for i in range(1, model.num_layers + 1):
         penalty = penalty + params[f"W{i}"].square().sum()
@@ -98,7 +108,7 @@ def loss_in_torch(model, params, X, y):
         if model.dropout_param is not None:
             seed, p = model.dropout_param["seed"], model.dropout_param["p"]
             out = out * torch.from_numpy(np.random.RandomState(seed).rand(*out.shape) < p) / p
-    return functional.cross_entropy(out, y) + 0.5 * model.reg * penalty
+    return functional.cross_entropy(out, y), 0.5 * model.reg * penalty
 
 
 @every_kind
@@ -109,16 +119,18 @@ def test_net_agrees_with_torch(normalization, dropout, dtype, hidden_dims, n, d,
     X, y = draw_batch(n, d, c, dtype, seed)
     loss, grads = model.loss(X, y)
     params = {name: torch.tensor(param, requires_grad=True) for name, param in model.params.items()}
-    expected_loss = loss_in_torch(model, params, torch.from_numpy(X), torch.from_numpy(y))
-    expected_loss.backward()
+    data_loss, penalty = loss_in_torch(model, params, torch.from_numpy(X), torch.from_numpy(y))
+    (data_loss + penalty).backward()
     # Nearly equal features of a small minibatch are divided by the root of eps: rounding times 300 a layer.
     tol = 1e-2 if dtype == np.float32 else 1e-7
-    np.testing.assert_allclose(loss, expected_loss.item(), rtol=tol)
-    assert grads.keys() == params.keys()
-    for name, grad in grads.items():
-        expected = params[name].grad.numpy()
+    assert_loss(model, loss, data_loss.item(), penalty.item(), rtol=tol)
+
+    def compare(what, grad, expected, *words):
         scale = max(np.abs(expected).max(), 1)
-        np.testing.assert_allclose(grad, expected, rtol=tol, atol=tol * scale, err_msg=name)
+        assert_close(what, grad, expected, *words, rtol=tol, atol=tol * scale)
+
+    expected = {name: param.grad.numpy() for name, param in params.items()}
+    assert_model_gradients(model, X, y, grads, expected, compare)
 
 
 @q1
@@ -132,16 +144,19 @@ def test_two_layer_net_on_paper():
     }
     X, y = np.array([[1.0, 2.0]]), np.array([0])
     # hidden: (1 + 2, -1 + 2 - 2) = (3, -1), after ReLU (3, 0); scores: (3 + 3, 6 + 0)
-    np.testing.assert_array_equal(model.loss(X), [[6, 6]])
+    assert_equal("TwoLayerNet.loss scores", model.loss(X), [[6, 6]], "They are affine - ReLU - affine of X.")
 
     loss, grads = model.loss(X, y)
     # both classes have probability 1/2; the weights' squares sum to 4 + 55: 0.5 * 0.5 * 59 = 14.75
-    np.testing.assert_allclose(loss, np.log(2) + 14.75)
+    assert_loss(model, loss, np.log(2), 14.75, rtol=1e-7)
     # dscores = (-1/2, 1/2), dhidden = (-1/2 + 1, -5/2 + 5/2) = (1/2, 0); 0.5 * W is the penalty's part
-    np.testing.assert_allclose(grads["W2"], [[-1.5 + 0.5, 1.5 + 1], [2.5, 2.5]])
-    np.testing.assert_allclose(grads["b2"], [-0.5, 0.5])
-    np.testing.assert_allclose(grads["W1"], [[0.5 + 0.5, -0.5], [1 + 0.5, 0.5]])
-    np.testing.assert_allclose(grads["b1"], [0.5, 0])
+    expected = {
+        "W1": [[0.5 + 0.5, -0.5], [1 + 0.5, 0.5]],
+        "b1": [0.5, 0],
+        "W2": [[-1.5 + 0.5, 1.5 + 1], [2.5, 2.5]],
+        "b2": [-0.5, 0.5],
+    }
+    assert_model_gradients(model, X, y, grads, expected)
 
 
 @q1
@@ -152,9 +167,11 @@ def test_two_layer_net_is_the_net_with_one_hidden_layer():
     X, y = draw_batch()
     loss, grads = small.loss(X, y)
     expected_loss, expected_grads = general.loss(X, y)
-    np.testing.assert_allclose(loss, expected_loss)
+    says = "is not that of FullyConnectedNet with one hidden layer"
+    rule = "What is expected here is that of FullyConnectedNet. One of the two is wrong."
+    assert_close("TwoLayerNet.loss loss", loss, expected_loss, rule, says=says)
     for name, grad in grads.items():
-        np.testing.assert_allclose(grad, expected_grads[name])
+        assert_close(f"TwoLayerNet.loss d{name}", grad, expected_grads[name], rule, says=says)
 
 
 def test_penalty_is_on_the_weights_only(model):
@@ -164,10 +181,16 @@ def test_penalty_is_on_the_weights_only(model):
     model.reg = 0.8
     penalized_loss, penalized_grads = model.loss(X, y)
     weights = {name: param for name, param in model.params.items() if name.startswith("W")}
-    np.testing.assert_allclose(penalized_loss - loss, 0.4 * sum(np.sum(W**2) for W in weights.values()))
+    what, rule = f"{type(model).__name__}.loss, the penalty's part of {{}}", "reg = 0.8, and the loss has {}."
+    expected = 0.4 * sum(np.sum(W**2) for W in weights.values())
+    whole = rule.format("0.5 * reg * (the sum of the squares of all weights, not of biases)")
+    assert_close(what.format("the loss"), penalized_loss - loss, expected, whole)
     for name, grad in grads.items():
-        expected = 0.8 * weights[name] if name in weights else 0
-        np.testing.assert_allclose(penalized_grads[name] - grad, expected, atol=1e-12)
+        is_weight = name in weights
+        expected = 0.8 * weights[name] if is_weight else 0
+        part = rule.format(f"{'a' if is_weight else 'no'} penalty on {name}")
+        part += " Its gradient is reg * W." if is_weight else ""
+        assert_close(what.format(f"d{name}"), penalized_grads[name] - grad, expected, part, atol=1e-12)
 
 
 @every_kind
@@ -188,7 +211,9 @@ def test_everything_is_in_the_models_dtype(normalization, dropout, dtype):
         loss, grads = model.loss(X, np.arange(N) % C)
         results = [model.loss(X), loss, *grads.values(), *model.params.values()]
         results += [average for bn_param in model.bn_params for average in bn_param.values()]
-        assert {result.dtype for result in results if not isinstance(result, str)} == {np.dtype(dtype)}
+        for result in results:
+            if not isinstance(result, str):
+                assert_dtype("a result of FullyConnectedNet", result, dtype, MODELS_DTYPE)
 
 
 @q1
@@ -197,7 +222,8 @@ def test_two_layer_net_is_in_float64():
     X, y = draw_batch(dtype=np.float32)
     loss, grads = model.loss(X, y)
     results = [loss, model.loss(X), *grads.values(), *model.params.values()]
-    assert {result.dtype for result in results} == {np.dtype(np.float64)}
+    for result in results:
+        assert_dtype("a result of TwoLayerNet", result, np.float64, "It computes in float64.")
 
 
 def test_loss_leaves_its_arguments_and_the_parameters_alone(model):
@@ -205,8 +231,9 @@ def test_loss_leaves_its_arguments_and_the_parameters_alone(model):
     for array in (X, y, *model.params.values()):
         array.flags.writeable = False
     scores, (_, grads) = model.loss(X), model.loss(X, y)
-    for result in (scores, *grads.values()):
-        assert not any(np.shares_memory(result, array) for array in (X, *model.params.values()))
+    for name, result in {"scores": scores, **grads}.items():
+        shared = any(np.shares_memory(result, array) for array in (X, *model.params.values()))
+        assert_true(not shared, f"{type(model).__name__}.loss: {name} shares memory with X or a parameter")
 
 
 def test_images_of_any_shape_and_layout(model):
@@ -214,18 +241,26 @@ def test_images_of_any_shape_and_layout(model):
     expected_loss, expected_grads = model.loss(X, y)
     expected_scores = model.loss(X)
     for arranged in (X.reshape(N, 3, 1, 2), np.asfortranarray(X), every_second(X)):
-        np.testing.assert_allclose(model.loss(arranged), expected_scores)
+        name, rule = (
+            f"{type(model).__name__}.loss",
+            "It has to be the same, whatever the shape and layout of X.",
+        )
+        assert_close(f"{name} scores", model.loss(arranged), expected_scores, rule)
         loss, grads = model.loss(arranged, y)
-        np.testing.assert_allclose(loss, expected_loss)
-        np.testing.assert_allclose(grads["W1"], expected_grads["W1"], atol=1e-12)
+        assert_close(f"{name} loss", loss, expected_loss, rule)
+        assert_close(f"{name} dW1", grads["W1"], expected_grads["W1"], rule, atol=1e-12)
 
 
 def test_minibatch_of_one_example(model):
     X, y = draw_batch(1)
-    assert model.loss(X).shape == (1, C)
+    name, shape = f"{type(model).__name__}.loss", model.loss(X).shape
+    assert_true(
+        shape == (1, C), f"{name}: the scores have the wrong shape", f"Got {shape}, expected (1, {C})."
+    )
     loss, grads = model.loss(X, y)
-    assert np.isfinite(loss)
-    assert all(np.isfinite(grad).all() for grad in grads.values())
+    for result in ("loss", *grads):
+        is_finite = np.isfinite(grads.get(result, loss)).all()
+        assert_true(is_finite, f"{name}: {result} is not finite for a minibatch of one example")
 
 
 @q1
@@ -235,7 +270,8 @@ def test_minibatch_of_one_example(model):
 def test_small_weights_start_at_the_loss_of_guessing(build_model):
     np.random.seed(0)
     loss, _ = build_model().loss(*draw_batch())
-    np.testing.assert_allclose(loss, np.log(C), rtol=1e-2)
+    rule = "With small weights all classes are equally likely: the loss is log C."
+    assert_close("the loss of a new model", loss, np.log(C), rule, rtol=1e-2)
 
 
 @every_normalization
@@ -269,10 +305,15 @@ def test_parameters_and_their_shapes(normalization):
     if normalization:
         shapes |= {"gamma1": (5,), "beta1": (5,), "gamma2": (4,), "beta2": (4,)}
     params = FullyConnectedNet(HIDDEN, D, C, normalization=normalization).params
-    assert {name: param.shape for name, param in params.items()} == shapes
+    actual = {name: param.shape for name, param in params.items()}
+    headline = "FullyConnectedNet._initial_params returns the wrong names or shapes"
+    assert_true(actual == shapes, headline, f"Got {actual}, expected {shapes}.")
     for name, param in params.items():
         if not name.startswith("W"):
-            np.testing.assert_array_equal(param, 1 if name.startswith("gamma") else 0)
+            rule = "Biases and betas start at 0, gammas at 1."
+            assert_equal(
+                f"FullyConnectedNet._initial_params {name}", param, int(name.startswith("gamma")), rule
+            )
 
 
 @q1
@@ -280,13 +321,15 @@ def test_defaults_are_for_cifar10():
     np.random.seed(0)
     two, many = TwoLayerNet(), FullyConnectedNet([100])
     for model, weight_scale in ((two, 1e-3), (many, 1e-2)):
-        assert model.params["W1"].shape == (3 * 32 * 32, 100)
-        assert model.params["W2"].shape == (100, 10)
-        np.testing.assert_allclose(model.params["W1"].std(), weight_scale, rtol=0.02)
-        np.testing.assert_allclose(model.params["W2"].std(), weight_scale, rtol=0.1)
+        name, params = f"{type(model).__name__}._initial_params", model.params
+        for key, shape, rtol in (("W1", (3 * 32 * 32, 100), 0.02), ("W2", (100, 10), 0.1)):
+            got = f"Got {params[key].shape}, expected {shape}."
+            assert_true(params[key].shape == shape, f"{name}: {key} has the wrong shape", got)
+            rule = "It is weight_scale."
+            assert_close(f"{name}: the deviation of {key}", params[key].std(), weight_scale, rule, rtol=rtol)
         assert model.reg == 0
-        assert not model.params["b1"].any() and not model.params["b2"].any()
-    assert many.params["W1"].dtype == np.float32
+        assert_true(not params["b1"].any() and not params["b2"].any(), f"{name}: biases do not start at 0")
+    assert_dtype("FullyConnectedNet._initial_params W1", many.params["W1"], np.float32, MODELS_DTYPE)
 
 
 @q1
@@ -298,7 +341,9 @@ def test_hidden_dims_are_left_alone_and_may_be_a_tuple_or_empty():
     assert len(FullyConnectedNet((5, 4), D, C).params) == 6
     linear = build([])
     X, _ = draw_batch()
-    np.testing.assert_allclose(linear.loss(X), X @ linear.params["W1"] + linear.params["b1"])
+    expected = X @ linear.params["W1"] + linear.params["b1"]
+    rule = "Without hidden layers the net is one affine layer."
+    assert_close("FullyConnectedNet.loss scores", linear.loss(X), expected, rule)
 
 
 @q2
@@ -307,18 +352,25 @@ def test_running_averages_move_in_training_only_and_are_used_in_test():
     assert len(model.bn_params) == len(HIDDEN)
     model.loss(X, y)
     a = X @ model.params["W1"] + model.params["b1"]
-    np.testing.assert_allclose(model.bn_params[0]["running_mean"], 0.1 * a.mean(axis=0))
-    np.testing.assert_allclose(model.bn_params[0]["running_var"], 0.1 * a.var(axis=0))
+    what = "FullyConnectedNet.loss(X, y): bn_params[0]['running_{}']"
+    rule = "With labels it is in training mode, and running = 0.9 * running + 0.1 * the minibatch's."
+    assert_close(what.format("mean"), model.bn_params[0].get("running_mean"), 0.1 * a.mean(axis=0), rule)
+    assert_close(what.format("var"), model.bn_params[0].get("running_var"), 0.1 * a.var(axis=0), rule)
 
     averages = [dict(bn_param) for bn_param in model.bn_params]
     scores = model.loss(X)
+    rule = "Without labels batch normalization is in test mode: "
     for before, after in zip(averages, model.bn_params, strict=True):
-        np.testing.assert_array_equal(before["running_mean"], after["running_mean"])
-        np.testing.assert_array_equal(before["running_var"], after["running_var"])
-    np.testing.assert_allclose(model.loss(X[:1]), scores[:1])  # an example does not see its minibatch
+        for name in ("running_var", "running_mean"):
+            what = f"FullyConnectedNet.loss(X): bn_params' {name}"
+            assert_equal(what, after[name], before[name], f"{rule}running averages stay as they were.")
+    rule += "the scores of an example do not depend on its minibatch."
+    assert_close("FullyConnectedNet.loss(X): scores of one example", model.loss(X[:1]), scores[:1], rule)
 
     model.loss(X, y)  # and training goes on after a test
-    assert not np.array_equal(averages[1]["running_mean"], model.bn_params[1]["running_mean"])
+    moved = not np.array_equal(averages[1]["running_mean"], model.bn_params[1]["running_mean"])
+    headline = "FullyConnectedNet.loss(X, y) is not in training mode after a call without labels"
+    assert_true(moved, headline, "Running averages have to move again.")
 
 
 @q2
@@ -326,25 +378,32 @@ def test_layers_of_equal_size_keep_their_own_running_averages():
     model = build((4, 4), normalization="batchnorm")
     model.loss(*draw_batch())
     first, second = model.bn_params
-    assert not np.allclose(first["running_mean"], second["running_mean"])
+    equal = np.allclose(first["running_mean"], second["running_mean"])
+    assert_true(not equal, "FullyConnectedNet.loss: two layers share their running averages")
 
 
 @q2
 def test_layernorm_has_the_same_scores_in_training_and_test():
     model, (X, y) = build(normalization="layernorm"), draw_batch()
     loss, _ = model.loss(X, y)
-    np.testing.assert_allclose(loss, layers.softmax_loss(model.loss(X), y)[0])
+    rule = "Layer normalization is the same in training and in test: the loss is that of the scores."
+    assert_close("FullyConnectedNet.loss loss", loss, layers.softmax_loss(model.loss(X), y)[0], rule)
 
 
 @q3
 def test_scores_are_without_dropout():
     dropped, whole = build(dropout=0.5), build()
     X, y = draw_batch()
-    np.testing.assert_array_equal(dropped.loss(X), whole.loss(X))
+    rule = "Without labels dropout is in test mode: the scores are those of the net without dropout."
+    assert_equal("FullyConnectedNet.loss(X): scores", dropped.loss(X), whole.loss(X), rule)
     loss, _ = dropped.loss(X, y)
-    assert loss != whole.loss(X, y)[0]
-    np.testing.assert_array_equal(dropped.loss(X), whole.loss(X))
-    assert dropped.loss(X, y)[0] == loss  # a test in between leaves training as it was
+    used = loss != whole.loss(X, y)[0]
+    assert_true(
+        used, "FullyConnectedNet.loss(X, y) does not use dropout", "With labels it is in training mode."
+    )
+    assert_equal("FullyConnectedNet.loss(X): scores", dropped.loss(X), whole.loss(X), rule)
+    again = "A test in between leaves training as it was."
+    assert_equal("FullyConnectedNet.loss(X, y): loss", dropped.loss(X, y)[0], loss, again)
 
 
 @q3
@@ -355,8 +414,9 @@ def test_a_seed_repeats_the_masks_and_leaves_the_global_generator_alone(seed):
     np.random.seed(5)
     expected = np.random.rand()
     np.random.seed(5)
-    assert model.loss(X, y)[0] == model.loss(X, y)[0]
-    assert np.random.rand() == expected
+    rule = "With a seed every pass draws the same masks, and not from np.random."
+    assert_equal("FullyConnectedNet.loss loss", model.loss(X, y)[0], model.loss(X, y)[0], rule)
+    assert_equal("np.random after FullyConnectedNet.loss", np.random.rand(), expected, rule)
 
 
 @q3
@@ -365,9 +425,10 @@ def test_without_a_seed_every_pass_draws_new_masks_that_np_random_seed_repeats()
     model = build((200,), dropout=0.5, seed=None)
     np.random.seed(5)
     first, second = (model.loss(X, y)[0] for _ in range(2))
-    assert first != second
+    rule = "Without a seed np.random draws new masks in every pass."
+    assert_true(first != second, "FullyConnectedNet.loss has the same dropout masks in every pass", rule)
     np.random.seed(5)
-    assert model.loss(X, y)[0] == first
+    assert_equal("FullyConnectedNet.loss loss after np.random.seed", model.loss(X, y)[0], first, rule)
 
 
 @q3
@@ -376,7 +437,9 @@ def test_dropout_is_the_probability_to_keep():
     model.params["W1"], model.params["b1"] = np.zeros((D, 10_000)), np.ones(10_000)
     _, grads = model.loss(*draw_batch(1))
     kept = grads["W2"][:, 0] != 0  # every hidden unit is 1, so dW2 shows which ones were kept
-    assert abs(kept.mean() - 0.9) < 0.02
+    got = f"It keeps {kept.mean():.3g}, expected 0.9: dropout is the probability to keep a unit."
+    headline = "FullyConnectedNet.loss keeps the wrong share of the hidden units"
+    assert_true(abs(kept.mean() - 0.9) < 0.02, headline, got)
 
 
 @q3
@@ -388,6 +451,7 @@ def test_dropout_keep_ratio_is_another_name_for_dropout():
 
 
 @q3
+@validation
 @pytest.mark.parametrize(
     "settings, message",
     [
@@ -407,6 +471,7 @@ def test_dropout_that_is_no_probability_is_refused(settings, message):
 
 
 @q2
+@validation
 @pytest.mark.parametrize("normalization", ["batch_norm", "BatchNorm", "", True])
 def test_unknown_normalization_is_refused_at_once(normalization):
     message = f"normalization must be one of None, 'batchnorm', 'layernorm'; got {normalization!r}"
@@ -414,6 +479,7 @@ def test_unknown_normalization_is_refused_at_once(normalization):
         FullyConnectedNet(HIDDEN, D, C, normalization=normalization)
 
 
+@validation
 def test_input_that_does_not_fit_is_refused(model):
     X, y = draw_batch()
     with pytest.raises(ValueError, match=rf"x must have shape .* = {D}.*got \({N}, {D - 1}\)"):

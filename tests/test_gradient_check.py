@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from conftest import DTYPES, assert_near_numeric, draw, draw_all, every_second
+from conftest import DTYPES, draw, draw_all, every_second, near_numeric
 from tqdm import tqdm
 
 from cs231n import gradient_check
@@ -45,7 +45,7 @@ every_function = pytest.mark.parametrize("check", [numeric_gradient, numeric_gra
 @pytest.mark.parametrize("shape", [(), (1,), (3, 2), (2, 1, 3)])
 def test_gradient_of_a_scalar_function(shape):
     x = np.asarray(draw(shape))
-    assert_near_numeric(numeric_gradient(sum_of_cubes, x), np.asarray(3 * x**2))
+    near_numeric("numeric gradient", numeric_gradient(sum_of_cubes, x), np.asarray(3 * x**2))
 
 
 def test_gradient_of_an_array_function_is_weighted_by_the_upstream_gradient():

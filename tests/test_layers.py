@@ -4,17 +4,20 @@ import math
 
 import numpy as np
 import pytest
+from agreement import assert_dtype, assert_equal, assert_layer
 from conftest import (
     DTYPES,
     Layer,
+    assert_agrees_with_torch,
     assert_same,
+    check_need_dx_false_leaves_out_dx_only,
     draw,
     draw_all,
     every_layer_check,
     layers,
     seeds,
     sizes,
-    torch_gradients,
+    validation,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -50,31 +53,29 @@ def test_affine_on_paper():
     x = np.array([[[1.0], [2.0]]])  # one example of shape (2, 1): the row (1, 2)
     w = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
     b = np.array([10.0, 20.0, 30.0])
-    out, cache = affine_forward(x, w, b)
-    np.testing.assert_array_equal(out, [[19, 32, 45]])  # 1*1 + 2*4 + 10, 1*2 + 2*5 + 20, 1*3 + 2*6 + 30
-
-    dx, dw, db = affine_backward(np.array([[1.0, 0.0, -1.0]]), cache)
-    np.testing.assert_array_equal(dx, [[[-2], [-2]]])  # 1*1 - 1*3, 1*4 - 1*6
-    np.testing.assert_array_equal(dw, [[1, 0, -1], [2, 0, -2]])  # x^T dout
-    np.testing.assert_array_equal(db, [1, 0, -1])
+    out = [[19, 32, 45]]  # 1*1 + 2*4 + 10, 1*2 + 2*5 + 20, 1*3 + 2*6 + 30
+    dout = np.array([[1.0, 0.0, -1.0]])
+    dx = [[[-2], [-2]]]  # 1*1 - 1*3, 1*4 - 1*6
+    dw = [[1, 0, -1], [2, 0, -2]]  # x^T dout
+    assert_layer(AFFINE, (x, w, b), dout, out, (dx, dw, [1, 0, -1]), assert_equal)
 
 
 def test_bias_gradient_sums_over_the_minibatch():
     x, w, b = draw_all([(3, 2), (2, 2), (2,)])
     _, cache = affine_forward(x, w, b)
     *_, db = affine_backward(np.array([[1.0, 10.0], [2.0, 20.0], [3.0, 30.0]]), cache)
-    np.testing.assert_array_equal(db, [6, 60])
+    assert_equal("affine_backward db", db, [6, 60], "It is the sum of dout over the minibatch.")
 
 
 def test_relu_on_paper():
-    out, cache = relu_forward(np.array([[-2.0, 0.0, 3.0]]))
-    np.testing.assert_array_equal(out, [[0, 0, 3]])
-    np.testing.assert_array_equal(relu_backward(np.array([[5.0, 6.0, 7.0]]), cache), [[0, 0, 7]])
+    x, dout = np.array([[-2.0, 0.0, 3.0]]), np.array([[5.0, 6.0, 7.0]])
+    assert_layer(RELU, (x,), dout, [[0, 0, 3]], ([[0, 0, 7]],), assert_equal)
 
 
 def test_relu_gradient_at_exactly_zero_is_zero():
     _, cache = relu_forward(np.array([0.0, -0.0]))
-    np.testing.assert_array_equal(relu_backward(np.ones(2), cache), [0, 0])
+    rule = "Where x is exactly 0, the gradient has to be 0."
+    assert_equal("relu_backward dx", relu_backward(np.ones(2), cache), [0, 0], rule)
 
 
 def affine_in_torch(x, w, b):
@@ -86,51 +87,34 @@ def affine_relu_in_torch(x, w, b):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(
-    "forward, backward, in_torch",
-    [
-        (affine_forward, affine_backward, affine_in_torch),
-        (affine_relu_forward, affine_relu_backward, affine_relu_in_torch),
-    ],
-)
+@pytest.mark.parametrize("layer, in_torch", [(AFFINE, affine_in_torch), (AFFINE_RELU, affine_relu_in_torch)])
 @given(affine_shapes, seeds)
-def test_affine_agrees_with_torch(forward, backward, in_torch, dtype, shape, seed):
+def test_affine_agrees_with_torch(layer, in_torch, dtype, shape, seed):
     N, dims, M = shape
     arrays = draw_all([(N, *dims), (math.prod(dims), M), (M,)], dtype, seed)
-    dout = draw((N, M), dtype, seed)
-    out, cache = forward(*arrays)
-    expected_out, expected_grads = torch_gradients(in_torch, arrays, dout)
-    assert_same(out, expected_out, dtype)
-    for grad, expected in zip(backward(dout, cache), expected_grads, strict=True):
-        assert_same(grad, expected, dtype)
+    assert_agrees_with_torch(layer, in_torch, arrays, draw((N, M), dtype, seed), dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @given(st.lists(sizes, min_size=1, max_size=4), seeds)
 def test_relu_agrees_with_torch(dtype, shape, seed):
     x, dout = draw_all([shape, shape], dtype, seed)
-    out, cache = relu_forward(x)
-    expected_out, (expected_dx,) = torch_gradients(functional.relu, [x], dout)
-    assert_same(out, expected_out, dtype)
-    assert_same(relu_backward(dout, cache), expected_dx, dtype)
+    assert_agrees_with_torch(RELU, functional.relu, [x], dout, dtype)
 
 
 def test_integer_input_is_computed_in_float64():
     out, cache = affine_forward(np.array([[1, 2]]), np.eye(2), np.full(2, 0.5))
-    assert_same(out, [[1.5, 2.5]], np.float64)
-    assert affine_backward(np.ones((1, 2)), cache)[0].dtype == np.float64
+    rule = "An x of integers is computed in float64."
+    assert_same(out, [[1.5, 2.5]], np.float64, "affine_forward out", rule)
+    assert_dtype("affine_backward dx", affine_backward(np.ones((1, 2)), cache)[0], np.float64, rule)
 
 
 @layers(affine=AFFINE, affine_relu=AFFINE_RELU)
 def test_need_dx_false_leaves_out_dx_only(layer):
-    arrays, dout = layer.draw()
-    _, cache = layer(*arrays)
-    dx, dw, db = layer.backward(dout, cache, need_dx=False)
-    assert dx is None
-    for grad, expected in zip((dw, db), layer.backward(dout, cache)[1:], strict=True):
-        np.testing.assert_array_equal(grad, expected)
+    check_need_dx_false_leaves_out_dx_only(layer)
 
 
+@validation
 @pytest.mark.parametrize(
     "x, w, b, message",
     [

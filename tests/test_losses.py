@@ -3,16 +3,18 @@
 import numpy as np
 import pytest
 import torch
+from agreement import assert_close, assert_equal, assert_loss_function, assert_true
 from conftest import (
     DTYPES,
-    assert_near_numeric,
-    assert_same,
     draw,
     every_second,
+    near_numeric,
     reversed_twice,
+    same_in,
     seeds,
     sizes,
     torch_gradients,
+    validation,
 )
 from hypothesis import given
 from torch.nn import functional
@@ -34,6 +36,14 @@ def svm_in_torch(x, y):
     return functional.multi_margin_loss(x, y) * x.shape[1]  # torch divides by the number of classes as well
 
 
+@both_losses
+@pytest.mark.parametrize("N, C", [(5, 3), (1, 4), (5, 1)])
+def test_loss_agrees_with_its_numeric_gradient(loss_function, N, C):
+    x, y = draw((N, C)), draw_labels(N, C)
+    numeric = eval_numerical_gradient(lambda x: loss_function(x, y)[0], x, verbose=False)
+    assert_loss_function(loss_function, x, y, loss_function(x, y)[0], numeric, near_numeric)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     "loss_function, in_torch", [(softmax_loss, functional.cross_entropy), (svm_loss, svm_in_torch)]
@@ -41,49 +51,36 @@ def svm_in_torch(x, y):
 @given(sizes, sizes, seeds)
 def test_loss_agrees_with_torch(loss_function, in_torch, dtype, N, C, seed):
     x, y = 3 * draw((N, C), dtype, seed), draw_labels(N, C, seed)
-    loss, dx = loss_function(x, y)
-    expected_loss, (expected_dx,) = torch_gradients(lambda x: in_torch(x, torch.from_numpy(y)), [x])
-    assert_same(loss, expected_loss, dtype)
-    assert_same(dx, expected_dx, dtype)
-
-
-@both_losses
-@pytest.mark.parametrize("N, C", [(1, 4), (5, 1), (5, 3)])
-def test_loss_agrees_with_its_numeric_gradient(loss_function, N, C):
-    x, y = draw((N, C)), draw_labels(N, C)
-    numeric = eval_numerical_gradient(lambda x: loss_function(x, y)[0], x, verbose=False)
-    assert_near_numeric(loss_function(x, y)[1], numeric)
+    loss, (dx,) = torch_gradients(lambda x: in_torch(x, torch.from_numpy(y)), [x])
+    assert_loss_function(loss_function, x, y, loss, dx, same_in(dtype))
 
 
 def test_svm_on_paper():
     x = np.array([[3.0, 1.0, 5.0], [0.0, 4.0, 1.0]])
-    loss, dx = svm_loss(x, np.array([0, 1]))
     # first row: max(0, 1 - 3 + 1) = 0 and max(0, 5 - 3 + 1) = 3; second: both margins are below 0
-    assert loss == 1.5  # (3 + 0) / 2
-    np.testing.assert_array_equal(dx, [[-0.5, 0, 0.5], [0, 0, 0]])
+    loss, dx = 1.5, [[-0.5, 0, 0.5], [0, 0, 0]]  # (3 + 0) / 2
+    assert_loss_function(svm_loss, x, np.array([0, 1]), loss, dx, assert_equal)
 
 
 def test_svm_with_two_violations_pulls_the_correct_class_twice():
-    loss, dx = svm_loss(np.array([[0.0, 0.0, 0.0]]), np.array([1]))
-    assert loss == 2
-    np.testing.assert_array_equal(dx, [[1, -2, 1]])
+    x, y = np.array([[0.0, 0.0, 0.0]]), np.array([1])
+    assert_loss_function(svm_loss, x, y, 2, [[1, -2, 1]], assert_equal)
 
 
 def test_softmax_on_paper():
     x = np.log([[1.0, 2.0, 5.0], [3.0, 3.0, 2.0]])  # probabilities 1/8, 2/8, 5/8 and 3/8, 3/8, 2/8
-    loss, dx = softmax_loss(x, np.array([1, 2]))
-    np.testing.assert_allclose(loss, np.log(4))  # both labels have probability 1/4
-    np.testing.assert_allclose(dx, [[1 / 16, -6 / 16, 5 / 16], [3 / 16, 3 / 16, -6 / 16]])
+    loss = np.log(4)  # both labels have probability 1/4
+    dx = [[1 / 16, -6 / 16, 5 / 16], [3 / 16, 3 / 16, -6 / 16]]
+    assert_loss_function(softmax_loss, x, np.array([1, 2]), loss, dx)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("size", [1e4, 1e8, 1e30])
 def test_softmax_is_stable_for_large_scores(dtype, size):
     x = np.array([[size, -size, 0], [-size, -size, -size]], dtype)
-    loss, dx = softmax_loss(x, np.array([1, 1]))
     # first row: -log p = 2 size and p = (1, 0, 0); second: log 3 and thirds
-    assert_same(loss, (2 * size + np.log(3)) / 2, dtype)
-    assert_same(dx, [[0.5, -0.5, 0], [1 / 6, -1 / 3, 1 / 6]], dtype)
+    loss, dx = (2 * size + np.log(3)) / 2, [[0.5, -0.5, 0], [1 / 6, -1 / 3, 1 / 6]]
+    assert_loss_function(softmax_loss, x, np.array([1, 1]), loss, dx, same_in(dtype))
 
 
 @both_losses
@@ -91,21 +88,24 @@ def test_loss_ignores_a_constant_added_to_an_examples_scores(loss_function):
     x, y = draw((4, 3)), draw_labels(4, 3)
     loss, dx = loss_function(x, y)
     shifted_loss, shifted_dx = loss_function(x + draw((4, 1), seed=1), y)
-    np.testing.assert_allclose(shifted_loss, loss)
-    np.testing.assert_allclose(shifted_dx, dx, atol=1e-12)
+    rule = "It stays the same if a constant is added to all scores of an example."
+    assert_close(f"{loss_function.__name__} loss", shifted_loss, loss, rule)
+    assert_close(f"{loss_function.__name__} dx", shifted_dx, dx, rule, atol=1e-12)
 
 
 @both_losses
 def test_gradient_of_each_example_sums_to_zero(loss_function):
     _, dx = loss_function(draw((4, 3)), draw_labels(4, 3))
-    np.testing.assert_allclose(dx.sum(axis=1), 0, atol=1e-15)
+    what = f"the sum of an example's entries of {loss_function.__name__} dx"
+    assert_close(what, dx.sum(axis=1), 0, "It has to be 0.", atol=1e-15)
 
 
 @both_losses
 def test_arguments_are_left_alone(loss_function):
     x, y = draw((4, 3)), draw_labels(4, 3)
     x.flags.writeable = y.flags.writeable = False
-    assert not np.shares_memory(loss_function(x, y)[1], x)
+    shared = np.shares_memory(loss_function(x, y)[1], x)
+    assert_true(not shared, f"{loss_function.__name__} dx shares memory with x")
 
 
 @both_losses
@@ -114,8 +114,9 @@ def test_any_memory_layout(loss_function, arrange):
     x, y = draw((4, 3)), draw_labels(4, 3)
     loss, dx = loss_function(arrange(x), arrange(y))
     expected_loss, expected_dx = loss_function(x, y)
-    np.testing.assert_allclose(loss, expected_loss)
-    np.testing.assert_allclose(dx, expected_dx)
+    rule = "It has to be the same for arrays that are laid out differently in memory."
+    assert_close(f"{loss_function.__name__} loss", loss, expected_loss, rule)
+    assert_close(f"{loss_function.__name__} dx", dx, expected_dx, rule)
 
 
 @both_losses
@@ -123,9 +124,11 @@ def test_any_memory_layout(loss_function, arrange):
 def test_labels_may_be_any_integers(loss_function, dtype):
     x, y = draw((4, 3)), [0, 2, 1, 2]
     typed = y if dtype is list else np.array(y, dtype)
-    np.testing.assert_array_equal(loss_function(x, typed)[1], loss_function(x, np.array(y))[1])
+    dx, expected = loss_function(x, typed)[1], loss_function(x, np.array(y))[1]
+    assert_equal(f"{loss_function.__name__} dx", dx, expected, "Labels may be integers of any type.")
 
 
+@validation
 @both_losses
 @pytest.mark.parametrize(
     "y, message",
@@ -143,6 +146,7 @@ def test_labels_that_do_not_fit_are_refused(loss_function, y, message):
         loss_function(draw((4, 3)), np.array(y))
 
 
+@validation
 @both_losses
 @pytest.mark.parametrize("shape", [(4,), (4, 3, 1), (0, 3), (4, 0)])
 def test_scores_that_are_no_matrix_are_refused(loss_function, shape):

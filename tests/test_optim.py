@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from conftest import DTYPES, assert_same, draw, draw_all, every_second, reversed_twice
+from agreement import assert_close, assert_dtype, assert_equal, assert_true, summary_of
+from conftest import DTYPES, assert_same, draw, draw_all, every_second, reversed_twice, validation
 
 from cs231n.optim import adam, rmsprop, sgd, sgd_momentum
 
@@ -44,6 +45,11 @@ def run(rule, w, gradients, settings):
     return w, config
 
 
+def explained(rule, settings):
+    """What a rule has to do, as a sentence, and with which settings."""
+    return f"{summary_of(rule)} Here {', '.join(f'{name} is {value}' for name, value in settings.items())}."
+
+
 def optimizer_in_torch(rule, parameter, s):
     if rule is sgd:
         return torch.optim.SGD([parameter], lr=s["learning_rate"])
@@ -70,51 +76,62 @@ def test_rule_agrees_with_torch(rule, dtype, given_settings, shape):
     for dw in gradients:
         parameter.grad = torch.tensor(dw)
         optimizer.step()
-    assert_same(run(rule, w, gradients, settings)[0], parameter.detach().numpy(), dtype)
+    next_w, _ = run(rule, w, gradients, settings)
+    expected, name = parameter.detach().numpy(), f"{rule.__name__} w after {len(gradients)} steps"
+    assert_same(next_w, expected, dtype, name, explained(rule, settings or DEFAULTS[rule]))
 
 
 def step_on_paper(rule, dw, **config):
-    w, config = rule(np.array([1.0]), np.array([dw]), config)
-    return w[0], config
+    """Return the results of a step from w = 1: w and the configuration."""
+    return rule(np.array([1.0]), np.array([dw]), config)
 
 
 def test_sgd_on_paper():
-    assert step_on_paper(sgd, 4.0, learning_rate=0.5)[0] == -1  # 1 - 0.5 * 4
+    w, _ = step_on_paper(sgd, 4.0, learning_rate=0.5)
+    assert_equal("sgd w", w, [-1], "1 - 0.5 * 4 = -1")
 
 
 def test_momentum_on_paper():
     w, config = step_on_paper(sgd_momentum, 4.0, learning_rate=0.5, momentum=0.25, velocity=np.array([8.0]))
-    assert config["velocity"] == [0]  # 0.25 * 8 - 0.5 * 4
-    assert w == 1
-    assert sgd_momentum(np.array([1.0]), np.array([4.0]), config)[0] == [-1]  # v = 0 - 2
+    rule = summary_of(sgd_momentum)
+    v = f"{rule} Here v = 0.25 * 8 - 0.5 * 4 = 0."
+    assert_equal("sgd_momentum config['velocity']", config["velocity"], [0], v)
+    assert_equal("sgd_momentum w", w, [1], f"{v} w + v = 1 + 0 = 1.")
+    w, _ = sgd_momentum(np.array([1.0]), np.array([4.0]), config)
+    assert_equal("sgd_momentum w after a second step", w, [-1], f"{rule} Here v = 0 - 2 and w + v = 1 - 2.")
 
 
 def test_rmsprop_on_paper():
     settings = {"learning_rate": 0.5, "decay_rate": 0.75, "epsilon": 1}
     w, config = step_on_paper(rmsprop, 4.0, **settings, cache=np.array([0.0]))
-    assert config["cache"] == [4]  # 0.75 * 0 + 0.25 * 16
-    np.testing.assert_allclose(w, 1 / 3)  # 1 - 0.5 * 4 / (2 + 1): epsilon is outside the root
+    assert_equal("rmsprop config['cache']", config["cache"], [4], "0.75 * 0 + 0.25 * 4 ** 2 = 4")
+    assert_close("rmsprop w", w, [1 / 3], "1 - 0.5 * 4 / (sqrt(4) + 1) = 1/3: epsilon is outside the root.")
 
 
 def test_adam_on_paper():
     settings = {"learning_rate": 0.5, "beta1": 0.75, "beta2": 0.75, "epsilon": 1}
     w, config = step_on_paper(adam, 4.0, **settings)
-    assert (config["m"], config["v"], config["t"]) == ([1], [4], 1)  # a quarter of 4 and of 16
-    np.testing.assert_allclose(w, 0.6)  # corrected m / 0.25 = 4, root of v / 0.25 = 4: 1 - 0.5 * 4 / (4 + 1)
+    assert_equal("adam config['m']", config["m"], [1], "0.75 * 0 + 0.25 * 4 = 1")
+    assert_equal("adam config['v']", config["v"], [4], "0.75 * 0 + 0.25 * 4 ** 2 = 4")
+    assert_equal("adam config['t']", config["t"], 1, "It counts the steps.")
+    correction = "Corrected for the first step (t = 1), m is 1 / 0.25 = 4 and v is 4 / 0.25 = 16"
+    assert_close("adam w", w, [0.6], f"{correction}: 1 - 0.5 * 4 / (sqrt(16) + 1) = 0.6.")
 
 
 def test_adams_first_step_has_the_length_of_the_learning_rate():
     dw = np.array([1e-3, -5.0, 1e4])
-    np.testing.assert_allclose(adam(np.zeros(3), dw)[0], -1e-3 * np.sign(dw), rtol=1e-4)
+    rule = "The first step has the length of the learning rate, whatever the size of the gradient."
+    assert_close("adam w after one step", adam(np.zeros(3), dw)[0], -1e-3 * np.sign(dw), rule, rtol=1e-4)
 
 
 def test_adam_resumes_at_the_step_number_it_is_given():
     w, dw = draw_all([(4, 3), (4, 3)])
     expected, config = run(adam, w, [dw] * 3, SETTINGS[adam])
     halfway, config = run(adam, w, [dw] * 2, SETTINGS[adam])
-    assert config["t"] == 2
+    assert_equal("adam config['t'] after two steps", config["t"], 2, "It counts the steps.")
     restored = {name: np.copy(value) if name in ("m", "v") else value for name, value in config.items()}
-    np.testing.assert_array_equal(adam(halfway, dw, restored)[0], expected)
+    rule = "With m, v and t of two steps, the third step has to be the same as in one run of three."
+    assert_equal("adam w after a resumed step", adam(halfway, dw, restored)[0], expected, rule)
 
 
 @every_dtype
@@ -122,7 +139,9 @@ def test_adam_resumes_at_the_step_number_it_is_given():
 def test_everything_keeps_the_dtype_of_w(rule, dtype):
     for other in DTYPES:
         w, config = run(rule, draw((4, 3), dtype), [draw((4, 3), other)] * 2, SETTINGS[rule])
-        assert {array.dtype for array in (w, *(config[name] for name in STATE[rule]))} == {np.dtype(dtype)}
+        results = {"w": w} | {f"config['{name}']": config[name] for name in STATE[rule]}
+        for name, array in results.items():
+            assert_dtype(f"{rule.__name__} {name}", array, dtype, "w and the state keep the dtype of w.")
 
 
 @every_rule
@@ -134,21 +153,25 @@ def test_arrays_are_left_alone(rule):
         array.flags.writeable = False
     next_w, config = rule(w, dw, dict(zip(STATE[rule], arrays[2:], strict=True)))
     results = [next_w, *(config[name] for name in STATE[rule])]
-    assert not any(np.shares_memory(result, array) for result in results for array in arrays)
-    assert not np.array_equal(next_w, w)
+    shared = any(np.shares_memory(result, array) for result in results for array in arrays)
+    assert_true(not shared, f"{rule.__name__} returns an array that shares memory with an argument")
+    assert_true(not np.array_equal(next_w, w), f"{rule.__name__} returns w as it was")
 
 
 @every_rule
 def test_config_is_the_one_that_was_given(rule):
     config = {}
-    assert rule(*draw_all([(4, 3)] * 2), config)[1] is config
+    is_given = rule(*draw_all([(4, 3)] * 2), config)[1] is config
+    assert_true(is_given, f"{rule.__name__} returns another dictionary than the config it was given")
 
 
 @every_rule
 def test_configuration_is_filled_in_and_not_shared_between_calls(rule):
     first, second = (rule(w, w.copy())[1] for w in draw_all([(4, 3), (2, 5)]))
     assert first is not second
-    assert first.keys() == SETTINGS[rule].keys() | set(STATE[rule]) | ({"t"} if rule is adam else set())
+    expected = SETTINGS[rule].keys() | set(STATE[rule]) | ({"t"} if rule is adam else set())
+    got = f"It has {', '.join(sorted(first))}; expected {', '.join(sorted(expected))}."
+    assert_true(first.keys() == expected, f"{rule.__name__} returns a config with other entries", got)
     for name in STATE[rule]:
         assert first[name].shape == (4, 3) and second[name].shape == (2, 5)
         assert not np.shares_memory(first[name], second[name])
@@ -162,9 +185,11 @@ def test_any_memory_layout(rule, arrange):
     expected, _ = run(rule, arrange(w).copy(), [arrange(dw).copy() for dw in gradients], SETTINGS[rule])
     state = {name: arrange(np.zeros(w.shape)) for name in STATE[rule]}
     arranged, _ = run(rule, arrange(w), [arrange(dw) for dw in gradients], SETTINGS[rule] | state)
-    np.testing.assert_allclose(arranged, expected, rtol=1e-12)
+    layout = "It has to be the same for arrays that are laid out differently in memory."
+    assert_close(f"{rule.__name__} w", arranged, expected, layout, rtol=1e-12)
 
 
+@validation
 @every_rule
 @pytest.mark.parametrize(
     "w, dw, message",
@@ -179,6 +204,7 @@ def test_arrays_that_do_not_fit_are_refused(rule, w, dw, message):
         rule(w, dw)
 
 
+@validation
 @every_rule
 @pytest.mark.parametrize("learning_rate", [-0.1, np.nan])
 def test_learning_rates_that_do_not_fit_are_refused(rule, learning_rate):
@@ -186,6 +212,7 @@ def test_learning_rates_that_do_not_fit_are_refused(rule, learning_rate):
         rule(np.ones(3), np.ones(3), {"learning_rate": learning_rate})
 
 
+@validation
 @pytest.mark.parametrize(
     "rule, config, message",
     [
@@ -216,6 +243,7 @@ def test_settings_that_do_not_fit_are_refused(rule, config, message):
         rule(np.ones(3), np.ones(3), config)
 
 
+@validation
 def test_a_refused_step_leaves_the_step_number_alone():
     config = {"t": 4}
     with pytest.raises(ValueError, match="dw must have shape"):

@@ -40,6 +40,7 @@ COPIED = (
     "LICENSE",
     ".gitattributes",
     ".gitignore",
+    "tests/agreement.py",
     "tests/conftest.py",
     "tests/geometry.py",
     "tests/test_layers.py",

@@ -3,6 +3,7 @@
 import ast
 import os
 import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -25,8 +26,9 @@ from course.handout.make import (
     read_all,
 )
 from course.handout.search import find_solutions
-from course.rubric import BY_ID, EXERCISES, LAYERS, NOTEBOOKS
+from course.rubric import BY_ID, EXERCISES, FILES, LAYERS, NOTEBOOKS
 from course.submission.source import cells_of, find_function
+from cs231n.gradcheck.diagnosis import Mistake
 
 ROOT = Path(handout.ROOT)
 
@@ -366,6 +368,67 @@ class TestBeforeAnythingIsWritten:
         )
         assert "\ntests/test_layers.py NN " in run.stdout
         assert not re.search("Error|Traceback|FAILED|failed", run.stdout)
+
+
+class WithoutChecks(ast.NodeTransformer):
+    """Removes every `if` that does nothing but raise ValueError."""
+
+    def visit_If(self, node):
+        self.generic_visit(node)
+        raises = isinstance(node.body[0], ast.Raise) and "ValueError" in ast.unparse(node.body[0])
+        return None if raises and not node.orelse else node
+
+
+@pytest.fixture(scope="module")
+def solved(made, originals, tmp_path_factory):
+    """Return the handout with the exercises written, but without any check of arguments."""
+    folder = tmp_path_factory.mktemp("solved") / "assignment2"
+    shutil.copytree(made, folder)
+    sources = [path for path in FILES if path.endswith(".py")]
+    for path in (*sources, "cs231n/validation.py", "cs231n/windows.py"):
+        tree = WithoutChecks().visit(ast.parse(originals[path]))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.For) and not node.body:
+                node.body.append(ast.Pass())
+        (folder / path).write_text(ast.unparse(tree), encoding="utf-8")
+    return folder
+
+
+class TestLayersThatDoNotValidate:
+    """Right code passes the tests of every question, whether or not it refuses wrong arguments."""
+
+    def test_they_pass_the_tests_of_every_question(self, solved):
+        run = run_in(solved, "-m", "pytest", "-q", "-m", "q1 or q2 or q3 or q4", "-p", "no:cacheprovider")
+        assert run.returncode == 0, run.stdout
+        assert int(re.search(r"(\d+) passed, \d+ deselected", run.stdout)[1]) > 600
+
+    def test_the_tests_of_validation_can_be_run(self, solved):
+        """For one question too."""
+        run = run_in(solved, "-m", "pytest", "-q", "-m", "q3 and validation", "-p", "no:cacheprovider")
+        assert re.search(r"DID NOT RAISE.*ValueError", run.stdout)
+        names = re.findall(r"^FAILED tests/(\w+)\.py", run.stdout, re.MULTILINE)
+        assert set(names) == {"test_dropout", "test_fc_net"}
+
+
+class TestWhatIsWrong:
+    """A mistake is named by the first lines that a learner reads, and by the last."""
+
+    def test_a_wrong_gradient(self, made, originals, tmp_path):
+        folder = tmp_path / "assignment2"
+        shutil.copytree(made, folder)
+        right, wrong = "return dout * (x > 0)", "return dout * (dout > 0)"
+        assert right in originals[LAYERS]
+        (folder / LAYERS).write_text(originals[LAYERS].replace(right, wrong), encoding="utf-8")
+        run = run_in(
+            folder, "-m", "pytest", "-m", "q1", "-k", "relu and not affine", "-p", "no:cacheprovider"
+        )
+        _, failures = run.stdout.split("= FAILURES =")
+        first = failures.split("\n____")[1].split("\n")
+        headline = f"relu_backward dx is wrong: {Mistake.MASK_OF_DOUT.value}"
+        assert any(headline in line for line in first[:10]), run.stdout
+        _, last = re.split("=+ what is wrong =+\n", run.stdout)
+        assert last.startswith(f"{headline} (")
+        assert "assert_allclose" not in run.stdout and "Not equal to tolerance" not in run.stdout
 
 
 class Several(Exception):  # noqa: N818  stands for ExceptionGroup, which Python 3.10 has not
