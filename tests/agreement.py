@@ -127,7 +127,7 @@ def assert_model_gradients(model, X, y, grads, expected, compare=assert_close):
 
     def known():
         numeric = {key: np.asarray(grad, np.float64) for key, grad in expected.items()}
-        return knowledge_of(model, X, lambda: model.loss(X, y)[0]) | {"numeric": numeric}
+        return knowledge_of(model, X, y, dict(grads), lambda: model.loss(X, y)[0]) | {"numeric": numeric}
 
     for key, grad in grads.items():
         explain = _explainer(grad, expected[key], key, known)
