@@ -152,17 +152,17 @@ AFFINE = [
 ]
 
 ELEMENTWISE = [
-    bug("relu", "no-mask", {"dx": Mistake.WRONG_WHERE_NEGATIVE}, dx=lambda run: run.dout),
+    bug("relu", "no-mask", {"dx": Mistake.NO_MASK}, dx=lambda run: run.dout),
     bug(
         "relu",
         "leaky",
-        {"dx": Mistake.WRONG_WHERE_NEGATIVE},
+        {"dx": Mistake.LEAKY},
         dx=lambda run: np.where(run.x > 0, run.dout, 0.01 * run.dout),
     ),
     bug("relu", "mask-reversed", {"dx": Mistake.MASK_INVERTED}, dx=lambda run: run.dout * (run.x < 0)),
     bug("relu", "mask-of-dout", {"dx": Mistake.MASK_OF_DOUT}, dx=lambda run: run.dout * (run.dout > 0)),
     bug("relu", "no-dout", {"dx": Mistake.NO_DOUT}, dx=lambda run: 1.0 * (run.x > 0)),
-    bug("relu", "returns-relu", {"dx": None}, dx=lambda run: np.maximum(run.x, 0)),
+    bug("relu", "returns-relu", {"dx": Mistake.OUTPUT_RETURNED}, dx=lambda run: np.maximum(run.x, 0)),
     conduct_bug("relu", "in-place", "the forward pass modifies its argument x", broken.relu_in_place),
     bug("dropout", "no-mask", {"dx": Mistake.NO_MASK}, dx=lambda run: run.dout),
     bug(
@@ -517,34 +517,34 @@ LOSSES = [
     bug(
         "softmax",
         "no-label",
-        {"dx": Mistake.ONE_ENTRY_PER_EXAMPLE},
+        {"dx": Mistake.LABEL_TERM_MISSING},
         dx=lambda run: run.dx + broken.onehot(run),
     ),
     bug(
         "softmax",
         "label-sign",
-        {"dx": Mistake.ONE_ENTRY_PER_EXAMPLE},
+        {"dx": Mistake.LABEL_TERM_NEGATIVE},
         dx=lambda run: run.dx + 2 * broken.onehot(run),
     ),
     bug("softmax", "sign", {"dx": Mistake.SIGN}, dx=lambda run: -run.dx),
     bug(
         "softmax",
         "divided-by-classes",
-        {"dx": Mistake.OFF_BY_FACTOR},
+        {"dx": about(Mistake.DIVIDED_BY_OTHER, "C, not by N")},
         dx=lambda run: run.dx * len(run.x) / run.x.shape[1],
     ),
-    bug("softmax", "unnormalized", {"dx": None}, dx=broken.unnormalized_softmax),
+    bug("softmax", "unnormalized", {"dx": Mistake.EXP_NOT_NORMALIZED}, dx=broken.unnormalized_softmax),
     bug("svm", "no-mean", {"dx": N_LARGE}, dx=lambda run: run.dx * len(run.x)),
     bug(
         "svm",
         "no-label",
-        {"dx": Mistake.ONE_ENTRY_PER_EXAMPLE},
+        {"dx": Mistake.LABEL_TERM_MISSING},
         dx=lambda run: broken.with_label_entry(run, 0),
     ),
     bug(
         "svm",
-        "label-counted-once",
-        {"dx": Mistake.ONE_ENTRY_PER_EXAMPLE},
+        "label-constant",
+        {"dx": Mistake.ONLY_AT_LABELS},
         dx=lambda run: broken.with_label_entry(run, -7),
     ),
 ]

@@ -66,6 +66,10 @@ SAME = 1e-5
 # the gradient as the numeric one would explain a difference that is itself close to SAME.
 UNEXPLAINED = 1e-2
 
+# An output is that of a formula if they agree to this. Nothing numeric is in it, so it is stricter than SAME,
+# and just loose enough for float32 (1e-7).
+OUTPUT = 1e-6
+
 # A factor is a number such as N or 1 / p if it agrees with it to this. It is fitted to entries that are only
 # exact to SAME, so it gets ten times that.
 FACTOR = 10 * SAME
@@ -95,6 +99,9 @@ MOSTLY = 0.5
 
 # A shifted image has to overlap the right one in more than this part of its pixels; a few fit by chance.
 OVERLAP = 0.25
+
+# The wrong entries that show which margin a hinge loss has: one or two agree with some margin by chance.
+MARGIN_ENTRIES = 3
 
 # Keeps 1 / sqrt(variance) finite, without eps, where a feature is constant (absolute).
 TINY_VARIANCE = 1e-300

@@ -11,7 +11,7 @@ import numpy as np
 
 from cs231n.gradcheck.diagnosis.causes import Array, Case, Finding, matching
 from cs231n.gradcheck.diagnosis.mistakes import Mistake
-from cs231n.gradcheck.diagnosis.shapes import some_axes
+from cs231n.gradcheck.diagnosis.sums import some_axes
 from cs231n.gradcheck.diagnosis.terms import Terms, recognize
 from cs231n.gradcheck.tolerances import TERM_COUNT, TINY_VARIANCE
 
