@@ -53,7 +53,7 @@ def find_elementwise(case: Case) -> Iterator[Finding]:
     layer = masked_layer(case)
     if layer is None or case.actual.shape != layer.x.shape:
         return
-    findings = list(_of_known_form(case, layer))
+    findings = list(_wrong_forward(case, layer)) or list(_of_known_form(case, layer))
     if not findings and layer.is_relu:
         findings = list(_wrong_where_negative(case, layer.x < 0))
     yield from findings or _of_another_mask(case, layer)
@@ -129,7 +129,6 @@ def keep_probability(case: Case) -> float | None:
 
 def _of_known_form(case: Case, layer: Masked) -> Iterator[Finding]:
     """Find gradients that a formula gives, in the order in which one explains more than the next."""
-    yield from _wrong_forward(case, layer)
     if layer.drops_nothing:
         yield from _of_test_mode(case, layer)
     else:

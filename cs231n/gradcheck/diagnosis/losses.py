@@ -33,9 +33,12 @@ class Loss(NamedTuple):
 
 def find_losses(case: Case) -> Iterator[Finding]:
     """Find mistakes in the value or in the gradient of a loss, if the layer is one."""
-    loss = loss_of(case)
-    if loss is None or case.actual.shape != loss.scores.x.shape:
-        return
+    if case.is_of_x:
+        findings = (list(_mistakes_in(case, loss)) for loss in _losses(case))
+        yield from next(filter(None, findings), [])
+
+
+def _mistakes_in(case: Case, loss: Loss) -> Iterator[Finding]:
     mistake, value, _, scale = loss.forward
     if mistake and case.is_explained_by(loss.upstream * loss.right):
         evidence = f"a loss with this mistake is {value:.6g}, and that is what it returned"
@@ -48,16 +51,18 @@ def find_losses(case: Case) -> Iterator[Finding]:
 
 def loss_of(case: Case) -> Loss | None:
     """Return the loss under test, or None if it is not a known one."""
+    return next(_losses(case), None)
+
+
+def _losses(case: Case) -> Iterator[Loss]:
+    """Yield every loss that the one under test may be: with two classes, wrong losses may coincide."""
     x, upstream = _scores_of(case), _upstream(case)
     if x is None or not upstream or case.dx.shape != x.shape:
-        return None
+        return
     gradient, out = case.dx / upstream, float(np.reshape(case.out, -1)[0]) if case.out is not None else 0.0
     for y in _labels(case, x, gradient):
         for family in FAMILIES:
-            loss = _recognize(Scores(x, y), family, out, gradient, upstream)
-            if loss is not None:
-                return loss
-    return None
+            yield from _recognize(Scores(x, y), family, out, gradient, upstream)
 
 
 def gradients_of_loss(observed: Observed) -> Mapping[str, Array] | None:
@@ -74,15 +79,17 @@ def gradients_of_loss(observed: Observed) -> Mapping[str, Array] | None:
     return None
 
 
-def _recognize(scores: Scores, family: Family, out: float, gradient: Array, upstream: float) -> Loss | None:
-    """Return the loss if what some forward pass computes is what was observed."""
+def _recognize(
+    scores: Scores, family: Family, out: float, gradient: Array, upstream: float
+) -> Iterator[Loss]:
+    """Yield the losses of a family whose forward pass computes what was observed."""
     right, *others = family.forwards(scores, out)
     if same(right.gradient, gradient) or _agree(out, right.loss):
-        return Loss(scores, family, right, right.gradient, upstream)
+        yield Loss(scores, family, right, right.gradient, upstream)
+        return
     for forward in others:
         if _agree(out, forward.loss) and same(forward.gradient, gradient):
-            return Loss(scores, family, forward, right.gradient, upstream)
-    return None
+            yield Loss(scores, family, forward, right.gradient, upstream)
 
 
 def _agree(out: float, loss: float) -> bool:
@@ -100,7 +107,8 @@ def _scores_of(observed: Observed) -> Array | None:
 
 def _upstream(observed: Observed) -> float:
     """Return the upstream gradient of a number, 0 if it is not known."""
-    return 0.0 if observed.dout is None else float(np.reshape(observed.dout, -1)[0])
+    dout = observed.dout
+    return float(np.reshape(dout, -1)[0]) if dout is not None and np.size(dout) == 1 else 0.0
 
 
 def _labels(case: Case, x: Array, gradient: Array) -> Iterator[Labels]:

@@ -78,8 +78,8 @@ def scaled_losses(scores: Scores, loss: float, gradient: Array) -> list[Forward]
     scales = {
         "": 1.0,
         "is a sum over the examples, not a mean": N,
-        "is divided by N twice": 1 / N,
         "is divided by the number of scores, N C, not by N": 1 / C,
+        "is divided by N twice": 1 / N,
         "is divided by C, not by N": N / C,
         "has the wrong sign": -1.0,
     }
