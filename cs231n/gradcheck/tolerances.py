@@ -100,8 +100,12 @@ MOSTLY = 0.5
 # A shifted image has to overlap the right one in more than this part of its pixels; a few fit by chance.
 OVERLAP = 0.25
 
-# The wrong entries that show which margin a hinge loss has: one or two agree with some margin by chance.
-MARGIN_ENTRIES = 3
+# The least number of wrong entries that show which margin a hinge loss has, or that a mask is that of two
+# arrays: one or two fit by chance.
+WITNESSES = 3
+
+# Another margin may leave examples without a gradient. One such example may as well have been left out.
+MARGIN_EXAMPLES = 2
 
 # Keeps 1 / sqrt(variance) finite, without eps, where a feature is constant (absolute).
 TINY_VARIANCE = 1e-300

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cs231n.gradcheck.diagnosis.causes import Array, Case, Finding, Observed, is_output, matching, same
 from cs231n.gradcheck.diagnosis.mistakes import Mistake
-from cs231n.gradcheck.tolerances import FACTOR, MOSTLY, SAME
+from cs231n.gradcheck.tolerances import FACTOR, MOSTLY, SAME, WITNESSES
 
 RELU = "ReLU is flat where the input is negative: the gradient is 0 there, and dout elsewhere."
 RELU_MASK = RELU + " The mask is x > 0; out >= 0 holds everywhere."
@@ -140,7 +140,8 @@ def _of_known_form(case: Case, layer: Masked) -> Iterator[Finding]:
     yield from _inverted(case, layer, look)
     by_dout = layer.kept * dout * (dout > 0)
     yield from _matching(case, layer, [(Mistake.MASK_OF_DOUT, by_dout)], look)
-    yield from _matching(case, layer, [(Mistake.MASK_OF_BOTH, dout * mask * (dout > 0))], look)
+    if case.wrong.sum() >= WITNESSES:
+        yield from _matching(case, layer, [(Mistake.MASK_OF_BOTH, dout * mask * (dout > 0))], look)
     holding_x = [
         (Mistake.MASK_HOLDS_X, array) for array in (dout * x * mask, dout * x, dout * x * (mask > 0))
     ]

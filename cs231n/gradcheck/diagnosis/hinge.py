@@ -12,7 +12,7 @@ import numpy as np
 from cs231n.gradcheck.diagnosis.causes import Array
 from cs231n.gradcheck.diagnosis.mistakes import Mistake
 from cs231n.gradcheck.diagnosis.scores import Family, Forward, Scores, Wrong, scaled_losses
-from cs231n.gradcheck.tolerances import MARGIN_ENTRIES, OUTPUT, SAME
+from cs231n.gradcheck.tolerances import MARGIN_EXAMPLES, OUTPUT, SAME, WITNESSES
 
 LABEL = "The label's entry is minus the number of classes with a positive margin, without the label, over N."
 ONES = "Each class with a positive margin has the gradient 1 / N, however large the margin is."
@@ -88,8 +88,11 @@ def _wrong(scores: Scores, actual: Array) -> Iterator[Wrong]:
         yield Wrong(mistake, gradient / scores.N, LABEL)
     for mistake, gradient in _wrong_weights(scores):
         yield Wrong(mistake, gradient / scores.N, ONES)
+    right = _with_counts(scores, _ones(scores))
     for mistake, gradient in _wrong_margins(scores, actual):
-        yield Wrong(mistake, gradient / scores.N, MARGIN)
+        changed = (gradient != right).any(axis=1)
+        if changed.sum() >= MARGIN_EXAMPLES or gradient[changed].any():
+            yield Wrong(mistake, gradient / scores.N, MARGIN)
 
 
 def _wrong_labels(scores: Scores) -> Iterator[tuple[Mistake, Array]]:
@@ -154,7 +157,7 @@ def _delta_in(scores: Scores, actual: Array) -> float | None:
     ones = np.abs(actual - 1) < SAME
     counted, skipped = above_label[others & ones], above_label[others & ~ones]
     changed = int((ones[others] != (_ones(scores) > 0)[others]).sum())
-    if not counted.size or not skipped.size or changed < MARGIN_ENTRIES:
+    if not counted.size or not skipped.size or changed < WITNESSES:
         return None
     return -float(counted.min() + skipped.max()) / 2 if counted.min() > skipped.max() else None
 

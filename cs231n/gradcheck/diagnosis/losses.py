@@ -83,11 +83,12 @@ def _recognize(
     scores: Scores, family: Family, out: float, gradient: Array, upstream: float
 ) -> Iterator[Loss]:
     """Yield the losses of a family whose forward pass computes what was observed."""
-    right, *others = family.forwards(scores, out)
+    forwards = iter(family.forwards(scores, out))
+    right = next(forwards)
     if same(right.gradient, gradient) or _agree(out, right.loss):
         yield Loss(scores, family, right, right.gradient, upstream)
         return
-    for forward in others:
+    for forward in forwards:
         if _agree(out, forward.loss) and same(forward.gradient, gradient):
             yield Loss(scores, family, forward, right.gradient, upstream)
 

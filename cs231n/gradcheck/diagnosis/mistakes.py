@@ -38,7 +38,7 @@ class Mistake(Enum):
     W_NOT_TRANSPOSED = "w is not transposed"
     WRONG_PRODUCT = "it is the wrong matrix product"
     RESHAPED = "a reshape mixes up the entries of {}"
-    INDEPENDENT = "the output does not depend on {}"
+    INDEPENDENT = "the output does not change with {}"
     FORWARD_WRONG = "the forward pass is wrong: it {}"
 
     # A constant factor

@@ -11,7 +11,7 @@ from cs231n.gradcheck.tolerances import OVERLAP, SAME
 
 FILTERS = "The forward pass does not flip filters; the backward pass may have to, or must not."
 ORDER = "Return the gradients in the order of the forward pass's arguments."
-USED = "Does the forward pass use it?"
+USED = "Either the forward pass does not use it, or its gradient has to be 0."
 LEAST_REACH = 2  # pixels that a shift is looked for in each direction, or the padding if that is wider
 
 
@@ -49,7 +49,7 @@ def find_whole(case: Case) -> Iterator[Finding]:
         yield Finding(Mistake.ZERO, "the right gradient is not", "Was it computed, and returned?")
         return
     if _is_independent(case):
-        evidence = "no change of it changes the output, but the gradient is not 0"
+        evidence = "its numeric gradient is 0 everywhere, and the gradient is not"
         yield Finding(Mistake.INDEPENDENT, evidence, USED, about=case.name or "it")
         return
     for find in (_of_another_argument, _rearranged, _offset, _shifted):
