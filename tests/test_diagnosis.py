@@ -152,17 +152,17 @@ AFFINE = [
 ]
 
 ELEMENTWISE = [
-    bug("relu", "no-mask", {"dx": Mistake.WRONG_WHERE_NEGATIVE}, dx=lambda run: run.dout),
+    bug("relu", "no-mask", {"dx": Mistake.NO_MASK}, dx=lambda run: run.dout),
     bug(
         "relu",
         "leaky",
-        {"dx": Mistake.WRONG_WHERE_NEGATIVE},
+        {"dx": Mistake.LEAKY},
         dx=lambda run: np.where(run.x > 0, run.dout, 0.01 * run.dout),
     ),
     bug("relu", "mask-reversed", {"dx": Mistake.MASK_INVERTED}, dx=lambda run: run.dout * (run.x < 0)),
     bug("relu", "mask-of-dout", {"dx": Mistake.MASK_OF_DOUT}, dx=lambda run: run.dout * (run.dout > 0)),
     bug("relu", "no-dout", {"dx": Mistake.NO_DOUT}, dx=lambda run: 1.0 * (run.x > 0)),
-    bug("relu", "returns-relu", {"dx": None}, dx=lambda run: np.maximum(run.x, 0)),
+    bug("relu", "returns-relu", {"dx": Mistake.OUTPUT_RETURNED}, dx=lambda run: np.maximum(run.x, 0)),
     conduct_bug("relu", "in-place", "the forward pass modifies its argument x", broken.relu_in_place),
     bug("dropout", "no-mask", {"dx": Mistake.NO_MASK}, dx=lambda run: run.dout),
     bug(
@@ -522,34 +522,34 @@ LOSSES = [
     bug(
         "softmax",
         "no-label",
-        {"dx": Mistake.ONE_ENTRY_PER_EXAMPLE},
+        {"dx": Mistake.LABEL_TERM_MISSING},
         dx=lambda run: run.dx + broken.onehot(run),
     ),
     bug(
         "softmax",
         "label-sign",
-        {"dx": Mistake.ONE_ENTRY_PER_EXAMPLE},
+        {"dx": Mistake.LABEL_TERM_NEGATIVE},
         dx=lambda run: run.dx + 2 * broken.onehot(run),
     ),
     bug("softmax", "sign", {"dx": Mistake.SIGN}, dx=lambda run: -run.dx),
     bug(
         "softmax",
         "divided-by-classes",
-        {"dx": Mistake.OFF_BY_FACTOR},
+        {"dx": about(Mistake.DIVIDED_BY_OTHER, "C, not by N")},
         dx=lambda run: run.dx * len(run.x) / run.x.shape[1],
     ),
-    bug("softmax", "unnormalized", {"dx": None}, dx=broken.unnormalized_softmax),
+    bug("softmax", "unnormalized", {"dx": Mistake.EXP_NOT_NORMALIZED}, dx=broken.unnormalized_softmax),
     bug("svm", "no-mean", {"dx": N_LARGE}, dx=lambda run: run.dx * len(run.x)),
     bug(
         "svm",
         "no-label",
-        {"dx": Mistake.ONE_ENTRY_PER_EXAMPLE},
+        {"dx": Mistake.LABEL_TERM_MISSING},
         dx=lambda run: broken.with_label_entry(run, 0),
     ),
     bug(
         "svm",
-        "label-counted-once",
-        {"dx": Mistake.ONE_ENTRY_PER_EXAMPLE},
+        "label-constant",
+        {"dx": Mistake.ONLY_AT_LABELS},
         dx=lambda run: broken.with_label_entry(run, -7),
     ),
 ]
@@ -868,8 +868,7 @@ RELU_EDGE = np.array([[0.0, 1.0, -2.0], [3e-6, -4e-6, 0.5], [-1.0, 2e-7, -0.3]])
 def test_kinks_of_relu_are_no_mistakes():
     report = check_right(SUBJECTS["relu"], arrays={"x": RELU_EDGE})
     (comparison,) = report.comparisons
-    assert comparison.status == WARN
-    assert "1 of 9 entries lie at a kink" in str(comparison)
+    assert comparison.status == PASS  # beside a kink a smaller step decides, at 0 the formula
     assert comparison.error < 1e-6
 
 

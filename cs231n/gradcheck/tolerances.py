@@ -96,6 +96,10 @@ SAME = 1e-5
 # the gradient as the numeric one would explain a difference that is itself close to SAME.
 UNEXPLAINED = 1e-2
 
+# An output is that of a formula if they agree to this. Nothing numeric is in it, so it is stricter than SAME,
+# and just loose enough for float32 (1e-7).
+OUTPUT = 1e-6
+
 # A factor is a number such as N or 1 / p if it agrees with it to this. It is fitted to entries that are only
 # exact to SAME, so it gets ten times that.
 FACTOR = 10 * SAME
@@ -146,6 +150,13 @@ NETWORK_FLOOR = 1e-4
 # More than this part of a network's numeric gradients has to agree with its formulas: the other entries may
 # have kinks within the step.
 BESIDE_KINKS = 0.5
+
+# The least number of wrong entries that show which margin a hinge loss has, or that a mask is that of two
+# arrays: one or two fit by chance.
+WITNESSES = 3
+
+# Another margin may leave examples without a gradient. One such example may as well have been left out.
+MARGIN_EXAMPLES = 2
 
 # Keeps 1 / sqrt(variance) finite, without eps, where a feature is constant (absolute).
 TINY_VARIANCE = 1e-300

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cs231n.gradcheck.diagnosis.mistakes import Mistake
-from cs231n.gradcheck.tolerances import SAME, UNEXPLAINED
+from cs231n.gradcheck.tolerances import OUTPUT, SAME, UNEXPLAINED
 
 Array = NDArray[Any]
 
@@ -210,11 +210,16 @@ class Case(Observed):
         return bool(rest.max(initial=0) <= UNEXPLAINED * difference.max(initial=0))
 
 
-def same(a: Array, b: Array) -> bool:
+def same(a: Array, b: Array, tol: float = SAME) -> bool:
     """Return whether two arrays have one shape and agree as closely as a numeric gradient can tell."""
     if np.shape(a) != np.shape(b) or not (np.isfinite(a).all() and np.isfinite(b).all()):
         return False
-    return bool(np.abs(np.subtract(a, b)).max(initial=0) <= SAME * np.abs(b).max(initial=0))
+    return bool(np.abs(np.subtract(a, b)).max(initial=0) <= tol * np.abs(b).max(initial=0))
+
+
+def is_output(out: Array | None, formula: Array) -> bool:
+    """Return whether a formula gives the output of a forward pass."""
+    return out is not None and same(np.asarray(out), formula, OUTPUT)
 
 
 def same_values(a: Array, b: Array) -> bool:

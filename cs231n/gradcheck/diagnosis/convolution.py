@@ -90,7 +90,7 @@ def padded(images: Array, pad: int, **how: str) -> Array:
     return border
 
 
-def gradients_by_formula(observed: Observed) -> dict[str, Array] | None:
+def gradients_of_convolution(observed: Observed) -> dict[str, Array] | None:
     """Return the right gradients {name: array} of a convolution's arguments; None for another layer."""
     layer = convolution_of(observed)
     if layer is None or observed.dout is None:

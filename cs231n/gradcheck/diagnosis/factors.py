@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cs231n.gradcheck.diagnosis.causes import Case, Finding
+from cs231n.gradcheck.diagnosis.elementwise import keep_probability
 from cs231n.gradcheck.diagnosis.mistakes import Mistake
 from cs231n.gradcheck.tolerances import FACTOR, PENALTY
 
@@ -74,6 +75,9 @@ def _named(case: Case, factor: float, evidence: str) -> Iterator[Finding]:
 
 def _named_factors(case: Case) -> Iterator[NamedFactor]:
     yield from _factors_of_dropout(case)
+    N, C = _size_of_scores(case)
+    if C > 1:
+        yield NamedFactor(Mistake.DIVIDED_BY_OTHER, "C, not by N", N / C, MEAN)
     for size, value in _sizes(case).items():
         look = MEAN if size == "N" else PIXELS
         yield NamedFactor(Mistake.TOO_LARGE, size, value, look)
@@ -83,13 +87,14 @@ def _named_factors(case: Case) -> Iterator[NamedFactor]:
 
 
 def _factors_of_dropout(case: Case) -> Iterator[NamedFactor]:
-    p = case.number("p")
-    if p is None or not 0 < p < 1:
+    p = keep_probability(case)
+    if p is None:
         return
     yield NamedFactor(Mistake.NO_DIVISION_BY_P, "", p, KEEP)
     yield NamedFactor(Mistake.DIVIDED_BY_P_TWICE, "", 1 / p, KEEP)
     if not math.isclose(p, 0.5):
         yield NamedFactor(Mistake.ONE_MINUS_P, "", p / (1 - p), KEEP)
+    yield NamedFactor(Mistake.MULTIPLIED_BY_P, "", p * p, KEEP)
 
 
 def _sizes(case: Case) -> dict[str, int]:
@@ -98,11 +103,28 @@ def _sizes(case: Case) -> dict[str, int]:
     shape = () if case.x is None else np.shape(case.x)
     if shape:
         sizes["N"] = shape[0]
-        sizes |= _sizes_of(shape, flat="D", image=("C", "H", "W"))
+        flat = "C" if _size_of_scores(case)[1] else "D"  # scores have classes, other inputs have features
+        sizes |= _sizes_of(shape, flat, image=("C", "H", "W"))
     out_shape = () if case.out is None else np.shape(case.out)
     if "w" in case.inputs or out_shape != shape:
         sizes |= _sizes_of(out_shape, flat="M", image=("F", "H'", "W'"))
     return {name: value for name, value in sizes.items() if value > 1}
+
+
+def _size_of_scores(case: Case) -> tuple[int, int]:
+    """Return (N, C) of the scores that a loss is computed from, (0, 0) if it is not known to be a loss."""
+    x, out = case.x, case.out
+    if (
+        len(case.inputs) != 1
+        or x is None
+        or out is None
+        or np.ndim(x) != 2
+        or np.size(out) != 1
+        or not x.size
+    ):
+        return 0, 0
+    N, C = np.shape(x)
+    return N, C
 
 
 def _sizes_of(shape: tuple[int, ...], flat: str, image: tuple[str, str, str]) -> dict[str, int]:

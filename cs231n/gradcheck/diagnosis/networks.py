@@ -19,7 +19,7 @@ from cs231n.gradcheck.diagnosis.regularization import expected_count, penalty_fi
 from cs231n.gradcheck.tolerances import NETWORK_FLOOR, SAME_FORMULA
 from cs231n.gradcheck.values import float64_copy, is_numbers
 
-__all__ = ["conclusion", "find_networks", "gradients_by_formula"]
+__all__ = ["conclusion", "find_networks", "gradients_of_network"]
 
 COUNTS = (0.0, 1.0, 2.0, 0.5, -1.0)  # how many times a gradient may contain reg * W
 
@@ -49,7 +49,7 @@ def find_networks(case: Case) -> Iterator[Finding]:
         yield from penalty_findings(case, extra)
 
 
-def gradients_by_formula(observed: Observed) -> Mapping[str, Array] | None:
+def gradients_of_network(observed: Observed) -> Mapping[str, Array] | None:
     """Return the right gradients, with those of the loss's penalty, of all parameters of a known network."""
     net = _known_network(observed) if isinstance(observed, Case) else None
     if net is None or not isinstance(observed, Case):

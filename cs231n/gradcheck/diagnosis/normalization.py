@@ -13,7 +13,6 @@ from cs231n.gradcheck.diagnosis.candidates import Candidate, first_that_fit
 from cs231n.gradcheck.diagnosis.causes import Array, Case, Finding, Observed
 from cs231n.gradcheck.diagnosis.layouts import wrong_layouts, wrong_parameter_layouts
 from cs231n.gradcheck.diagnosis.mistakes import Mistake
-from cs231n.gradcheck.diagnosis.shapes import some_axes
 from cs231n.gradcheck.diagnosis.stage_mistakes import (
     axes_text,
     test_mode_mistakes,
@@ -25,6 +24,7 @@ from cs231n.gradcheck.diagnosis.stage_mistakes import (
     wrong_sums,
 )
 from cs231n.gradcheck.diagnosis.staged import backward, parameter_gradients
+from cs231n.gradcheck.diagnosis.sums import some_axes
 from cs231n.gradcheck.diagnosis.term_counts import miscounted, miscounted_direct, off_by_factors
 from cs231n.gradcheck.diagnosis.terms import Terms, fits, groupings, recognize
 from cs231n.gradcheck.tolerances import FORWARD, TINY_VARIANCE
@@ -34,7 +34,7 @@ DBETA = "dbeta is the sum of dout over everything that shares beta."
 SUM_AXES = "Sum over all axes but that of the features or channels, whatever the axes of the means."
 
 
-def gradients_by_formula(observed: Observed) -> dict[str, Array] | None:
+def gradients_of_normalization(observed: Observed) -> dict[str, Array] | None:
     """Return {name: gradient} of all arguments of a normalization; None if the layer is not one."""
     terms = recognize(observed)
     if terms is None or observed.out is None:

@@ -9,14 +9,17 @@ from numpy.typing import NDArray
 
 from cs231n.gradcheck.diagnosis.causes import Case, Finding
 from cs231n.gradcheck.diagnosis.geometry import geometry_of
+from cs231n.gradcheck.diagnosis.losses import loss_of
 from cs231n.gradcheck.diagnosis.mistakes import Mistake
 from cs231n.gradcheck.diagnosis.pooling import pooling_of
 from cs231n.gradcheck.diagnosis.sums import listed
-from cs231n.gradcheck.tolerances import THROUGHOUT
+from cs231n.gradcheck.tolerances import MOSTLY, THROUGHOUT
 
 PADDING = "Look at the padding and at how it is cut off."
 TIES = "On a tie the first maximum, in row-major order, gets the whole gradient."
 LABELS = "If these are the labels: look at the term of the right class."
+LABEL_TERM = "Look at the term of the right class. The other terms are right."
+OTHER_TERMS = "Look at the terms of the other classes. That of the right class is right."
 WINDOWS = "Look at where windows begin: i * stride."
 LEFT_OUT = "Does a loop or a slice leave them out, or mix them up?"
 
@@ -32,6 +35,7 @@ class Axis(NamedTuple):
 
 
 EXAMPLES, FEATURES = Axis("example", "examples"), Axis("feature", "features")
+CLASSES = Axis("class", "classes")
 CHANNELS, FILTERS = Axis("channel", "channels"), Axis("filter", "filters")
 INPUTS, OUTPUTS = Axis("input", "inputs"), Axis("output", "outputs")
 ROWS, COLUMNS = Axis("row", "rows", of_image=True), Axis("column", "columns", of_image=True)
@@ -64,10 +68,26 @@ def _wrong_once_per_example(case: Case, wrong: Mask) -> Iterator[Finding]:
     """Find a loss's gradient (N, C) with one wrong entry for each example, not all of one class."""
     if wrong.ndim != 2 or case.out is None or np.ndim(case.out) != 0:
         return
+    loss = loss_of(case)
+    if loss is not None:
+        yield from _wrong_by_label(case, wrong, loss.scores.is_label > 0)
+        return
     several_classes = wrong.any(axis=0).sum() > 1
     if several_classes and (wrong.sum(axis=1) == 1).all():
         evidence = f"the classes of the wrong entries, example by example, are {listed(wrong.argmax(axis=1))}"
         yield Finding(Mistake.ONE_ENTRY_PER_EXAMPLE, evidence, LABELS)
+
+
+def _wrong_by_label(case: Case, wrong: Mask, is_label: Mask) -> Iterator[Finding]:
+    """Find a gradient that is wrong at the labels of several classes only, or right there only."""
+    at_labels, elsewhere = wrong & is_label, wrong & ~is_label
+    mostly = MOSTLY * len(wrong)
+    if not elsewhere.any() and at_labels.sum() > mostly and at_labels.any(axis=0).sum() > 1:
+        evidence = f"wrong entries: {wrong.sum()}, each at the label of its example"
+        yield Finding(Mistake.ONLY_AT_LABELS, evidence, LABEL_TERM)
+    if not at_labels.any() and _wrong_just_in(~is_label, wrong, case):
+        evidence = f"wrong entries: {wrong.sum()}, none at the label of its example"
+        yield Finding(Mistake.ONLY_BESIDE_LABELS, evidence, OTHER_TERMS)
 
 
 def _wrong_at_border(case: Case, wrong: Mask) -> Iterator[Finding]:
@@ -161,6 +181,8 @@ def _places(case: Case, wrong: Mask) -> Iterator[str]:
 def _axes(case: Case) -> list[Axis]:
     """Return what the axes of the gradient stand for."""
     ndim, known = case.actual.ndim, AXES_OF_W if case.name[:1].lower() == "w" else AXES_OF_X
+    if ndim == 2 and case.out is not None and np.size(case.out) == 1 and len(case.inputs) == 1:
+        return [EXAMPLES, CLASSES]  # of a loss
     if ndim in known:
         return known[ndim]
     axes = [Axis(f"place along axis {axis}", f"places along axis {axis}") for axis in range(ndim)]

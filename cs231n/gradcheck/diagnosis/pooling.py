@@ -114,7 +114,7 @@ def first_largest(values: Array) -> Array:
     return weights
 
 
-def gradients_by_formula(observed: Observed) -> dict[str, Array] | None:
+def gradients_of_pooling(observed: Observed) -> dict[str, Array] | None:
     """Return {name of x: the right gradient} of a max pooling; None for another layer."""
     layer = pooling_of(observed)
     if layer is None or observed.dout is None:

@@ -5,6 +5,7 @@ gives it. The backward passes with a mistake are those of `plans`, which explain
 """
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -63,7 +64,7 @@ def find_sandwich(case: Case) -> Iterator[Finding]:
                 return
 
 
-def gradients_by_formula(observed: Observed) -> Mapping[str, Array] | None:
+def gradients_of_sandwich(observed: Observed) -> Mapping[str, Array] | None:
     """Return the right gradients of a sandwich's arguments, or None if the layer is not one."""
     net = _sandwich_of(observed)
     if net is None:
@@ -134,7 +135,7 @@ def _with_ends(steps: list[Step]) -> Iterator[list[Step]]:
 
 def _linear(x: Array, w: Array, b: Array) -> Iterator[Step]:
     """Yield the affine layer, or the convolutions with stride 1 and any padding below the filter's size."""
-    if w.ndim == 2 and x[0].size == len(w) and w.shape[1:] == b.shape:
+    if w.ndim == 2 and math.prod(x.shape[1:]) == len(w) and w.shape[1:] == b.shape:
         yield chain.affine(x, w, b, LAYER)
     elif w.ndim == x.ndim == 4 and x.shape[1] == w.shape[1] and len(w) == len(b):
         for pad in range(max(w.shape[2:])):

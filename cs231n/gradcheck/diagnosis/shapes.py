@@ -1,16 +1,14 @@
 """Gradients of a wrong shape: not summed, summed over too many or wrong axes, transposed, or padded."""
 
 from collections.abc import Iterator
-from itertools import chain, combinations, permutations
+from itertools import permutations
 
 import numpy as np
 
 from cs231n.gradcheck.diagnosis.causes import Case, Finding, same, same_values
 from cs231n.gradcheck.diagnosis.mistakes import Mistake
-from cs231n.gradcheck.diagnosis.sums import products_summed_in
+from cs231n.gradcheck.diagnosis.sums import AXES, axes_text, products_summed_in, some_axes
 from cs231n.gradcheck.diagnosis.whole import ORDER
-
-MOST_AXES = 5  # that are summed over at once: more than a layer of the course has
 
 
 def find_shapes(case: Case) -> Finding:
@@ -34,7 +32,8 @@ def find_shapes(case: Case) -> Finding:
 
 
 def _transposed(case: Case) -> Iterator[Finding]:
-    if case.actual.ndim == 2 and same(case.actual.T, case.expected):
+    is_turned = case.actual.ndim == 2 and case.actual.size == case.expected.size
+    if is_turned and min(case.actual.shape) > 1 and same_values(case.actual.T, case.expected):
         yield Finding(
             Mistake.TRANSPOSED,
             f"its shape is {case.actual.shape}; its transpose is right",
@@ -103,7 +102,7 @@ def _not_summed(case: Case) -> Iterator[Finding]:
             over_batch = axes == (0,) and actual.shape[1:] == expected.shape
             yield Finding(
                 Mistake.NOT_SUMMED_OVER_BATCH if over_batch else Mistake.NOT_SUMMED,
-                f"its shape is {actual.shape}; summed over {_text(axes)} it is right",
+                f"its shape is {actual.shape}; summed over {axes_text(axes)} it is right",
                 "What all examples share, such as a bias, gets the sum of their gradients.",
             )
 
@@ -116,7 +115,7 @@ def _summed_over_too_many_axes(case: Case) -> Iterator[Finding]:
         if same_values(actual, expected.sum(axis=axes)):
             yield Finding(
                 Mistake.SUMMED_OVER_TOO_MANY_AXES,
-                f"its shape is {actual.shape}; it is the right gradient, summed over {_text(axes)}",
+                f"its shape is {actual.shape}; it is the right gradient, summed over {axes_text(axes)}",
                 "Sum only over the axes that the argument does not have.",
             )
 
@@ -124,19 +123,7 @@ def _summed_over_too_many_axes(case: Case) -> Iterator[Finding]:
 def _summed_over_wrong_axes(case: Case) -> Iterator[Finding]:
     for products in products_summed_in(case):
         for axes in some_axes(products.ndim):
-            if same_values(case.actual, products.sum(axis=axes)):
-                yield Finding(
-                    Mistake.SUMMED_OVER_WRONG_AXES,
-                    f"its shape is {case.actual.shape}; it is a sum over {_text(axes)}",
-                    "Sum over all axes but that of the features or channels.",
-                )
-
-
-def some_axes(ndim: int) -> Iterator[tuple[int, ...]]:
-    """Yield every choice of axes, the fewest first."""
-    counts = range(1, min(ndim, MOST_AXES) + 1)
-    return chain.from_iterable(combinations(range(ndim), count) for count in counts)
-
-
-def _text(axes: tuple[int, ...]) -> str:
-    return f"axis {axes[0]}" if len(axes) == 1 else f"axes {', '.join(map(str, axes))}"
+            for word, reduced in (("sum", products.sum(axis=axes)), ("mean", products.mean(axis=axes))):
+                if same_values(case.actual, reduced):
+                    evidence = f"its shape is {case.actual.shape}; it is a {word} over {axes_text(axes)}"
+                    yield Finding(Mistake.SUMMED_OVER_WRONG_AXES, evidence, AXES)

@@ -8,8 +8,8 @@ import numpy as np
 from cs231n.gradcheck.diagnosis.candidates import MATCHES, Candidate
 from cs231n.gradcheck.diagnosis.causes import Array, Case, Observed
 from cs231n.gradcheck.diagnosis.mistakes import Mistake
-from cs231n.gradcheck.diagnosis.shapes import some_axes
 from cs231n.gradcheck.diagnosis.staged import STAGES, Pass, Stage, backward, closed_form
+from cs231n.gradcheck.diagnosis.sums import some_axes
 from cs231n.gradcheck.diagnosis.term_counts import CLOSED_FORM, DIRECT, MEAN, VARIANCE, unbiased
 from cs231n.gradcheck.diagnosis.terms import LEAST_POINTS, USUAL_EPS, Grouping, Scale, Terms, groupings
 from cs231n.gradcheck.tolerances import TINY_VARIANCE

@@ -6,10 +6,12 @@ least squares gives the coefficients, which have to be 0 or -1.
 """
 
 from collections.abc import Iterator
+from itertools import chain, combinations, islice
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cs231n.gradcheck.diagnosis.affine import affine_of
 from cs231n.gradcheck.diagnosis.causes import Array, Case, Finding, same, same_values
 from cs231n.gradcheck.diagnosis.convolution import convolution_of
 from cs231n.gradcheck.diagnosis.mistakes import Mistake
@@ -20,14 +22,45 @@ from cs231n.gradcheck.tolerances import SAME, WHOLE_NUMBER
 SHOWN = 6  # indices that are listed
 MOST_ENTRIES = 10**7  # of contributions, which are in memory all at once
 ADD = "Use += in a loop: = forgets what came before."
+AXES = "Sum over all axes but that of the features or channels. Equal sizes can hide a wrong axis."
+MOST_AXES = 5  # that are summed over at once: more than a layer of the course has
 RANGE = "Look at where the loop or the slice begins and ends."
 
 
 def find_sums(case: Case) -> Iterator[Finding]:
-    """Find examples or filters that are left out of a sum."""
+    """Find sums over other axes than the right ones, and examples or filters that are left out of a sum."""
+    yield from islice(_summed_elsewhere(case), 1)
     for part, contributions in _contributions(case):
         if same(contributions.sum(axis=0), case.expected):
             yield from _left_out(case, part, contributions)
+
+
+def _summed_elsewhere(case: Case) -> Iterator[Finding]:
+    """Find a sum or a mean over the wrong axes, where equal sizes hide it: its shape is the right one."""
+    for products in products_summed_in(case):
+        right = tuple(axis for axis in range(products.ndim) if axis != 1)
+        for axes in some_axes(products.ndim):
+            if axes == right:  # the mean over these is off by a factor, which has a name
+                continue
+            for word, reduced in (("sum", products.sum(axis=axes)), ("mean", products.mean(axis=axes))):
+                is_one_number = len(axes) == products.ndim
+                if not is_one_number and reduced.size != case.actual.size:
+                    continue
+                if case.is_explained_by(np.broadcast_to(reduced.reshape(-1), case.actual.shape)):
+                    many, wrong = Mistake.SUMMED_OVER_TOO_MANY_AXES, Mistake.SUMMED_OVER_WRONG_AXES
+                    evidence = f"it is the {word} over {axes_text(axes)}"
+                    yield Finding(many if is_one_number else wrong, evidence, AXES)
+
+
+def some_axes(ndim: int) -> Iterator[tuple[int, ...]]:
+    """Yield every choice of axes, the fewest first."""
+    counts = range(1, min(ndim, MOST_AXES) + 1)
+    return chain.from_iterable(combinations(range(ndim), count) for count in counts)
+
+
+def axes_text(axes: tuple[int, ...]) -> str:
+    """Return some axes as text."""
+    return f"axis {axes[0]}" if len(axes) == 1 else f"axes {', '.join(map(str, axes))}"
 
 
 def products_summed_in(case: Case) -> Iterator[Array]:
@@ -52,14 +85,11 @@ def _contributions(case: Case) -> Iterator[tuple[str, Array]]:
     for products in products_summed_in(case):
         over_pixels = products.sum(axis=tuple(range(2, products.ndim)))
         yield "examples", over_pixels.reshape(len(products), *case.expected.shape)
-    x, w, dout = case.x, case.inputs.get("w"), case.dout
-    if dout is not None:
-        yield from _contributions_in_convolution(case, dout)
-    if dout is None or x is None or w is None:
-        return
-    is_affine = dout.ndim == 2 and len(x) == len(dout) and x.size == len(x) * len(w)
-    if case.name == "w" and is_affine:
-        yield "examples", np.einsum("nd,nm->ndm", x.reshape(len(x), -1), dout)
+    layer = affine_of(case)
+    if layer is not None and case.name == layer.names[1]:
+        yield "examples", np.einsum("nd,nm->ndm", layer.X, layer.dout)
+    if case.dout is not None:
+        yield from _contributions_in_convolution(case, case.dout)
 
 
 def _contributions_in_convolution(case: Case, dout: Array) -> Iterator[tuple[str, Array]]:
@@ -78,7 +108,9 @@ def _contributions_in_convolution(case: Case, dout: Array) -> Iterator[tuple[str
 
 
 def _left_out(case: Case, part: str, contributions: Array) -> Iterator[Finding]:
-    counts = _whole_coefficients(case.actual - case.expected, contributions)
+    counts = _counts_of_ends(case, contributions)
+    if counts is None:
+        counts = _whole_coefficients(case.actual - case.expected, contributions)
     if counts is None or not counts.any() or not set(counts.tolist()) <= {0, -1}:
         return
     missing, total = np.flatnonzero(counts), len(contributions)
@@ -88,6 +120,20 @@ def _left_out(case: Case, part: str, contributions: Array) -> Iterator[Finding]:
     elif len(missing) < total:
         evidence = f"of {part} 0-{total - 1}, the sum lacks {listed(missing)}"
         yield Finding(Mistake.TERMS_LEFT_OUT, evidence, RANGE, about=part)
+
+
+def _counts_of_ends(case: Case, contributions: Array) -> NDArray[np.int_] | None:
+    """Return -1 for what is left out and 0 for the rest if only an end of the sum is left, or is left out.
+
+    These few are tried one by one: of more terms than the gradient has entries, least squares finds none.
+    """
+    total = len(contributions)
+    first, last = np.arange(total) == 0, np.arange(total) == total - 1
+    for left in (first, last, ~first, ~last) if total > 2 else ():
+        if case.actual.size > 1 and case.is_explained_by(contributions[left].sum(axis=0)):
+            counts: NDArray[np.int_] = left.astype(int) - 1
+            return counts
+    return None
 
 
 def _whole_coefficients(difference: Array, contributions: Array) -> NDArray[np.int_] | None:

@@ -5,13 +5,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cs231n.gradcheck.diagnosis.causes import Array, Case, Finding, matching, same, same_values
+from cs231n.gradcheck.diagnosis.causes import Array, Case, Finding, matching, same
 from cs231n.gradcheck.diagnosis.geometry import geometry_of
 from cs231n.gradcheck.diagnosis.mistakes import Mistake
-from cs231n.gradcheck.tolerances import OVERLAP
+from cs231n.gradcheck.tolerances import OVERLAP, SAME
 
 FILTERS = "The forward pass does not flip filters; the backward pass may have to, or must not."
 ORDER = "Return the gradients in the order of the forward pass's arguments."
+USED = "Either the forward pass does not use it, or its gradient has to be 0."
 LEAST_REACH = 2  # pixels that a shift is looked for in each direction, or the padding if that is wider
 
 
@@ -48,8 +49,18 @@ def find_whole(case: Case) -> Iterator[Finding]:
     if not case.actual.any() and case.expected.any():
         yield Finding(Mistake.ZERO, "the right gradient is not", "Was it computed, and returned?")
         return
-    for find in (_of_another_argument, _rearranged, _offset, _shifted, _not_transposed):
+    if _is_independent(case):
+        evidence = "its numeric gradient is 0 everywhere, and the gradient is not"
+        yield Finding(Mistake.INDEPENDENT, evidence, USED, about=case.name or "it")
+        return
+    for find in (_of_another_argument, _rearranged, _offset, _shifted):
         yield from find(case)
+
+
+def _is_independent(case: Case) -> bool:
+    """Return whether the numeric gradient is zero everywhere, except for noise, and the learner's is not."""
+    largest = float(np.abs(case.actual).max(initial=0))
+    return bool(largest > 0 and np.abs(case.expected).max(initial=0) <= SAME * largest)
 
 
 def _of_another_argument(case: Case) -> Iterator[Finding]:
@@ -103,15 +114,3 @@ def _overlap(images: Array, down: int, right: int) -> Array:
     rows = slice(max(down, 0), height + min(down, 0))
     columns = slice(max(right, 0), width + min(right, 0))
     return images[:, :, rows, columns]
-
-
-def _not_transposed(case: Case) -> Iterator[Finding]:
-    """Find dout w in place of dx = dout w^T, which has the same shape if w is square."""
-    w, dout = case.inputs.get("w"), case.dout
-    if w is None or dout is None or w.ndim != 2 or dout.ndim != 2:
-        return
-    is_square = w.shape[0] == w.shape[1]
-    if not is_square or dout.shape[1] != len(w) or not same_values(dout @ w.T, case.expected):
-        return
-    look = "out = x w, so dx = dout w^T: a product of the right shape is not always the right product."
-    yield from matching(case, [(Mistake.W_NOT_TRANSPOSED, (dout @ w).reshape(case.actual.shape))], look)
