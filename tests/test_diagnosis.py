@@ -793,8 +793,8 @@ def test_a_tenth_of_a_percent_of_one_entry_is_wrong(name):
 def test_where_sizes_coincide_all_their_names_are_listed(factor, mistake):
     square = broken.affine((5, 5), (5, 5), (5,))
     report = check_changed(square, lambda name, grad: factor * grad if name == "w" else grad)
-    titles = [cause.title for cause in report.all_causes()]
-    assert titles == [title_of(about(mistake, size)) for size in "NDM"]
+    (cause,) = report.all_causes()
+    assert cause.title == title_of(about(mistake, "N or D or M"))
 
 
 def test_where_p_is_a_half_the_square_is_listed_too():

@@ -25,6 +25,9 @@ from cs231n.gradcheck.tolerances import OUTPUT_TOL
 from cs231n.gradcheck.values import Array, Floats, float64_copy
 from cs231n.passes import FAIL, PASS, WARN
 
+PIECES = (
+    "Check a case as small as possible, and then the pieces of the backward pass, each as a layer of its own."
+)
 ASK_SETTINGS = (
     'Pass the settings of the layer, such as settings={"stride": 2, "pad": 1} or {"G": 4}: then the check '
     "knows more mistakes."
@@ -97,15 +100,11 @@ def _explain(
 
 def _what_helps(case: Case) -> list[str]:
     """Return how to learn more about a gradient that no known mistake explains."""
-    if (
-        case.dout is not None
-        and case.x is not None
-        and case.x.ndim == 4
-        and not case.settings
-        and not right_gradients(case)
-    ):
-        return [ASK_SETTINGS]
-    return []
+    if case.dout is None:
+        return []
+    of_images = case.x is not None and case.x.ndim == 4
+    ask = of_images and not case.settings and not right_gradients(case)
+    return [ASK_SETTINGS, PIECES] if ask else [PIECES]
 
 
 def _unusable(numeric: Numeric) -> list[Cause]:

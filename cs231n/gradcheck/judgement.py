@@ -182,16 +182,22 @@ def _notes(noisy: Array, between: Array, numeric: Numeric, tol: float) -> list[s
     notes = []
     if between.any():
         notes.append(
-            f"{between.sum()} of {between.size} entries lie at a kink: the slopes to the left and to the "
+            f"{_entries(between, 'lies', 'lie')} at a kink: the slopes to the left and to the "
             "right differ. The gradient is one of them, or lies between them. This is not a mistake."
         )
     size = np.abs(numeric.centered).max(initial=0)
     if noisy.any() and size > numeric.noise > tol * size:
         notes.append(
-            f"{noisy.sum()} of {noisy.size} entries differ by less than {numeric.noise:.0e}, the rounding "
-            "noise of their numeric gradient. This is not a mistake."
+            f"{_entries(noisy, 'differs', 'differ')} by less than {numeric.noise:.0e}, the rounding noise of "
+            "the numeric gradient. This is not a mistake."
         )
     return notes
+
+
+def _entries(chosen: Array, one: str, several: str) -> str:
+    """Return how many entries are chosen, as the beginning of a sentence, with its verb."""
+    count = int(chosen.sum())
+    return f"{count} of {chosen.size} entries {one if count == 1 else several}"
 
 
 def is_rounding(grad: object, actual: Floats, expected: Floats) -> bool:

@@ -8,6 +8,7 @@ from cs231n.gradcheck.diagnosis.causes import Cause, Kind
 from cs231n.passes import FAIL, PASS, WARN, Bound, write_line
 
 INDENT = " " * 6
+ROUNDING = 1e-9  # the part of a number that its numeric gradient does not resolve
 Worst = tuple[tuple[int, ...] | str, float, float]
 
 
@@ -48,8 +49,16 @@ class Comparison:
         return write_line(self.status, Bound.AT_MOST, self.name, self.error, self.tol)
 
     def _worst_lines(self) -> list[str]:
-        lines = [f"{index}: got {grad:.8g}, expected {numeric:.8g}" for index, grad, numeric in self.worst]
+        lines = [
+            f"{index}: got {_shown(grad, numeric)}, expected {_shown(numeric, grad)}"
+            for index, grad, numeric in self.worst
+        ]
         return ["No known mistake matches. Worst entries:", *lines] if lines and not self.causes else lines
+
+
+def _shown(value: float, other: float) -> str:
+    """Return a number as text; 0 for what is rounding noise beside the number that it is compared with."""
+    return "0" if abs(value) <= ROUNDING * abs(other) else f"{value:.8g}"
 
 
 @dataclass

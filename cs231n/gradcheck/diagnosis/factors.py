@@ -67,10 +67,16 @@ def _factor(case: Case) -> float:
 
 
 def _named(case: Case, factor: float, evidence: str) -> Iterator[Finding]:
-    """Find every name of a factor, with either sign."""
-    for mistake, about, value, look in _named_factors(case):
-        if math.isclose(abs(factor), value, rel_tol=FACTOR):
-            yield Finding(mistake, evidence, look, about, negated=factor < 0)
+    """Find the names of a factor, with either sign; several sizes that are equal share one finding."""
+    fitting = [
+        named for named in _named_factors(case) if math.isclose(abs(factor), named.value, rel_tol=FACTOR)
+    ]
+    for mistake in dict.fromkeys(named.mistake for named in fitting):
+        same_mistake = [named for named in fitting if named.mistake is mistake]
+        names = [named.about for named in same_mistake]
+        if len(names) > 1 and "2" in names:  # a size that happens to be 2 is the likelier one
+            names.remove("2")
+        yield Finding(mistake, evidence, same_mistake[0].look, " or ".join(names), negated=factor < 0)
 
 
 def _named_factors(case: Case) -> Iterator[NamedFactor]:

@@ -162,7 +162,7 @@ def where_wrong(case: Case) -> str:
     if not wrong.any():
         return ""
     if wrong.all():
-        return f"All of its {wrong.size} entries are wrong."
+        return f"All of its {wrong.size} entries are wrong." if wrong.size > 1 else "Its only entry is wrong."
     places = list(_places(case, wrong))
     verb = "is" if wrong.sum() == 1 else "are"
     where = f", all in {' and '.join(places)}" if places else ""

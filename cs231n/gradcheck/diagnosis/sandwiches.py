@@ -101,7 +101,8 @@ def _sandwich_of(observed: Observed) -> Chain | None:
     if len(arrays) not in (3, 5) or observed.out is None or observed.dout is None:
         return None
     x, w, b = arrays[:3]
-    if not x.size or x.ndim < 2 or w.ndim not in (2, 4) or b.ndim != 1 or np.shape(observed.dout) != np.shape(observed.out):
+    fit = x.size and x.ndim >= 2 and w.ndim in (2, 4) and b.ndim == 1
+    if not fit or np.shape(observed.dout) != np.shape(observed.out):
         return None
     for steps in _choices(arrays):
         if same(steps[-1].out, observed.out):
