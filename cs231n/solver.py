@@ -140,6 +140,7 @@ class Solver:
         require_choice("metric_goal", metric_goal, (None, "max", "min"))
         self.metric_goal = metric_goal or ("min" if metric in LOWER_IS_BETTER else "max")
         self.patience = None if patience is None else require_integer("patience", patience, 1)
+        _require_dictionary(data)
         self.X_train, self.y_train = self._examples(data, "X_train", "y_train")
         self.X_val, self.y_val = self._examples(data, "X_val", "y_val")
         self.checkpoint_name = checkpoint_name
@@ -150,7 +151,7 @@ class Solver:
         self.optim_configs = {name: dict(self.optim_config) for name in self.model.params}
         self.iteration = 0
         self.epoch = 0
-        self.best_val_acc = -math.inf if self.metric_goal == "max" else math.inf
+        self.best_val_acc = self._worst
         self.best_params: Params = {}
         self._best_bn_params: BatchNormParams = []
         self.loss_history: list[float] = []
@@ -223,11 +224,15 @@ class Solver:
         return None
 
     def _epochs_without_improvement(self) -> int:
-        best, best_index = None, 0
+        best, best_index = self._worst, 0
         for index, value in enumerate(self.val_acc_history):
-            if best is None or self._is_better(value, best):
+            if self._is_better(value, best):
                 best, best_index = value, index
         return len(self.val_acc_history) - 1 - best_index
+
+    @property
+    def _worst(self) -> float:
+        return -math.inf if self.metric_goal == "max" else math.inf
 
     def _is_better(self, value: float, than: float) -> bool:
         return value > than if self.metric_goal == "max" else value < than
@@ -406,10 +411,12 @@ class Solver:
         return bn_params
 
     def _summary(self) -> str:
-        metric = "accuracy" if self.metric is accuracy else description(self.metric)
+        metric = description(self.metric)
+        early = self.iteration < self._num_iterations and self._why_finished()
         return (
             f"epoch {self.epoch}/{self.num_epochs}, loss {self.loss_history[-1]:.3f}, "
             f"{metric} train {self.train_acc_history[-1]:.3f}, val {self.val_acc_history[-1]:.3f}"
+            f"{', stopped early' if early else ''}"
         )
 
     def check_accuracy(
@@ -452,22 +459,23 @@ class Solver:
         if not self.checkpoint_name:
             return
         _, keys, position, has_gauss, cached_gaussian = np.random.get_state()
+        params, bn_params = self._latest or (self.model.params, self._bn_params)
         state = {
             "settings": self._settings(),
             "progress": {name: getattr(self, name) for name in _PROGRESS},
             "histories": {name: getattr(self, name) for name in _HISTORIES},
-            "params": self.model.params,
+            "params": params,
             "best_params": self.best_params,
             "optim_configs": self.optim_configs,
-            "bn_params": _numbered(self._bn_params),
+            "bn_params": _numbered(bn_params),
             "best_bn_params": _numbered(self._best_bn_params),
             "random": {"keys": keys, "rest": (position, has_gauss, cached_gaussian)},
         }
         if self._augment_rng is not None:
             state["augmentation"] = {"generator": json.dumps(self._augment_rng.bit_generator.state)}
         if self._averaged is not None:
-            params, bn_params = self._averaged
-            state["average"] = {"params": params, "bn_params": _numbered(bn_params)}
+            averages, bn_averages = self._averaged
+            state["average"] = {"params": averages, "bn_params": _numbered(bn_averages)}
         try:
             checkpoint.save(self.checkpoint_path, state)
         except OSError as error:
@@ -487,9 +495,9 @@ class Solver:
         try:
             self._check_settings(state["settings"])
             self._check_params(state["params"])
-            self._check_params(state["best_params"])
-            if self.average is not None:
-                self._check_params(state["average"]["params"])
+            for params in (state["best_params"], state.get("average", {}).get("params")):
+                if params:  # a loop of one's own over `_step` may not have found any
+                    self._check_params(params)
             self._restore(state)
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"{self.checkpoint_path} is not a checkpoint of a Solver: {error!r}") from error
@@ -502,13 +510,13 @@ class Solver:
         optim_configs = {name: state["optim_configs"][name] for name in self.model.params}
         numbers = [str(i) for i in range(len(self._bn_params))]
         bn_params = [state["bn_params"][number] for number in numbers]
-        best_bn_params = [state["best_bn_params"][number] for number in numbers]
+        best_bn_params = [state["best_bn_params"][number] for number in numbers if state["best_params"]]
         position, has_gauss, cached_gaussian = state["random"]["rest"]
         random_state = ("MT19937", state["random"]["keys"], int(position), int(has_gauss), cached_gaussian)
         augment_rng, averaged = None, None
-        if self.augment:
+        if self.augment and progress["iteration"] > 0:
             augment_rng = _generator(state["augmentation"]["generator"])
-        if self.average is not None:
+        if self.average is not None and progress["iteration"] > 0:
             average = state["average"]
             averaged = average["params"], [average["bn_params"][number] for number in numbers]
         np.random.set_state(random_state)
@@ -525,7 +533,9 @@ class Solver:
         """Return the settings that a resumed run must share with the run that was stopped."""
         num_train, num_val = len(self.X_train), len(self.X_val)
         settings = {
-            "update_rule": rule if isinstance(rule := self.update_rule, str) else description(rule),
+            "update_rule": rule
+            if isinstance(rule := self.update_rule, str)
+            else f"function {description(rule)}",
             "batch_size": self.batch_size,
             "lr_decay": self.lr_decay,
             "num_train": num_train,
@@ -623,6 +633,15 @@ def _require_augmentations(augment: Augmentation | Sequence[Augmentation] | None
     for function in functions:
         require_function("augment", function, "(X, rng) -> X", "a list of functions or ")
     return functions
+
+
+def _require_dictionary(data: object) -> None:
+    """Raise ValueError unless `data` can be asked for its parts by name."""
+    if not hasattr(data, "keys"):
+        raise ValueError(
+            'data must be a dictionary {"X_train": ..., "y_train": ..., "X_val": ..., "y_val": ...}; '
+            f"got {type(data).__name__}"
+        )
 
 
 def _gradient(grads: Mapping[str, Array], name: str, w: Array) -> Array:
