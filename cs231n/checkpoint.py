@@ -59,10 +59,9 @@ def description(value: object) -> str:
     if is_dataclass(value) and not isinstance(value, type):
         named = [f"{field.name}={description(getattr(value, field.name))}" for field in fields(value)]
         return f"{type(value).__qualname__}({', '.join(named)})"
+    value = value.item() if isinstance(value, np.generic) else value
     if value is None or isinstance(value, (bool, int, float, complex, str, bytes)):
         return repr(value)
-    if isinstance(value, np.generic):
-        return description(value.item())
     return str(getattr(value, "__qualname__", type(value).__qualname__))
 
 

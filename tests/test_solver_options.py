@@ -137,6 +137,12 @@ def half_step(w, dw, config):
     return w + velocity, config
 
 
+def scaled_step(w, dw, config):
+    """A rule with a number of NumPy's in its state, which raises float32 to float64."""
+    config.setdefault("scale", np.float64(0.1))
+    return w - config["scale"] * dw, config
+
+
 def test_a_function_is_an_update_rule():
     solver = record(Recorder(gradient=(1.0, 0, 0)), update_rule=half_step, num_epochs=1)
     np.testing.assert_allclose(solver._latest[0]["b"], [-0.1 - 0.15 - 0.175, 0, 0])
@@ -599,6 +605,7 @@ CHOICES = {
         "average": lambda t: np.float64(0.3),
         "metric": own_metric,
     },
+    "scalars": {"update_rule": scaled_step, "optim_config": {"learning_rate": 1}},
     "decay": {"lr_schedule": None, "lr_decay": 0.7, "update_rule": partial(half_step)},
     "steps": {
         "lr_schedule": StepDecay((0.3, 0.6)),
@@ -768,7 +775,7 @@ def test_a_run_that_is_killed_at_random_moments_ends_to_the_bit(tmp_path):
     chance = random.Random(seed)
     for _ in range(5):
         process = start(tmp_path, KILLED)
-        for _ in range(chance.randrange(1, whole.iteration // 5)):
+        for _ in range(chance.randrange(1, whole.iteration // 7)):
             process.stdout.readline()
         process.kill()
         _, err = process.communicate(timeout=PATIENCE)
