@@ -8,6 +8,8 @@ the previous checkpoint as it was.
 import os
 import zipfile
 from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from functools import partial
 from typing import IO, Any
 
 import numpy as np
@@ -38,6 +40,29 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise
     except Exception as error:  # a damaged zip archive raises nearly anything
         raise ValueError(f"{path} is not a checkpoint or is damaged: {error}") from error
+
+
+def description(value: object) -> str:
+    """Return a text for a setting that another process makes too, as no address in memory would be.
+
+    Functions go by their names and other objects by their classes'; numbers, strings, sequences and data
+    classes are written out.
+
+    >>> description([min, partial(round, ndigits=2), 0.5])
+    '[min, partial(round, ndigits=2), 0.5]'
+    """
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(description, value))}]"
+    if isinstance(value, partial):
+        named = [f"{name}={description(each)}" for name, each in value.keywords.items()]
+        return f"partial({', '.join([*map(description, (value.func, *value.args)), *named])})"
+    if is_dataclass(value) and not isinstance(value, type):
+        named = [f"{field.name}={description(getattr(value, field.name))}" for field in fields(value)]
+        return f"{type(value).__qualname__}({', '.join(named)})"
+    value = value.item() if isinstance(value, np.generic) else value
+    if value is None or isinstance(value, (bool, int, float, complex, str, bytes)):
+        return repr(value)
+    return str(getattr(value, "__qualname__", type(value).__qualname__))
 
 
 def _write(file: IO[bytes], arrays: Mapping[str, NDArray[Any]]) -> None:

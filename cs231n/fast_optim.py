@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from cs231n.kernels.threads import COMPILED_UPDATE, NUMPY_UPDATE, is_worth_sharing, map_slices
-from cs231n.optim import ADAM, RMSPROP, SGD, SGD_MOMENTUM, prepare
+from cs231n.optim import ADAM, ADAMW, RMSPROP, SGD, SGD_MOMENTUM, prepare
 
 try:
     from cs231n.kernels.optim_cython import adam_step
@@ -51,6 +51,23 @@ def sgd_momentum(w, dw, config=None):
     return w, config
 
 
+def nesterov(w, dw, config=None):
+    """Take the step of `cs231n.optim.nesterov` in place."""
+    w, dw, config = prepare(w, dw, config, SGD_MOMENTUM)
+    learning_rate, momentum = config["learning_rate"], config["momentum"]
+
+    def move(w, dw, v, step):
+        np.multiply(dw, learning_rate, out=step)
+        w -= step
+        v *= momentum
+        v -= step
+        np.multiply(v, momentum, out=step)
+        w += step
+
+    _in_blocks(move, w, dw, config["velocity"])
+    return w, config
+
+
 def rmsprop(w, dw, config=None):
     """Take the step of `cs231n.optim.rmsprop` in place."""
     w, dw, config = prepare(w, dw, config, RMSPROP)
@@ -71,6 +88,17 @@ def rmsprop(w, dw, config=None):
 def adam(w, dw, config=None):
     """Take the step of `cs231n.optim.adam` in place; in compiled code, where it can work on the arrays."""
     w, dw, config = prepare(w, dw, config, ADAM)
+    return _adam(w, dw, config, remaining=1)
+
+
+def adamw(w, dw, config=None):
+    """Take the step of `cs231n.optim.adamw` in place; as `adam`, after w was multiplied by what remains."""
+    w, dw, config = prepare(w, dw, config, ADAMW)
+    return _adam(w, dw, config, remaining=1 - config["learning_rate"] * config["weight_decay"])
+
+
+def _adam(w, dw, config, remaining):
+    """Multiply w by `remaining` and take Adam's step, all in place; return w and config."""
     beta1, beta2 = config["beta1"], config["beta2"]
     config["t"] += 1
     # The correction of v is taken out of the root, into step size and epsilon: one pass over memory less.
@@ -78,7 +106,12 @@ def adam(w, dw, config=None):
     step_size = config["learning_rate"] * v_correction / (1 - beta1 ** config["t"])
     epsilon = config["epsilon"] * v_correction
 
+    def shrink(w):
+        if remaining != 1:
+            w *= remaining
+
     def move(w, dw, m, v, step):
+        shrink(w)
         np.multiply(dw, 1 - beta1, out=step)
         m *= beta1
         m += step
@@ -89,9 +122,13 @@ def adam(w, dw, config=None):
         step *= step_size
         w -= step
 
+    def move_compiled(w, dw, m, v):
+        shrink(w)
+        adam_step(w, dw, m, v, beta1, beta2, epsilon, step_size)
+
     arrays = w, np.ascontiguousarray(dw).reshape(w.shape), config["m"], config["v"]
     if adam_step is not None and _are_plain(arrays):
-        _at_once(lambda *flat: adam_step(*flat, beta1, beta2, epsilon, step_size), arrays)
+        _at_once(move_compiled, arrays)
     else:
         _in_blocks(move, *arrays)
     return w, config

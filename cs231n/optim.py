@@ -22,6 +22,7 @@ SGD = {"learning_rate": 1e-2}
 SGD_MOMENTUM = {"learning_rate": 1e-2, "momentum": 0.9, "velocity": None}
 RMSPROP = {"learning_rate": 1e-2, "decay_rate": 0.99, "epsilon": 1e-8, "cache": None}
 ADAM = {"learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "t": 0, "m": None, "v": None}
+ADAMW = {**ADAM, "weight_decay": 1e-2}
 
 # The range of each setting, and which of its bounds belong to it
 RANGES = {
@@ -31,6 +32,7 @@ RANGES = {
     "beta1": (0, 1, "left"),
     "beta2": (0, 1, "left"),
     "epsilon": (0, math.inf, "left"),
+    "weight_decay": (0, math.inf, "left"),
 }
 
 
@@ -52,6 +54,20 @@ def sgd_momentum(w, dw, config=None):
     v = mu * config["velocity"] - lr * dw
     next_w = w + v
     config["velocity"] = v
+    return next_w, config
+
+
+def nesterov(w, dw, config=None):
+    """Take a step of SGD with Nesterov's momentum, which looks ahead: w + mu * v - lr * dw, with the new v.
+
+    Settings and state are those of `sgd_momentum`, and so is the velocity's update. Nesterov's gradient is
+    that at the point to which the old velocity alone would lead; here w is that point all along.
+    (Sutskever et al. 2013, https://proceedings.mlr.press/v28/sutskever13.html, equations 3 and 4; rewritten
+    for that point by Bengio et al. 2013, https://arxiv.org/abs/1212.0901, equations 6 and 7.)
+    """
+    w, dw, config = prepare(w, dw, config, SGD_MOMENTUM)
+    _, config = sgd_momentum(w, dw, config)  # for the velocity: its own step is not taken
+    next_w = w - config["learning_rate"] * dw + config["momentum"] * config["velocity"]
     return next_w, config
 
 
@@ -90,6 +106,21 @@ def adam(w, dw, config=None):
     m_hat, v_hat = m / (1 - b1**t), v / (1 - b2**t)
     next_w = w - lr * m_hat / (np.sqrt(v_hat) + eps)
     config.update(t=t, m=m, v=v)
+    return next_w, config
+
+
+def adamw(w, dw, config=None):
+    """Take a step of Adam and, apart from it, let the weights decay: minus lr * weight_decay * w.
+
+    Settings and state: those of `adam`, and `weight_decay`, 1e-2. An L2 penalty in the loss would be divided
+    by sqrt(v) with the rest of the gradient, so that weights with large gradients would hardly decay: leave
+    the model's `reg` at 0. (Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101, algorithm 2; as in
+    PyTorch, the decay is multiplied by the learning rate.)
+    """
+    w, dw, config = prepare(w, dw, config, ADAMW)
+    next_w, adams = adam(w, dw, {name: config[name] for name in ADAM})
+    next_w = next_w - config["learning_rate"] * config["weight_decay"] * w
+    config.update(adams)
     return next_w, config
 
 

@@ -5,10 +5,12 @@ the scores; with y, it returns the loss and a dictionary of gradients under the 
 model has `bn_params`, a list of dictionaries with running averages, they are saved with the parameters.
 """
 
+import json
 import math
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, Protocol, overload
@@ -18,14 +20,17 @@ from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
 from cs231n import checkpoint
-from cs231n.validation import require_choice, require_integer, require_number
-
-try:
-    from cs231n import fast_optim as rules
-except ImportError:  # not in the learners' version, whose Solver uses the rules that they write
-    from cs231n import optim as rules  # type: ignore[no-redef]
-
-UPDATE_RULES = {rule.__name__: rule for rule in (rules.sgd, rules.sgd_momentum, rules.rmsprop, rules.adam)}
+from cs231n.averaging import Averaging, move_average
+from cs231n.checkpoint import description
+from cs231n.metrics import LOWER_IS_BETTER, Metric, accuracy
+from cs231n.update_rules import UpdateRule, default_learning_rate, find_rule, name_of, require_update_rule
+from cs231n.validation import (
+    require_choice,
+    require_function,
+    require_integer,
+    require_number,
+    require_shape,
+)
 
 _PROGRESS = ("iteration", "epoch", "best_val_acc")
 _HISTORIES = ("loss_history", "train_acc_history", "val_acc_history")
@@ -33,7 +38,8 @@ _HISTORIES = ("loss_history", "train_acc_history", "val_acc_history")
 Array = NDArray[Any]
 Params = dict[str, Array]
 BatchNormParams = list[dict[str, Any]]
-UpdateRule = Callable[[Array, Array, dict[str, Any]], tuple[Array, dict[str, Any]]]
+Schedule = Callable[[int, int], float]
+Augmentation = Callable[[Array, np.random.Generator], Array]
 
 
 class Model(Protocol):
@@ -66,9 +72,20 @@ class Solver:
     - data: a dictionary with `X_train` (N, ...), `y_train` (N,), `X_val`, `y_val`
 
     Options:
-    - update_rule: 'sgd', 'sgd_momentum', 'rmsprop' or 'adam'
+    - update_rule: 'sgd', 'sgd_momentum', 'nesterov', 'rmsprop', 'adam', 'adamw', or any other rule that was
+      added to `cs231n.optim`; or a function (w, dw, config) -> (next_w, config) like those there
     - optim_config: settings of the update rule, such as {'learning_rate': 1e-3}
     - lr_decay: the learning rate is multiplied by it after every epoch
+    - lr_schedule: in place of lr_decay, a function (step, total) -> factor, which multiplies optim_config's
+      learning rate at each of the total steps; see `cs231n.schedules`
+    - augment: a function (X, rng) -> X that changes the images of each minibatch, or several, one after the
+      other; see `cs231n.augment`
+    - average: a function t -> weight, by which an average of the parameters moves towards them after the
+      t-th step; validation and `best_params` are then the average's; see `cs231n.averaging`
+    - metric: a function (scores, y) -> number that takes the place of the accuracy, wherever one is named
+      below; targets y then may be anything, such as floats (N, K); see `cs231n.metrics`
+    - metric_goal: 'max' or 'min': which numbers are better; None for 'min' where `cs231n.metrics` says so
+    - patience: stop after so many epochs in a row without a better validation accuracy; None for never
     - batch_size: examples per minibatch, drawn with `np.random.choice`
     - num_epochs: passes over the training set, of max(N // batch_size, 1) iterations each
     - num_train_samples, num_val_samples: how many examples the accuracies are measured on; None for all
@@ -88,7 +105,7 @@ class Solver:
         model: Model,
         data: Mapping[str, ArrayLike],
         *,
-        update_rule: str = "sgd",
+        update_rule: str | UpdateRule = "sgd",
         optim_config: Mapping[str, Any] | None = None,
         lr_decay: float = 1.0,
         batch_size: int = 100,
@@ -98,8 +115,14 @@ class Solver:
         checkpoint_name: str | Path | None = None,
         print_every: int = 10,
         verbose: bool = True,
+        lr_schedule: Schedule | None = None,
+        augment: Augmentation | Sequence[Augmentation] | None = None,
+        average: Averaging | None = None,
+        metric: Metric = accuracy,
+        metric_goal: str | None = None,
+        patience: int | None = None,
     ) -> None:
-        require_choice("update_rule", update_rule, UPDATE_RULES)
+        require_update_rule(update_rule)
         self.model = model
         self.update_rule = update_rule
         self.optim_config = dict(optim_config or {})
@@ -109,8 +132,17 @@ class Solver:
         self.num_train_samples = _require_sample_size("num_train_samples", num_train_samples)
         self.num_val_samples = _require_sample_size("num_val_samples", num_val_samples)
         self.print_every = require_integer("print_every", print_every, 1)
-        self.X_train, self.y_train = _examples(data, "X_train", "y_train")
-        self.X_val, self.y_val = _examples(data, "X_val", "y_val")
+        self.lr_schedule = _require_schedule(lr_schedule, self.lr_decay)
+        self.augment = _require_augmentations(augment)
+        self.average = _require_function_or_none("average", average, "t -> weight")
+        require_function("metric", metric, "(scores, y) -> number")
+        self.metric = metric
+        require_choice("metric_goal", metric_goal, (None, "max", "min"))
+        self.metric_goal = metric_goal or ("min" if metric in LOWER_IS_BETTER else "max")
+        self.patience = None if patience is None else require_integer("patience", patience, 1)
+        _require_dictionary(data)
+        self.X_train, self.y_train = self._examples(data, "X_train", "y_train")
+        self.X_val, self.y_val = self._examples(data, "X_val", "y_val")
         self.checkpoint_name = checkpoint_name
         self.verbose = verbose
         self._reset()
@@ -119,7 +151,7 @@ class Solver:
         self.optim_configs = {name: dict(self.optim_config) for name in self.model.params}
         self.iteration = 0
         self.epoch = 0
-        self.best_val_acc = -math.inf
+        self.best_val_acc = self._worst
         self.best_params: Params = {}
         self._best_bn_params: BatchNormParams = []
         self.loss_history: list[float] = []
@@ -127,6 +159,9 @@ class Solver:
         self.val_acc_history: list[float] = []
         # The model's params and bn_params where training stopped
         self._latest: tuple[Params, BatchNormParams] | None = None
+        self._averaged: tuple[Params, BatchNormParams] | None = None
+        self._default_learning_rate: float | None = None
+        self._augment_rng: np.random.Generator | None = None  # made when the first minibatch is drawn
 
     @property
     def iterations_per_epoch(self) -> int:
@@ -138,27 +173,21 @@ class Solver:
 
         The best parameters so far are there too after Ctrl-C or after a loss that is no longer finite, which
         raises FloatingPointError. A second call resumes where training stopped, which a larger `num_epochs`
-        allows.
+        or `patience` allows; where nothing is left to do, it warns and says why.
         """
-        if self._latest:
-            self._put_into_model(*self._latest)
+        self._go_on()
         if not self.best_params:
             self._remember_as_best()
-        num_iterations = self.num_epochs * self.iterations_per_epoch
-        bar = tqdm(
-            total=num_iterations,
-            initial=self.iteration,
-            disable=not self.verbose,
-            file=sys.stdout,
-            mininterval=0.5,
-            bar_format="{percentage:3.0f}%|{bar:20}| {n}/{total} [{elapsed}<{remaining}]{postfix}",
-        )
         try:
-            with bar:
-                self._measure_where_due()  # an interruption may have left a measurement out
-                while self.iteration < num_iterations:
+            measured = self._close_epoch()  # an interruption may have left it out
+            if (reason := self._why_finished()) and not measured:
+                warnings.warn(f"train() has nothing to do: {reason}", stacklevel=2)
+            with self._progress_bar() as bar:
+                while not self._why_finished():
+                    before = self.iteration
                     self._step()
-                    measured = self._measure_where_due()
+                    self.iteration = before + 1  # also after a `_step` of a subclass, such as the course's
+                    measured = self._close_epoch()
                     if measured or self.iteration % self.print_every == 0:
                         bar.set_postfix_str(self._summary(), refresh=False)
                     bar.update()
@@ -166,22 +195,147 @@ class Solver:
             self._latest = self.model.params, deepcopy(self._bn_params)
             self._put_into_model(_copies(self.best_params), deepcopy(self._best_bn_params))
 
+    def _progress_bar(self) -> Any:
+        return tqdm(
+            total=self._num_iterations,
+            initial=self.iteration,
+            disable=not self.verbose or bool(self._why_finished()),
+            file=sys.stdout,
+            mininterval=0.5,
+            bar_format="{percentage:3.0f}%|{bar:20}| {n}/{total} [{elapsed}<{remaining}]{postfix}",
+        )
+
+    @property
+    def _num_iterations(self) -> int:
+        return self.num_epochs * self.iterations_per_epoch
+
+    def _why_finished(self) -> str | None:
+        """Return why training is at its end and what would let it go on; None if it is not."""
+        if self.iteration >= self._num_iterations:
+            return (
+                f"all {self.num_epochs} epochs are done. To train on, set solver.num_epochs to more than "
+                f"{self.epoch}; to start again, make a new model and Solver."
+            )
+        if self.patience is not None and self._epochs_without_improvement() >= self.patience:
+            return (
+                f"it stopped early, after {self._epochs_without_improvement()} epochs without a better "
+                f"validation (patience={self.patience}). To train on, set solver.patience to more, or None."
+            )
+        return None
+
+    def _epochs_without_improvement(self) -> int:
+        best, best_index = self._worst, 0
+        for index, value in enumerate(self.val_acc_history):
+            if self._is_better(value, best):
+                best, best_index = value, index
+        return len(self.val_acc_history) - 1 - best_index
+
+    @property
+    def _worst(self) -> float:
+        return -math.inf if self.metric_goal == "max" else math.inf
+
+    def _is_better(self, value: float, than: float) -> bool:
+        return value > than if self.metric_goal == "max" else value < than
+
+    def _go_on(self) -> None:
+        """Put back the parameters with which training stopped, where the best ones took their place."""
+        if self._latest:
+            self._put_into_model(*self._latest)
+            self._latest = None
+
     def _step(self) -> None:
-        """Draw a minibatch and update every parameter; at an epoch's end, lower the learning rate."""
+        """Draw a minibatch and update every parameter. It does not end epochs, which a caller may do."""
+        self._go_on()
         batch = np.random.choice(len(self.X_train), self.batch_size)
-        loss, grads = self.model.loss(self.X_train[batch], self.y_train[batch])
+        loss, grads = self.model.loss(self._augmented(self.X_train[batch]), self.y_train[batch])
+        self._set_scheduled_rate()
         if not math.isfinite(loss):
             raise FloatingPointError(self._divergence(loss))
-        update: UpdateRule = UPDATE_RULES[self.update_rule]
+        update = find_rule(self.update_rule)
         params = self.model.params
         for name, w in params.items():
-            params[name], self.optim_configs[name] = update(w, grads[name], self.optim_configs[name])
+            dw = _gradient(grads, name, w)
+            params[name], self.optim_configs[name] = update(w, dw, self.optim_configs[name])
         self.loss_history.append(float(loss))
         self.iteration += 1
-        if self._is_at_epoch_end():
+        self._move_average()
+
+    def _augmented(self, X: Array) -> Array:
+        """Return a minibatch after all augmentations.
+
+        Their generator starts from the state of NumPy's global one and leaves that alone.
+        """
+        if not self.augment:
+            return X
+        if self._augment_rng is None:
+            _, keys, position, *_ = np.random.get_state()
+            self._augment_rng = np.random.default_rng([*map(int, keys), int(position)])
+        for augment in self.augment:
+            augmented = np.asarray(augment(X, self._augment_rng))
+            if augmented.ndim == 0 or len(augmented) != len(X):
+                raise ValueError(
+                    f"augment must return as many examples as it is given, {len(X)}, in their order; "
+                    f"{description(augment)} returned the shape {augmented.shape}"
+                )
+            X = augmented
+        return X
+
+    def _set_scheduled_rate(self) -> None:
+        if self.lr_schedule is None:
+            return
+        total = self._num_iterations
+        step = min(self.iteration, total - 1)  # a loop of one's own over `_step` may go on
+        name = f"lr_schedule, at step {step} of {total},"
+        factor = require_number(name, self.lr_schedule(step, total), 0, math.inf, "left")
+        for config in self.optim_configs.values():
+            config["learning_rate"] = self._base_learning_rate * factor
+
+    @property
+    def _base_learning_rate(self) -> float:
+        """Return the learning rate that a schedule multiplies: optim_config's, or else the rule's default."""
+        rate = self.optim_config.get("learning_rate", self._default_learning_rate)
+        if rate is None:
+            rate = self._default_learning_rate = default_learning_rate(self.update_rule)
+        if rate is None:
+            raise ValueError(
+                f"optim_config must give the learning_rate that lr_schedule multiplies, since "
+                f"{name_of(self.update_rule)} has none by default; got {self.optim_config!r}"
+            )
+        return float(rate)
+
+    def _move_average(self) -> None:
+        """Move the average of the parameters, and of batch norm's running averages, by one step."""
+        if self.average is None:
+            return
+        name = f"average, at step {self.iteration},"
+        weight = require_number(name, self.average(self.iteration), 0, 1)
+        if self._averaged is None:
+            self._averaged = {}, [{} for _ in self._bn_params]
+        params, bn_params = self._averaged
+        move_average(params, self.model.params, weight)
+        for averages, values in zip(bn_params, self._bn_params, strict=True):
+            move_average(averages, values, weight)
+
+    def _close_epoch(self) -> bool:
+        """Count an epoch that has ended and lower the learning rate; return whether a measurement was due.
+
+        What is due is inferred from the counts so far: what Ctrl-C cut short is done when training resumes.
+        """
+        while self.epoch < self.iteration // self.iterations_per_epoch:
             self.epoch += 1
-            for config in self.optim_configs.values():
-                config["learning_rate"] = float(config["learning_rate"]) * self.lr_decay
+            self._decay_learning_rate()
+        return self._measure_where_due()
+
+    def _decay_learning_rate(self) -> None:
+        if self.lr_decay == 1:
+            return
+        for config in self.optim_configs.values():
+            if "learning_rate" not in config:
+                raise ValueError(
+                    f"optim_config must give the learning_rate that lr_decay multiplies, since "
+                    f"{name_of(self.update_rule)} sets none; got {self.optim_config!r}"
+                )
+            config["learning_rate"] = float(config["learning_rate"]) * self.lr_decay
 
     def _is_at_epoch_end(self) -> bool:
         return self.iteration > 0 and self.iteration % self.iterations_per_epoch == 0
@@ -191,7 +345,8 @@ class Solver:
         rate = config.get("learning_rate")
         speed = "its default learning rate" if rate is None else f"learning rate {rate:g}"
         return (
-            f"the loss became {loss} at iteration {self.iteration + 1} with {self.update_rule} at {speed}. "
+            f"the loss became {loss} at iteration {self.iteration + 1} "
+            f"with {name_of(self.update_rule)} at {speed}. "
             "Try a learning rate ten times smaller, a smaller weight_scale, or inputs of a smaller scale. "
             "model.params holds the best parameters seen so far."
         )
@@ -205,7 +360,7 @@ class Solver:
         if len(self.val_acc_history) >= self._num_measurements_due():
             return False
         self._measure_accuracies()
-        if self.checkpoint_name and self._is_at_epoch_end():
+        if self._is_at_epoch_end():
             self._save_checkpoint()
         return True
 
@@ -218,13 +373,27 @@ class Solver:
         return self.epoch + 1
 
     def _measure_accuracies(self) -> None:
-        train_acc = self.check_accuracy(self.X_train, self.y_train, self.num_train_samples)
-        val_acc = self.check_accuracy(self.X_val, self.y_val, self.num_val_samples)
-        self.train_acc_history.append(train_acc)
-        self.val_acc_history.append(val_acc)
-        if val_acc > self.best_val_acc and _all_finite(self.model.params):
-            self.best_val_acc = val_acc
-            self._remember_as_best()
+        with self._average_in_model():
+            train_acc = self.check_accuracy(self.X_train, self.y_train, self.num_train_samples)
+            val_acc = self.check_accuracy(self.X_val, self.y_val, self.num_val_samples)
+            self.train_acc_history.append(train_acc)
+            self.val_acc_history.append(val_acc)
+            if self._is_better(val_acc, self.best_val_acc) and _all_finite(self.model.params):
+                self.best_val_acc = val_acc
+                self._remember_as_best()
+
+    @contextmanager
+    def _average_in_model(self) -> Iterator[None]:
+        """Have the averaged parameters in the model within the block, where an average is taken."""
+        if self._averaged is None:
+            yield
+            return
+        latest = self.model.params, [dict(bn_param) for bn_param in self._bn_params]
+        self._put_into_model(*self._averaged)
+        try:
+            yield
+        finally:
+            self._put_into_model(*latest)
 
     def _remember_as_best(self) -> None:
         self.best_params = _copies(self.model.params)
@@ -242,9 +411,12 @@ class Solver:
         return bn_params
 
     def _summary(self) -> str:
+        metric = description(self.metric)
+        early = self.iteration < self._num_iterations and self._why_finished()
         return (
             f"epoch {self.epoch}/{self.num_epochs}, loss {self.loss_history[-1]:.3f}, "
-            f"accuracy train {self.train_acc_history[-1]:.3f}, val {self.val_acc_history[-1]:.3f}"
+            f"{metric} train {self.train_acc_history[-1]:.3f}, val {self.val_acc_history[-1]:.3f}"
+            f"{', stopped early' if early else ''}"
         )
 
     def check_accuracy(
@@ -252,20 +424,30 @@ class Solver:
     ) -> float:
         """Return the share of the examples X (N, ...) whose highest score is that of their label y (N,).
 
+        A Solver with a metric of its own returns that of the scores of all examples and their targets.
+
         - num_samples: how many examples to measure on, drawn from X without replacement; None for all
         - batch_size: examples per forward pass, which limits the memory in use
         """
-        X, y = _examples({"X": X, "y": y}, "X", "y")
+        X, y = self._examples({"X": X, "y": y}, "X", "y")
         batch_size = require_integer("batch_size", batch_size, 1)
         num_samples = _require_sample_size("num_samples", num_samples)
         if num_samples is not None and num_samples < len(X):
             sample = np.random.choice(len(X), num_samples, replace=False)
             X, y = X[sample], y[sample]
-        correct = 0
-        for start in range(0, len(X), batch_size):
-            scores = self.model.loss(X[start : start + batch_size])
-            correct += np.count_nonzero(scores.argmax(axis=1) == y[start : start + batch_size])
-        return float(correct / len(X))
+        starts = range(0, len(X), batch_size)
+        scores = np.concatenate([self.model.loss(X[start : start + batch_size]) for start in starts])
+        if len(scores) != len(X):
+            raise ValueError(
+                f"the model must return a score for each of {len(X)} examples; got {scores.shape}"
+            )
+        value = np.asarray(self.metric(scores, y))
+        if value.ndim or value.dtype.kind not in "biuf" or (np.isnan(value) and np.isfinite(scores).all()):
+            raise ValueError(f"metric must return a number; {description(self.metric)} returned {value!r}")
+        return float(value)
+
+    def _examples(self, data: Mapping[str, ArrayLike], X_name: str, y_name: str) -> tuple[Array, Array]:
+        return _examples(data, X_name, y_name, any_targets=self.metric is not accuracy)
 
     @property
     def checkpoint_path(self) -> Path:
@@ -273,31 +455,39 @@ class Solver:
         return Path(f"{self.checkpoint_name}.npz")
 
     def _save_checkpoint(self) -> None:
-        """Save the whole state. If the disk is full, warn and train on."""
+        """Save the whole state, if there is a name for it. If the disk is full, warn and train on."""
+        if not self.checkpoint_name:
+            return
         _, keys, position, has_gauss, cached_gaussian = np.random.get_state()
+        params, bn_params = self._latest or (self.model.params, self._bn_params)
         state = {
             "settings": self._settings(),
             "progress": {name: getattr(self, name) for name in _PROGRESS},
             "histories": {name: getattr(self, name) for name in _HISTORIES},
-            "params": self.model.params,
+            "params": params,
             "best_params": self.best_params,
             "optim_configs": self.optim_configs,
-            "bn_params": _numbered(self._bn_params),
+            "bn_params": _numbered(bn_params),
             "best_bn_params": _numbered(self._best_bn_params),
             "random": {"keys": keys, "rest": (position, has_gauss, cached_gaussian)},
         }
+        if self._augment_rng is not None:
+            state["augmentation"] = {"generator": json.dumps(self._augment_rng.bit_generator.state)}
+        if self._averaged is not None:
+            averages, bn_averages = self._averaged
+            state["average"] = {"params": averages, "bn_params": _numbered(bn_averages)}
         try:
             checkpoint.save(self.checkpoint_path, state)
         except OSError as error:
-            warnings.warn(f"no checkpoint after epoch {self.epoch}: {error}", RuntimeWarning, stacklevel=4)
+            warnings.warn(f"no checkpoint after epoch {self.epoch}: {error}", RuntimeWarning, stacklevel=5)
 
     def resume(self) -> "Solver":
         """Restore the checkpoint and return the solver; `train()` then ends as if it had never stopped.
 
         The result is the same bit for bit, because the state of NumPy's global generator is restored too.
-        Make the solver with the same model, data and options as the one that stopped; `num_epochs` may be
-        larger. Raises FileNotFoundError if there is no checkpoint, and ValueError if it is damaged or belongs
-        to another run.
+        Make the solver with the same model, data and options as the one that stopped; `patience` and, where
+        no schedule spans them, `num_epochs` may be others. Raises FileNotFoundError if there is no
+        checkpoint, and ValueError if it is damaged or belongs to another run.
         """
         if not self.checkpoint_name:
             raise ValueError("checkpoint_name must be given to resume; got None")
@@ -305,7 +495,9 @@ class Solver:
         try:
             self._check_settings(state["settings"])
             self._check_params(state["params"])
-            self._check_params(state["best_params"])
+            for params in (state["best_params"], state.get("average", {}).get("params")):
+                if params:  # a loop of one's own over `_step` may not have found any
+                    self._check_params(params)
             self._restore(state)
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"{self.checkpoint_path} is not a checkpoint of a Solver: {error!r}") from error
@@ -318,9 +510,15 @@ class Solver:
         optim_configs = {name: state["optim_configs"][name] for name in self.model.params}
         numbers = [str(i) for i in range(len(self._bn_params))]
         bn_params = [state["bn_params"][number] for number in numbers]
-        best_bn_params = [state["best_bn_params"][number] for number in numbers]
+        best_bn_params = [state["best_bn_params"][number] for number in numbers if state["best_params"]]
         position, has_gauss, cached_gaussian = state["random"]["rest"]
         random_state = ("MT19937", state["random"]["keys"], int(position), int(has_gauss), cached_gaussian)
+        augment_rng, averaged = None, None
+        if self.augment and progress["iteration"] > 0:
+            augment_rng = _generator(state["augmentation"]["generator"])
+        if self.average is not None and progress["iteration"] > 0:
+            average = state["average"]
+            averaged = average["params"], [average["bn_params"][number] for number in numbers]
         np.random.set_state(random_state)
         self._reset()
         for name, value in {**progress, **histories}.items():
@@ -328,13 +526,16 @@ class Solver:
         self.best_params = state["best_params"]
         self._best_bn_params = best_bn_params
         self.optim_configs = optim_configs
+        self._augment_rng, self._averaged = augment_rng, averaged
         self._put_into_model(state["params"], bn_params)
 
     def _settings(self) -> dict[str, Any]:
         """Return the settings that a resumed run must share with the run that was stopped."""
         num_train, num_val = len(self.X_train), len(self.X_val)
         settings = {
-            "update_rule": self.update_rule,
+            "update_rule": rule
+            if isinstance(rule := self.update_rule, str)
+            else f"function {description(rule)}",
             "batch_size": self.batch_size,
             "lr_decay": self.lr_decay,
             "num_train": num_train,
@@ -342,17 +543,34 @@ class Solver:
             "num_train_samples": min(self.num_train_samples or num_train, num_train),
             "num_val_samples": min(self.num_val_samples or num_val, num_val),
         }
+        settings |= self._chosen_settings()
         numbers = {name: value for name, value in self.optim_config.items() if np.isscalar(value)}
         return settings | {f"optim_config[{name!r}]": value for name, value in numbers.items()}
+
+    def _chosen_settings(self) -> dict[str, Any]:
+        """Return the settings whose defaults are not written, so that checkpoints from before still load."""
+        settings: dict[str, Any] = {}
+        if self.lr_schedule is not None:
+            settings |= {"lr_schedule": description(self.lr_schedule), "num_epochs": self.num_epochs}
+        if self.augment:
+            settings["augment"] = description(self.augment)
+        if self.average is not None:
+            settings["average"] = description(self.average)
+        if self.metric is not accuracy:
+            settings |= {"metric": description(self.metric), "metric_goal": self.metric_goal}
+        return settings
 
     def _check_settings(self, saved: Mapping[str, Any]) -> None:
         """Raise ValueError unless a checkpoint was written with this solver's options."""
         ours = self._settings()
         for name in sorted(ours.keys() | saved.keys()):
             if ours.get(name) != saved.get(name):
+                remedy = "Make the solver with the same options, or delete the checkpoint."
+                if name == "num_epochs":
+                    remedy = "The schedule spans them: resume with as many, then set solver.num_epochs."
                 raise ValueError(
                     f"{self.checkpoint_path} was written with {name}={saved.get(name)!r}; this solver has "
-                    f"{ours.get(name)!r}. Make the solver with the same options, or delete the checkpoint."
+                    f"{ours.get(name)!r}. {remedy}"
                 )
 
     def _check_params(self, saved: Params) -> None:
@@ -387,12 +605,79 @@ def _require_sample_size(name: str, value: int | None) -> int | None:
     return None if value is None else require_integer(name, value, 1)
 
 
-def _examples(data: Mapping[str, ArrayLike], X_name: str, y_name: str) -> tuple[Array, Array]:
-    """Return the examples and labels under these names as arrays; ValueError unless they fit together."""
+def _require_function_or_none(name: str, value: Any, form: str) -> Any:
+    """Return a function, or None where there is none; ValueError for anything else."""
+    if value is not None:
+        require_function(name, value, form)
+    return value
+
+
+def _require_schedule(lr_schedule: Schedule | None, lr_decay: float) -> Schedule | None:
+    """Return the schedule; ValueError unless it is a function or None, or if there is a decay beside it."""
+    if lr_schedule is not None and lr_decay != 1:
+        raise ValueError(
+            "lr_decay must be 1 beside lr_schedule, which sets the learning rate of every step; "
+            f"got {lr_decay}. Give one of the two; cs231n.schedules.StepDecay lowers the rate in steps."
+        )
+    schedule: Schedule | None = _require_function_or_none(
+        "lr_schedule", lr_schedule, "(step, total) -> factor"
+    )
+    return schedule
+
+
+def _require_augmentations(augment: Augmentation | Sequence[Augmentation] | None) -> list[Augmentation]:
+    """Return the augmentations as a list, which is empty for None; ValueError unless all are functions."""
+    if augment is None:
+        return []
+    functions: list[Augmentation] = list(augment) if isinstance(augment, Sequence) else [augment]
+    for function in functions:
+        require_function("augment", function, "(X, rng) -> X", "a list of functions or ")
+    return functions
+
+
+def _require_dictionary(data: object) -> None:
+    """Raise ValueError unless `data` can be asked for its parts by name."""
+    if not hasattr(data, "keys"):
+        raise ValueError(
+            'data must be a dictionary {"X_train": ..., "y_train": ..., "X_val": ..., "y_val": ...}; '
+            f"got {type(data).__name__}"
+        )
+
+
+def _gradient(grads: Mapping[str, Array], name: str, w: Array) -> Array:
+    """Return the gradient of a parameter; ValueError if model.loss returned none, or one of another shape."""
+    if name not in grads:
+        raise ValueError(
+            f"model.loss must return a gradient for each of model.params; grads[{name!r}] is missing, and it "
+            f"has {', '.join(map(repr, grads))}"
+        )
+    require_shape(f"grads[{name!r}]", np.asarray(grads[name]), w.shape, f"that of model.params[{name!r}]")
+    return grads[name]
+
+
+def _generator(state: str) -> np.random.Generator:
+    """Return the generator whose state a checkpoint holds as JSON; TypeError if it is none."""
+    generator = np.random.default_rng()
+    try:
+        generator.bit_generator.state = json.loads(state)
+    except (ValueError, KeyError) as error:
+        raise TypeError(f"augmentation holds no state of a generator: {error!r}") from error
+    return generator
+
+
+def _examples(
+    data: Mapping[str, ArrayLike], X_name: str, y_name: str, any_targets: bool = False
+) -> tuple[Array, Array]:
+    """Return the examples and labels under these names as arrays; ValueError unless they fit together.
+
+    With `any_targets`, there may be several per example.
+    """
     for name in (X_name, y_name):
         if name not in data:
             raise ValueError(f"data must have X_train, y_train, X_val and y_val; {name} is missing")
     X, y = np.asarray(data[X_name]), np.asarray(data[y_name])
+    if any_targets and X.ndim and y.ndim and len(X) == len(y) > 0:
+        return X, y
     if X.ndim == 0 or len(X) == 0 or y.shape != (len(X),):
         raise ValueError(
             f"{X_name} must have shape (N, ...) with N at least 1 and {y_name} shape (N,); "

@@ -54,6 +54,17 @@ def require_choice(name: str, value: object, choices: Collection[object]) -> Non
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}; got {value!r}")
 
 
+def require_function(name: str, value: object, form: str, others: str = "") -> None:
+    """Raise ValueError unless `value` is a function; `form` is its signature, `others` what else may be."""
+    if isinstance(value, type):
+        raise ValueError(
+            f"{name} must be {others}a function {form}; got the class {value.__name__}: "
+            f"make one of it, as in {value.__name__}(...)"
+        )
+    if not callable(value):
+        raise ValueError(f"{name} must be {others}a function {form}; got {value!r}")
+
+
 def require_mode(param: Mapping[str, Any], name: str) -> str:
     """Return the mode of a layer's parameter dictionary; ValueError unless it is 'train' or 'test'."""
     mode = param.get("mode")

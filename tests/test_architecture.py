@@ -33,8 +33,13 @@ ARROWS = {
     "classifiers": {"fast_layers", "layer_utils", "layers", "validation"},
     "optim": {"validation"},
     "fast_optim": {"kernels", "optim"},
+    "update_rules": {"fast_optim", "optim", "validation"},
     "checkpoint": {"files"},
-    "solver": {"checkpoint", "fast_optim", "optim", "validation"},
+    "schedules": {"validation"},
+    "augment": {"validation"},
+    "averaging": {"validation"},
+    "metrics": {"validation"},
+    "solver": {"averaging", "checkpoint", "metrics", "update_rules", "validation"},
     "passes": set(),
     "gradcheck": {"passes"},
     "gradient_check": {"gradcheck"},
@@ -229,7 +234,9 @@ SIGNATURES = {
     },
     **dict.fromkeys(
         ("optim", "fast_optim"),
-        dict.fromkeys(("sgd", "sgd_momentum", "rmsprop", "adam"), "(w, dw, config=None)"),
+        dict.fromkeys(
+            ("sgd", "sgd_momentum", "nesterov", "rmsprop", "adam", "adamw"), "(w, dw, config=None)"
+        ),
     ),
     "classifiers.fc_net": {
         "TwoLayerNet": "(input_dim=3072, hidden_dim=100, num_classes=10, weight_scale=0.001, reg=0.0)",

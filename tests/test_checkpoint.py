@@ -4,11 +4,13 @@ import io
 import math
 import pickle
 import zipfile
+from functools import partial
 
 import numpy as np
 import pytest
 
 from cs231n import checkpoint
+from cs231n.schedules import WarmUp
 
 pytestmark = pytest.mark.q1
 
@@ -147,3 +149,28 @@ def test_a_damaged_file_is_a_value_error_wherever_the_damage_is(tmp_path):
 def test_a_missing_file_is_file_not_found(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"run\.npz"):
         checkpoint.load(tmp_path / "run.npz")
+
+
+class Plain:
+    def method(self):
+        """A method, which goes by its class and name."""
+
+
+@pytest.mark.parametrize(
+    "value, text",
+    [
+        (None, "None"),
+        (0.1, "0.1"),
+        (np.float64(0.1), "0.1"),
+        ("adam", "'adam'"),
+        ([min, (1, 2)], "[min, [1, 2]]"),
+        (Plain(), "Plain"),
+        (Plain().method, "Plain.method"),
+        (Plain, "Plain"),
+        (lambda: 1, "<lambda>"),
+        (partial(Plain.method, 1, name=Plain()), "partial(Plain.method, 1, name=Plain)"),
+        (WarmUp(0.5, then=min), "WarmUp(share=0.5, then=min)"),
+    ],
+)
+def test_a_description_is_the_same_in_every_process(value, text):
+    assert checkpoint.description(value) == text

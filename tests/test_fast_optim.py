@@ -91,7 +91,10 @@ def swapped(array):
 
 # SGD and momentum do the plain rule's arithmetic in its order. RMSProp multiplies by the learning rate last,
 # and Adam has its correction of v in the step size: their w differs by roundings, their state not at all.
-ROUNDINGS = {optim.sgd: 0, optim.sgd_momentum: 0, optim.rmsprop: 8, optim.adam: 8}
+# AdamW lets w decay first and not last.
+ROUNDINGS = dict.fromkeys((optim.sgd, optim.sgd_momentum, optim.nesterov), 0) | dict.fromkeys(
+    (optim.rmsprop, optim.adam, optim.adamw), 8
+)
 
 
 def check_against_plain(rule, w, gradients, settings):
@@ -406,14 +409,14 @@ def test_without_compiled_code_numpy_computes():
 TRAINS = """
 import sys
 import numpy as np
-from cs231n import optim, solver
+from cs231n import optim, solver, update_rules
 from cs231n.classifiers.fc_net import FullyConnectedNet
 
 np.random.seed(0)
 X = np.random.randn(100, 6)
 y = X[:, :3].argmax(axis=1)
 data = {"X_train": X, "y_train": y, "X_val": X, "y_val": y}
-for name, rule in solver.UPDATE_RULES.items():
+for name, rule in update_rules.rules_by_name().items():
     assert (rule is getattr(optim, name)) == ("fast_optim" in sys.argv)
     model = FullyConnectedNet([30], 6, 3, weight_scale=0.1)
     trainer = solver.Solver(model, data, update_rule=name, batch_size=50, num_epochs=50, verbose=False)

@@ -1,4 +1,4 @@
-"""The update rules: SGD, momentum, RMSProp and Adam."""
+"""The update rules: SGD, momentum and Nesterov's, RMSProp, Adam and AdamW."""
 
 import numpy as np
 import pytest
@@ -6,12 +6,19 @@ import torch
 from agreement import assert_close, assert_dtype, assert_equal, assert_true, summary_of
 from conftest import DTYPES, assert_same, draw, draw_all, every_second, reversed_twice, validation
 
-from cs231n.optim import adam, rmsprop, sgd, sgd_momentum
+from cs231n.optim import adam, adamw, nesterov, rmsprop, sgd, sgd_momentum
 
 pytestmark = pytest.mark.q1
 
-RULES = (sgd, sgd_momentum, rmsprop, adam)
-STATE = {sgd: (), sgd_momentum: ("velocity",), rmsprop: ("cache",), adam: ("m", "v")}
+RULES = (sgd, sgd_momentum, nesterov, rmsprop, adam, adamw)
+STATE = {
+    sgd: (),
+    sgd_momentum: ("velocity",),
+    nesterov: ("velocity",),
+    rmsprop: ("cache",),
+    adam: ("m", "v"),
+    adamw: ("m", "v"),
+}
 # Settings unlike the defaults; NumPy's float64 must not raise float32 arrays to float64.
 SETTINGS = {
     sgd: {"learning_rate": np.float64(0.03)},
@@ -24,6 +31,8 @@ SETTINGS = {
         "epsilon": np.float64(0.02),
     },
 }
+SETTINGS[nesterov] = SETTINGS[sgd_momentum]
+SETTINGS[adamw] = SETTINGS[adam] | {"weight_decay": np.float64(0.4)}
 
 # The defaults, written out for PyTorch
 DEFAULTS = {
@@ -32,6 +41,8 @@ DEFAULTS = {
     rmsprop: {"learning_rate": 1e-2, "decay_rate": 0.99, "epsilon": 1e-8},
     adam: {"learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8},
 }
+DEFAULTS[nesterov] = DEFAULTS[sgd_momentum]
+DEFAULTS[adamw] = DEFAULTS[adam] | {"weight_decay": 1e-2}
 
 every_rule = pytest.mark.parametrize("rule", RULES)
 every_dtype = pytest.mark.parametrize("dtype", DTYPES)
@@ -55,11 +66,18 @@ def optimizer_in_torch(rule, parameter, s):
         return torch.optim.SGD([parameter], lr=s["learning_rate"])
     if rule is sgd_momentum:  # torch keeps -v / lr, which is the same while the learning rate stays
         return torch.optim.SGD([parameter], lr=s["learning_rate"], momentum=s["momentum"])
+    if rule is nesterov:
+        return torch.optim.SGD([parameter], lr=s["learning_rate"], momentum=s["momentum"], nesterov=True)
     if rule is rmsprop:
         return torch.optim.RMSprop(
             [parameter], lr=s["learning_rate"], alpha=s["decay_rate"], eps=s["epsilon"]
         )
     betas = s["beta1"], s["beta2"]
+    if rule is adamw:
+        decay = s["weight_decay"]
+        return torch.optim.AdamW(
+            [parameter], lr=s["learning_rate"], betas=betas, eps=s["epsilon"], weight_decay=decay
+        )
     return torch.optim.Adam([parameter], lr=s["learning_rate"], betas=betas, eps=s["epsilon"])
 
 
@@ -101,6 +119,23 @@ def test_momentum_on_paper():
     assert_equal("sgd_momentum w after a second step", w, [-1], f"{rule} Here v = 0 - 2 and w + v = 1 - 2.")
 
 
+def test_nesterov_on_paper():
+    w, config = step_on_paper(nesterov, 4.0, learning_rate=0.5, momentum=0.25, velocity=np.array([16.0]))
+    assert config["velocity"] == [2]  # 0.25 * 16 - 0.5 * 4
+    assert w == -0.5  # 1 - 0.5 * 4 + 0.25 * 2
+
+
+def test_nesterovs_point_is_ahead_of_the_one_that_moves():
+    """Its w is theta + mu v, where theta takes the steps of the original form: equations 3 and 4."""
+    mu, lr, theta, v = 0.5, 0.25, 1.0, 0.0
+    w, config = np.array(theta), {"learning_rate": lr, "momentum": mu}
+    for _ in range(5):
+        assert w == theta + mu * v
+        v = mu * v - lr * 2 * (theta + mu * v)  # the gradient of theta^2
+        theta += v
+        w, config = nesterov(w, 2 * w, config)
+
+
 def test_rmsprop_on_paper():
     settings = {"learning_rate": 0.5, "decay_rate": 0.75, "epsilon": 1}
     w, config = step_on_paper(rmsprop, 4.0, **settings, cache=np.array([0.0]))
@@ -116,6 +151,13 @@ def test_adam_on_paper():
     assert_equal("adam config['t']", config["t"], 1, "It counts the steps.")
     correction = "Corrected for the first step (t = 1), m is 1 / 0.25 = 4 and v is 4 / 0.25 = 16"
     assert_close("adam w", w, [0.6], f"{correction}: 1 - 0.5 * 4 / (sqrt(16) + 1) = 0.6.")
+
+
+def test_adamw_on_paper():
+    settings = {"learning_rate": 0.5, "beta1": 0.75, "beta2": 0.75, "epsilon": 1, "weight_decay": 0.25}
+    w, config = step_on_paper(adamw, 4.0, **settings)
+    assert (config["m"], config["v"], config["t"]) == ([1], [4], 1)  # the decay is not in the moments
+    np.testing.assert_allclose(w, 0.475)  # Adam's 0.6, less 0.5 * 0.25 * 1
 
 
 def test_adams_first_step_has_the_length_of_the_learning_rate():
@@ -169,7 +211,8 @@ def test_config_is_the_one_that_was_given(rule):
 def test_configuration_is_filled_in_and_not_shared_between_calls(rule):
     first, second = (rule(w, w.copy())[1] for w in draw_all([(4, 3), (2, 5)]))
     assert first is not second
-    expected = SETTINGS[rule].keys() | set(STATE[rule]) | ({"t"} if rule is adam else set())
+    counts = {"t"} if rule in (adam, adamw) else set()
+    expected = SETTINGS[rule].keys() | set(STATE[rule]) | counts
     got = f"It has {', '.join(sorted(first))}; expected {', '.join(sorted(expected))}."
     assert_true(first.keys() == expected, f"{rule.__name__} returns a config with other entries", got)
     for name in STATE[rule]:
@@ -234,6 +277,8 @@ def test_learning_rates_that_do_not_fit_are_refused(rule, learning_rate):
         (adam, {"t": True}, "t must be an integer of at least 0; got True"),
         (sgd_momentum, {"velocity": np.zeros(4)}, r"config\['velocity'\] must have shape \(3,\)"),
         (rmsprop, {"cache": np.zeros((3, 1))}, r"config\['cache'\] must have shape \(3,\)"),
+        (adamw, {"weight_decay": -0.1}, r"weight_decay must be in \[0, inf\); got -0.1"),
+        (adam, {"weight_decay": 0.1}, "unknown entry 'weight_decay'"),
         (adam, {"m": np.zeros(4)}, r"config\['m'\] must have shape \(3,\)"),
         (adam, {"v": np.zeros(4)}, r"config\['v'\] must have shape \(3,\)"),
     ],
@@ -244,8 +289,9 @@ def test_settings_that_do_not_fit_are_refused(rule, config, message):
 
 
 @validation
-def test_a_refused_step_leaves_the_step_number_alone():
+@pytest.mark.parametrize("rule", [adam, adamw])
+def test_a_refused_step_leaves_the_step_number_alone(rule):
     config = {"t": 4}
     with pytest.raises(ValueError, match="dw must have shape"):
-        adam(np.ones(3), np.ones(4), config)
+        rule(np.ones(3), np.ones(4), config)
     assert config["t"] == 4

@@ -17,7 +17,8 @@ from conftest import PATIENCE
 import cs231n.solver
 from cs231n import checkpoint
 from cs231n.classifiers.fc_net import FullyConnectedNet, TwoLayerNet
-from cs231n.solver import UPDATE_RULES, Solver
+from cs231n.solver import Solver
+from cs231n.update_rules import OwnRule, rules_by_name
 
 pytestmark = pytest.mark.q1
 
@@ -181,7 +182,7 @@ def test_the_callers_optim_config_is_left_alone():
     assert optim_config == {"learning_rate": 0.1}
 
 
-@pytest.mark.parametrize("rule", UPDATE_RULES)
+@pytest.mark.parametrize("rule", rules_by_name())
 def test_every_update_rule_learns(rule):
     solver = make_solver(update_rule=rule, num_epochs=40, optim_config={"learning_rate": 0.02})
     solver.train()
@@ -237,7 +238,11 @@ def test_training_in_two_parts_is_training_in_one():
 def test_training_a_finished_run_again_changes_nothing(batch_size):
     solver = record(batch_size=batch_size)
     calls, accuracies = list(solver.model.calls), list(solver.val_acc_history)
-    solver.train()
+    with pytest.warns(
+        UserWarning, match=r"train\(\) has nothing to do: all 2 epochs are done\. To train on, set"
+    ) as (warned):
+        solver.train()
+    assert warned[0].filename == __file__
     assert solver.model.calls == calls
     assert solver.val_acc_history == accuracies
 
@@ -304,11 +309,21 @@ def test_unknown_option():
         make_solver(learning_rate=1e-3)
 
 
-@pytest.mark.parametrize("rule", ["Adam", None, np.sin])
-def test_unknown_update_rule(rule):
-    with pytest.raises(
-        ValueError, match="update_rule must be one of 'sgd', 'sgd_momentum', 'rmsprop', 'adam'; got"
-    ):
+RULE_NAMES = "'sgd', 'sgd_momentum', 'nesterov', 'rmsprop', 'adam', 'adamw'"
+
+
+@pytest.mark.parametrize(
+    "rule, text",
+    [
+        ("Adam", f"{RULE_NAMES}; got 'Adam'"),
+        ("prepare", f"{RULE_NAMES}; got 'prepare'"),
+        (None, f"{RULE_NAMES} or a function (w, dw, config) -> (next_w, config); got None"),
+        (lambda w, dw: w, "config); <lambda> takes other arguments"),
+        (OwnRule, "got the class OwnRule: make one of it, as in OwnRule(...)"),
+    ],
+)
+def test_unknown_update_rule(rule, text):
+    with pytest.raises(ValueError, match=f"update_rule must be one of .*{re.escape(text)}"):
         make_solver(update_rule=rule)
 
 
@@ -516,7 +531,7 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("rule", UPDATE_RULES)
+@pytest.mark.parametrize("rule", rules_by_name())
 @pytest.mark.parametrize("model_options", MODELS.values(), ids=MODELS)
 @pytest.mark.parametrize("epoch", [1, 2, 4])
 def test_a_resumed_run_ends_as_one_that_was_not_stopped(tmp_path, rule, model_options, epoch):
@@ -789,7 +804,8 @@ def test_a_killed_process_is_resumed_by_another(tmp_path):
     whole.train()
     fresh = make_model(1, normalization="batchnorm", dropout=0.5)
     ended = make_solver(fresh, checkpoint_name=tmp_path / "run", **options).resume()
-    ended.train()
+    with pytest.warns(UserWarning, match="nothing to do"):
+        ended.train()
     assert_same_runs(ended, whole)
 
 
