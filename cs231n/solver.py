@@ -18,7 +18,21 @@ from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
 from cs231n import checkpoint
-from cs231n.validation import require_choice, require_integer, require_number
+from cs231n.validation import (
+    as_plain_array,
+    as_real_array,
+    describe_not_finite,
+    label_shape_remedy,
+    require_choice,
+    require_finite,
+    require_float_dtype,
+    require_integer,
+    require_label_values,
+    require_labels,
+    require_number,
+    require_scores,
+    require_settings,
+)
 
 try:
     from cs231n import fast_optim as rules
@@ -100,9 +114,10 @@ class Solver:
         verbose: bool = True,
     ) -> None:
         require_choice("update_rule", update_rule, UPDATE_RULES)
+        _require_params(model)
         self.model = model
         self.update_rule = update_rule
-        self.optim_config = dict(optim_config or {})
+        self.optim_config = dict(require_settings("optim_config", optim_config or {}))
         self.lr_decay = require_number("lr_decay", lr_decay, 0, math.inf)
         self.batch_size = require_integer("batch_size", batch_size, 1)
         self.num_epochs = require_integer("num_epochs", num_epochs, 1)
@@ -111,6 +126,8 @@ class Solver:
         self.print_every = require_integer("print_every", print_every, 1)
         self.X_train, self.y_train = _examples(data, "X_train", "y_train")
         self.X_val, self.y_val = _examples(data, "X_val", "y_val")
+        for name in ("X_train", "X_val"):  # once, since it takes as long as a pass over memory
+            require_finite(name, getattr(self, name), "Mend or leave out these examples before training.")
         self.checkpoint_name = checkpoint_name
         self.verbose = verbose
         self._reset()
@@ -169,9 +186,11 @@ class Solver:
     def _step(self) -> None:
         """Draw a minibatch and update every parameter; at an epoch's end, lower the learning rate."""
         batch = np.random.choice(len(self.X_train), self.batch_size)
-        loss, grads = self.model.loss(self.X_train[batch], self.y_train[batch])
+        X = self.X_train[batch]
+        loss, grads = self.model.loss(X, self.y_train[batch])
         if not math.isfinite(loss):
-            raise FloatingPointError(self._divergence(loss))
+            raise FloatingPointError(self._divergence(f"the loss became {loss}", self.iteration + 1, X))
+        _require_gradients(grads, self.model.params)
         update: UpdateRule = UPDATE_RULES[self.update_rule]
         params = self.model.params
         for name, w in params.items():
@@ -186,14 +205,25 @@ class Solver:
     def _is_at_epoch_end(self) -> bool:
         return self.iteration > 0 and self.iteration % self.iterations_per_epoch == 0
 
-    def _divergence(self, loss: float) -> str:
-        config = next(iter(self.optim_configs.values()))
-        rate = config.get("learning_rate")
+    def _divergence(self, event: str, iteration: int, X: Array) -> str:
+        """Return what happened at which iteration, and where it comes from: data X, parameters or rate."""
+        rate = next(iter(self.optim_configs.values())).get("learning_rate")
         speed = "its default learning rate" if rate is None else f"learning rate {rate:g}"
+        event = f"{event} at iteration {iteration} with {self.update_rule} at {speed}. "
+        best = "model.params holds the best parameters seen so far."
+        in_data = describe_not_finite(X)
+        if in_data:
+            return (
+                f"{event}That is not the learning rate: the minibatch X {X.shape} holds {in_data}. Look at "
+                f"the data and at what changes them. {best}"
+            )
+        wrong = _not_finite_params(self.model.params)
+        if wrong and self.iteration == 0:
+            return f"{event}That is not the learning rate: the model was made with {wrong}."
+        after = f"By then there was {wrong}. " if wrong else ""
         return (
-            f"the loss became {loss} at iteration {self.iteration + 1} with {self.update_rule} at {speed}. "
-            "Try a learning rate ten times smaller, a smaller weight_scale, or inputs of a smaller scale. "
-            "model.params holds the best parameters seen so far."
+            f"{event}{after}Try a learning rate ten times smaller, a smaller weight_scale, or inputs of a "
+            f"smaller scale. {best}"
         )
 
     def _measure_where_due(self) -> bool:
@@ -255,7 +285,7 @@ class Solver:
         - num_samples: how many examples to measure on, drawn from X without replacement; None for all
         - batch_size: examples per forward pass, which limits the memory in use
         """
-        X, y = _examples({"X": X, "y": y}, "X", "y")
+        X, y = all_X, all_y = _examples({"X": X, "y": y}, "X", "y")
         batch_size = require_integer("batch_size", batch_size, 1)
         num_samples = _require_sample_size("num_samples", num_samples)
         if num_samples is not None and num_samples < len(X):
@@ -263,9 +293,20 @@ class Solver:
             X, y = X[sample], y[sample]
         correct = 0
         for start in range(0, len(X), batch_size):
-            scores = self.model.loss(X[start : start + batch_size])
+            batch = X[start : start + batch_size]
+            scores = require_scores(self.model.loss(batch), len(batch))
+            if start == 0:
+                require_labels(all_y, len(all_y), scores.shape[1], self._name_of(all_y))
+            if np.isnan(scores).any():
+                require_finite("X", all_X, "Mend or leave out these examples.")
+                event = f"the scores hold {describe_not_finite(scores)}"
+                raise FloatingPointError(self._divergence(event, self.iteration, batch))
             correct += np.count_nonzero(scores.argmax(axis=1) == y[start : start + batch_size])
         return float(correct / len(X))
+
+    def _name_of(self, y: Array) -> str:
+        """Return what the caller knows these labels as."""
+        return next((name for name in ("y_train", "y_val") if getattr(self, name) is y), "y")
 
     @property
     def checkpoint_path(self) -> Path:
@@ -389,13 +430,55 @@ def _require_sample_size(name: str, value: int | None) -> int | None:
 
 def _examples(data: Mapping[str, ArrayLike], X_name: str, y_name: str) -> tuple[Array, Array]:
     """Return the examples and labels under these names as arrays; ValueError unless they fit together."""
+    require_settings("data", data)
     for name in (X_name, y_name):
         if name not in data:
             raise ValueError(f"data must have X_train, y_train, X_val and y_val; {name} is missing")
-    X, y = np.asarray(data[X_name]), np.asarray(data[y_name])
+    X, y = as_real_array(X_name, data[X_name]), as_plain_array(y_name, data[y_name])
     if X.ndim == 0 or len(X) == 0 or y.shape != (len(X),):
+        remedy = label_shape_remedy(y_name, y, len(X)) if X.ndim and len(X) else ""
         raise ValueError(
             f"{X_name} must have shape (N, ...) with N at least 1 and {y_name} shape (N,); "
-            f"got {X.shape} and {y.shape}"
+            f"got {X.shape} and {y.shape}.{remedy}"
         )
+    require_label_values(y_name, y)
     return X, y
+
+
+def _require_params(model: Model) -> None:
+    """Raise ValueError unless a model's parameters are arrays of floats that can be trained in place."""
+    params = getattr(model, "params", None)
+    if not isinstance(params, dict):
+        raise ValueError(
+            f"model must have params, a dictionary of arrays; got {params!r} in a {type(model).__name__}. "
+            "Pass an instance of the model."
+        )
+    for key, param in params.items():
+        name = f"model.params[{key!r}]"
+        is_plain = isinstance(param, np.ndarray) and not isinstance(param, (np.ma.MaskedArray, np.matrix))
+        if not is_plain and not isinstance(param, np.floating):
+            kind = "None" if param is None else f"a {type(param).__name__}"
+            raise ValueError(
+                f"{name} must be an array; got {kind}. Make it with np.array(..., dtype=np.float32)."
+            )
+        require_float_dtype(f"the dtype of {name}", param.dtype)
+        if isinstance(param, np.ndarray) and not param.flags.writeable:
+            raise ValueError(
+                f"{name} must not be read-only, since training writes to it. Replace it by a copy."
+            )
+
+
+def _require_gradients(grads: Params, params: Params) -> None:
+    """Raise ValueError unless there is a gradient for every parameter."""
+    if not grads.keys() >= params.keys():
+        missing = ", ".join(sorted(params.keys() - grads.keys()))
+        raise ValueError(
+            f"model.loss(X, y) must return a gradient for every parameter; {missing} is missing; it "
+            f"returned {', '.join(grads) or 'none'}"
+        )
+
+
+def _not_finite_params(params: Params) -> str:
+    """Return which parameters hold NaN or infinity, and how many; "" if none."""
+    found = {name: describe_not_finite(np.asarray(param)) for name, param in params.items()}
+    return "; ".join(f"{what}, in {name}" for name, what in found.items() if what)
