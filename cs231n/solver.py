@@ -297,8 +297,9 @@ class Solver:
             scores = require_scores(self.model.loss(batch), len(batch))
             if start == 0:
                 require_labels(all_y, len(all_y), scores.shape[1], self._name_of(all_y))
-            if np.isnan(scores).any():
+            if not np.isfinite(scores).all():
                 require_finite("X", all_X, "Mend or leave out these examples.")
+            if np.isnan(scores).any():
                 event = f"the scores hold {describe_not_finite(scores)}"
                 raise FloatingPointError(self._divergence(event, self.iteration, batch))
             correct += np.count_nonzero(scores.argmax(axis=1) == y[start : start + batch_size])

@@ -216,7 +216,7 @@ def describe_not_finite(array: NDArray[Any]) -> str:
     """Return how many NaN and infinite numbers an array holds and where the first is; "" if none.
 
     >>> describe_not_finite(np.array([[0.0, np.inf], [np.nan, np.nan]]))
-    '2 NaN and 1 infinite values, the first at index (0, 1)'
+    '2 NaN and 1 infinite value, the first at index (0, 1)'
     """
     if array.dtype.kind not in "fc":
         return ""
@@ -228,9 +228,9 @@ def describe_not_finite(array: NDArray[Any]) -> str:
         return ""
     num_nan = np.count_nonzero(np.isnan(array))
     num_infinite = finite.size - np.count_nonzero(finite) - num_nan
-    counts = [
-        f"{count} {word}" for count, word in ((num_nan, "NaN"), (num_infinite, "infinite values")) if count
-    ]
+    plural = "s" if num_infinite > 1 else ""
+    words = (num_nan, "NaN"), (num_infinite, f"infinite value{plural}")
+    counts = [f"{count} {word}" for count, word in words if count]
     return f"{' and '.join(counts)}, the first at {_index_text(~finite)}"
 
 
