@@ -75,9 +75,9 @@ def affine_forward(x, w, b):
     """
     x, w, b = as_float_arrays(x, w, b)
     require_ndim("w", w, "D, M")
-    _require_rows(x, w)
+    num_features = _count_features(x, w)
     require_shape("b", b, w.shape[1:], "one bias per column of w")
-    out = matmul(x.reshape(len(x), len(w)), w)
+    out = matmul(x.reshape(len(x), num_features), w)
     out += b
     return out, (x, w)
 
@@ -97,8 +97,8 @@ def affine_backward(dout, cache, need_dx=True):
     return dx, dw, db
 
 
-def _require_rows(x, w):
-    """Raise ValueError unless x holds examples with a feature for each row of w."""
+def _count_features(x, w):
+    """Return the number of features of an example of x; ValueError unless w has a row for each."""
     if x.ndim < 2:
         raise ValueError(
             f"x must have shape (N, d1, ..., dk), N examples; got {x.shape}. "
@@ -112,6 +112,7 @@ def _require_rows(x, w):
             f"x must have shape (N, d1, ..., dk) with d1 * ... * dk = {len(w)}, the rows of w {w.shape}; "
             f"got {x.shape}, which has {num_features} features per example"
         )
+    return num_features
 
 
 def relu_forward(x):
