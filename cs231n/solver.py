@@ -77,7 +77,8 @@ class Solver:
         True
 
     - model: see the module's docstring
-    - data: a dictionary with `X_train` (N, ...), `y_train` (N,), `X_val`, `y_val`
+    - data: a dictionary with `X_train` (N, ...), finite numbers, `y_train` (N,), integers from 0 on, and
+      `X_val`, `y_val` likewise
 
     Options:
     - update_rule: 'sgd', 'sgd_momentum', 'rmsprop' or 'adam'
@@ -117,7 +118,9 @@ class Solver:
         _require_params(model)
         self.model = model
         self.update_rule = update_rule
-        self.optim_config = dict(require_settings("optim_config", optim_config or {}))
+        self.optim_config = dict(
+            require_settings("optim_config", {} if optim_config is None else optim_config)
+        )
         self.lr_decay = require_number("lr_decay", lr_decay, 0, math.inf)
         self.batch_size = require_integer("batch_size", batch_size, 1)
         self.num_epochs = require_integer("num_epochs", num_epochs, 1)
@@ -220,7 +223,7 @@ class Solver:
         wrong = _not_finite_params(self.model.params)
         if wrong and self.iteration == 0:
             return f"{event}That is not the learning rate: the model was made with {wrong}."
-        after = f"By then there was {wrong}. " if wrong else ""
+        after = f"By then the parameters held {wrong}. " if wrong else ""
         return (
             f"{event}{after}Try a learning rate ten times smaller, a smaller weight_scale, or inputs of a "
             f"smaller scale. {best}"
@@ -284,6 +287,9 @@ class Solver:
 
         - num_samples: how many examples to measure on, drawn from X without replacement; None for all
         - batch_size: examples per forward pass, which limits the memory in use
+
+        Raises ValueError for labels that are no classes of the model and for X that is not finite, and
+        FloatingPointError for scores that are NaN, of which none is the highest.
         """
         X, y = all_X, all_y = _examples({"X": X, "y": y}, "X", "y")
         batch_size = require_integer("batch_size", batch_size, 1)

@@ -25,7 +25,7 @@ EXAMPLES = {  # of dictionaries of settings
     "optim_config": '{"learning_rate": 1e-2}',
     "data": '{"X_train": X, "y_train": y, "X_val": ..., "y_val": ...}',
 }
-CHANNELS = (1, 3, 4)  # of a picture: grey, colours, colours with transparency
+CHANNELS = (1, 3, 4)  # of a picture: grey, colours, colours and transparency
 
 
 def as_plain_array(name: str, value: ArrayLike) -> NDArray[Any]:
@@ -377,9 +377,12 @@ def require_image_shape(name: str, shape: Any) -> tuple[int, int, int]:
 
 
 def _are_channels_last(C: int, H: int, W: int) -> bool:
-    """Return whether (C, H, W) reads as (height, width, channels): a picture is wider than a few pixels."""
-    most = max(CHANNELS)
-    return W in CHANNELS and min(C, H) > most and (most > W or C == H)
+    """Return whether (C, H, W) reads as (height, width, channels): a picture has more than a few pixels.
+
+    Images 4 pixels wide exist, so that 4 is taken for channels of a square picture only.
+    """
+    is_picture = min(C, H) > max(CHANNELS)
+    return is_picture and (W in (1, 3) or (W == 4 and C == H))
 
 
 def as_examples(X: ArrayLike, num_features: int, dtype: DTypeLike) -> NDArray[Any]:
