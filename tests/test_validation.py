@@ -302,7 +302,7 @@ def test_parameters_that_training_spoiled_are_named_with_the_learning_rate():
     solver.num_epochs = 4
     for params in (solver._latest[0], solver.model.params):
         params["b1"][3] = np.inf
-    text = "By then the parameters held 1 infinite value, the first at index 3, in b1. Try a learning rate ten times"
+    text = "By then the parameters held 1 infinite value, the first at index 3, in b1. Try a learning rate"
     with np.errstate(all="ignore"), refuses(text, FloatingPointError):
         solver.train()
 
