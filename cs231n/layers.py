@@ -19,14 +19,18 @@ import numpy as np
 
 from cs231n.kernels.threads import matmul
 from cs231n.validation import (
+    SCORE_PER_CLASS,
     as_float_array,
     as_float_arrays,
+    as_plain_array,
     as_upstream,
+    in_dtype,
     require_integer,
     require_labels,
     require_mode,
     require_ndim,
     require_number,
+    require_settings,
     require_shape,
 )
 from cs231n.windows import convolution_geometry, pooling_geometry
@@ -71,12 +75,7 @@ def affine_forward(x, w, b):
     """
     x, w, b = as_float_arrays(x, w, b)
     require_ndim("w", w, "D, M")
-    num_features = math.prod(x.shape[1:])
-    if x.ndim < 2 or num_features != len(w):
-        raise ValueError(
-            f"x must have shape (N, d1, ..., dk) with d1 * ... * dk = {len(w)}, the rows of w {w.shape}; "
-            f"got {x.shape}, which has {num_features} features per example"
-        )
+    num_features = _count_features(x, w)
     require_shape("b", b, w.shape[1:], "one bias per column of w")
     out = matmul(x.reshape(len(x), num_features), w)
     out += b
@@ -96,6 +95,24 @@ def affine_backward(dout, cache, need_dx=True):
     dw = matmul(x.reshape(len(x), len(w)).T, dout)
     db = dout.sum(axis=0)
     return dx, dw, db
+
+
+def _count_features(x, w):
+    """Return the number of features of an example of x; ValueError unless w has a row for each."""
+    if x.ndim < 2:
+        raise ValueError(
+            f"x must have shape (N, d1, ..., dk), N examples; got {x.shape}. "
+            "A single example becomes a minibatch of one as x[np.newaxis]."
+        )
+    if len(x) == 0:
+        raise ValueError(f"x must hold at least one example; got the shape {x.shape}")
+    num_features = math.prod(x.shape[1:])
+    if num_features != len(w):
+        raise ValueError(
+            f"x must have shape (N, d1, ..., dk) with d1 * ... * dk = {len(w)}, the rows of w {w.shape}; "
+            f"got {x.shape}, which has {num_features} features per example"
+        )
+    return num_features
 
 
 def relu_forward(x):
@@ -155,7 +172,7 @@ def batchnorm_forward(x, gamma, beta, bn_param):
     divide by sqrt(var + eps). Returns out (N, D). (Ioffe and Szegedy 2015,
     https://arxiv.org/abs/1502.03167, algorithms 1 and 2.)
     """
-    x, gamma, beta = as_float_arrays(x, gamma, beta)
+    x, gamma, beta = as_float_arrays(x, gamma, beta, names=("x", "gamma", "beta"))
     _require_features(x, gamma, beta)
     x_hat, inv_std, mode = _normalize_batch(x, bn_param, axes=0)
     out = gamma * x_hat
@@ -219,9 +236,10 @@ def layernorm_forward(x, gamma, beta, ln_param):
     Training and testing are the same, since an example does not depend on its minibatch. Returns
     out (N, D). (Ba, Kiros and Hinton 2016, https://arxiv.org/abs/1607.06450, equation 4.)
     """
-    x, gamma, beta = as_float_arrays(x, gamma, beta)
+    x, gamma, beta = as_float_arrays(x, gamma, beta, names=("x", "gamma", "beta"))
     _require_features(x, gamma, beta)
-    eps = require_number("ln_param['eps']", ln_param.get("eps", 1e-5), 0, 1)
+    eps = require_settings("ln_param", ln_param).get("eps", 1e-5)
+    eps = require_number("ln_param['eps']", eps, 0, 1)
     x_hat, _, _, inv_std = _normalize(x, axes=1, eps=eps)
     out = gamma * x_hat
     out += beta
@@ -271,8 +289,9 @@ def _running_averages(bn_param, x):
         average = bn_param.get(name)
         if average is None:
             average = np.zeros(x.shape[1], x.dtype)
-        average = np.asarray(average, dtype=x.dtype)
-        require_shape(f"bn_param['{name}']", average, x.shape[1:2], "one per feature or channel of x")
+        entry = f"bn_param['{name}']"
+        average = in_dtype(entry, average, x.dtype)
+        require_shape(entry, average, x.shape[1:2], "one per feature or channel of x")
         averages.append(average)
     return averages
 
@@ -411,7 +430,7 @@ def spatial_batchnorm_forward(x, gamma, beta, bn_param):
     A filter looks for the same thing everywhere, so all places of its output share one mean, variance,
     gamma and beta. Returns out (N, C, H, W). (Ioffe and Szegedy 2015, section 3.2.)
     """
-    x, gamma, beta = as_float_arrays(x, gamma, beta)
+    x, gamma, beta = as_float_arrays(x, gamma, beta, names=("x", "gamma", "beta"))
     require_ndim("x", x, "N, C, H, W")
     require_shape("gamma", gamma, x.shape[1:2], "one scale per channel of x")
     require_shape("beta", beta, x.shape[1:2], "one shift per channel of x")
@@ -439,12 +458,13 @@ def spatial_groupnorm_forward(x, gamma, beta, G, gn_param):
     testing are the same. Returns out (N, C, H, W). (Wu and He 2018, https://arxiv.org/abs/1803.08494,
     section 3.)
     """
-    x, gamma, beta = as_float_arrays(x, gamma, beta)
+    x, gamma, beta = as_float_arrays(x, gamma, beta, names=("x", "gamma", "beta"))
     require_ndim("x", x, "N, C, H, W")
     C = x.shape[1]
     G = _require_groups(G, C)
     _require_per_channel(C, gamma=gamma, beta=beta)
-    eps = require_number("gn_param['eps']", gn_param.get("eps", 1e-5), 0, 1)
+    eps = require_settings("gn_param", gn_param).get("eps", 1e-5)
+    eps = require_number("gn_param['eps']", eps, 0, 1)
     x_hat, _, _, inv_std = _normalize(_in_groups(x, G), axes=(2, 3, 4), eps=eps)
     x_hat = x_hat.reshape(x.shape)
     out = gamma.reshape(-1, 1, 1) * x_hat
@@ -533,7 +553,7 @@ def softmax_loss(x, y):
 def _as_scores(x, y):
     """Return the scores as floats, the labels as an array, and row numbers to index each label's score."""
     x = as_float_array(x)
-    y = np.asarray(y)
-    require_ndim("x", x, "N, C")
+    y = as_plain_array("y", y)
+    require_ndim("x", x, "N, C", SCORE_PER_CLASS)
     require_labels(y, *x.shape)
     return x, y, np.arange(len(x))

@@ -15,7 +15,7 @@ import math
 
 import numpy as np
 
-from cs231n.validation import require_integer, require_number, require_shape
+from cs231n.validation import in_dtype, require_integer, require_number, require_settings, require_shape
 
 # What the config of each rule holds: its settings with their defaults, then its state, at first None.
 SGD = {"learning_rate": 1e-2}
@@ -131,9 +131,9 @@ def prepare(w, dw, config, entries):
     """
     if not isinstance(w, (np.ndarray, np.floating)) or w.dtype.kind != "f":
         raise ValueError(f"w must be an array of floats; got {getattr(w, 'dtype', type(w).__name__)}")
-    dw = np.asarray(dw, dtype=w.dtype)
+    dw = in_dtype("dw", dw, w.dtype)
     require_shape("dw", dw, w.shape, "that of w")
-    config = {} if config is None else config
+    config = {} if config is None else require_settings("config", config)
     for name in config:
         if name not in entries:
             raise ValueError(f"config has the unknown entry {name!r}; known are {', '.join(entries)}")
@@ -145,6 +145,7 @@ def prepare(w, dw, config, entries):
         elif config.get(name) is None:
             config[name] = np.zeros(w.shape, w.dtype)
         else:
-            config[name] = np.asarray(config[name], dtype=w.dtype)
-            require_shape(f"config[{name!r}]", config[name], w.shape, "that of w")
+            entry = f"config[{name!r}]"
+            config[name] = in_dtype(entry, config[name], w.dtype)
+            require_shape(entry, config[name], w.shape, "that of w")
     return np.asanyarray(w), dw, config

@@ -25,10 +25,20 @@ from cs231n.checkpoint import description
 from cs231n.metrics import LOWER_IS_BETTER, Metric, accuracy
 from cs231n.update_rules import UpdateRule, default_learning_rate, find_rule, name_of, require_update_rule
 from cs231n.validation import (
+    as_plain_array,
+    as_real_array,
+    describe_not_finite,
+    label_shape_remedy,
     require_choice,
+    require_finite,
+    require_float_dtype,
     require_function,
     require_integer,
+    require_label_values,
+    require_labels,
     require_number,
+    require_scores,
+    require_settings,
     require_shape,
 )
 
@@ -69,7 +79,8 @@ class Solver:
         True
 
     - model: see the module's docstring
-    - data: a dictionary with `X_train` (N, ...), `y_train` (N,), `X_val`, `y_val`
+    - data: a dictionary with `X_train` (N, ...), finite numbers, `y_train` (N,), integers from 0 on, and
+      `X_val`, `y_val` likewise
 
     Options:
     - update_rule: 'sgd', 'sgd_momentum', 'nesterov', 'rmsprop', 'adam', 'adamw', or any other rule that was
@@ -123,9 +134,12 @@ class Solver:
         patience: int | None = None,
     ) -> None:
         require_update_rule(update_rule)
+        _require_params(model)
         self.model = model
         self.update_rule = update_rule
-        self.optim_config = dict(optim_config or {})
+        self.optim_config = dict(
+            require_settings("optim_config", {} if optim_config is None else optim_config)
+        )
         self.lr_decay = require_number("lr_decay", lr_decay, 0, math.inf)
         self.batch_size = require_integer("batch_size", batch_size, 1)
         self.num_epochs = require_integer("num_epochs", num_epochs, 1)
@@ -140,9 +154,10 @@ class Solver:
         require_choice("metric_goal", metric_goal, (None, "max", "min"))
         self.metric_goal = metric_goal or ("min" if metric in LOWER_IS_BETTER else "max")
         self.patience = None if patience is None else require_integer("patience", patience, 1)
-        _require_dictionary(data)
         self.X_train, self.y_train = self._examples(data, "X_train", "y_train")
         self.X_val, self.y_val = self._examples(data, "X_val", "y_val")
+        for name in ("X_train", "X_val"):  # once, since it takes as long as a pass over memory
+            require_finite(name, getattr(self, name), "Mend or leave out these examples before training.")
         self.checkpoint_name = checkpoint_name
         self.verbose = verbose
         self._reset()
@@ -247,10 +262,12 @@ class Solver:
         """Draw a minibatch and update every parameter. It does not end epochs, which a caller may do."""
         self._go_on()
         batch = np.random.choice(len(self.X_train), self.batch_size)
-        loss, grads = self.model.loss(self._augmented(self.X_train[batch]), self.y_train[batch])
+        X = self._augmented(self.X_train[batch])
+        loss, grads = self.model.loss(X, self.y_train[batch])
         self._set_scheduled_rate()
         if not math.isfinite(loss):
-            raise FloatingPointError(self._divergence(loss))
+            raise FloatingPointError(self._divergence(f"the loss became {loss}", self.iteration + 1, X))
+        _require_gradients(grads, self.model.params)
         update = find_rule(self.update_rule)
         params = self.model.params
         for name, w in params.items():
@@ -340,15 +357,25 @@ class Solver:
     def _is_at_epoch_end(self) -> bool:
         return self.iteration > 0 and self.iteration % self.iterations_per_epoch == 0
 
-    def _divergence(self, loss: float) -> str:
-        config = next(iter(self.optim_configs.values()))
-        rate = config.get("learning_rate")
+    def _divergence(self, event: str, iteration: int, X: Array) -> str:
+        """Return what happened at which iteration, and where it comes from: data X, parameters or rate."""
+        rate = next(iter(self.optim_configs.values())).get("learning_rate")
         speed = "its default learning rate" if rate is None else f"learning rate {rate:g}"
+        event = f"{event} at iteration {iteration} with {name_of(self.update_rule)} at {speed}. "
+        best = "model.params holds the best parameters seen so far."
+        in_data = describe_not_finite(X)
+        if in_data:
+            return (
+                f"{event}That is not the learning rate: the minibatch X {X.shape} holds {in_data}. Look at "
+                f"the data and at what changes them. {best}"
+            )
+        wrong = _not_finite_params(self.model.params)
+        if wrong and self.iteration == 0:
+            return f"{event}That is not the learning rate: the model was made with {wrong}."
+        after = f"By then the parameters held {wrong}. " if wrong else ""
         return (
-            f"the loss became {loss} at iteration {self.iteration + 1} "
-            f"with {name_of(self.update_rule)} at {speed}. "
-            "Try a learning rate ten times smaller, a smaller weight_scale, or inputs of a smaller scale. "
-            "model.params holds the best parameters seen so far."
+            f"{event}{after}Try a learning rate ten times smaller, a smaller weight_scale, or inputs of a "
+            f"smaller scale. {best}"
         )
 
     def _measure_where_due(self) -> bool:
@@ -428,26 +455,44 @@ class Solver:
 
         - num_samples: how many examples to measure on, drawn from X without replacement; None for all
         - batch_size: examples per forward pass, which limits the memory in use
+
+        Raises ValueError for labels that are no classes of the model and for X that is not finite, and
+        FloatingPointError for scores that are NaN, of which none is the highest.
         """
-        X, y = self._examples({"X": X, "y": y}, "X", "y")
+        X, y = all_X, all_y = self._examples({"X": X, "y": y}, "X", "y")
         batch_size = require_integer("batch_size", batch_size, 1)
         num_samples = _require_sample_size("num_samples", num_samples)
         if num_samples is not None and num_samples < len(X):
             sample = np.random.choice(len(X), num_samples, replace=False)
             X, y = X[sample], y[sample]
         starts = range(0, len(X), batch_size)
-        scores = np.concatenate([self.model.loss(X[start : start + batch_size]) for start in starts])
-        if len(scores) != len(X):
+        scores = np.concatenate([self._scores(X[start : start + batch_size]) for start in starts])
+        if self.metric is accuracy:
+            require_labels(all_y, len(all_y), scores.shape[1], self._name_of(all_y))
+        elif len(scores) != len(X):
             raise ValueError(
                 f"the model must return a score for each of {len(X)} examples; got {scores.shape}"
             )
+        if not np.isfinite(scores).all():
+            require_finite("X", all_X, "Mend or leave out these examples.")
+        if np.isnan(scores).any():
+            event = f"the scores hold {describe_not_finite(scores)}"
+            raise FloatingPointError(self._divergence(event, self.iteration, X))
         value = np.asarray(self.metric(scores, y))
         if value.ndim or value.dtype.kind not in "biuf" or (np.isnan(value) and np.isfinite(scores).all()):
             raise ValueError(f"metric must return a number; {description(self.metric)} returned {value!r}")
         return float(value)
 
+    def _scores(self, X: Array) -> Array:
+        scores: Array = np.asarray(self.model.loss(X))
+        return require_scores(scores, len(X)) if self.metric is accuracy else scores
+
     def _examples(self, data: Mapping[str, ArrayLike], X_name: str, y_name: str) -> tuple[Array, Array]:
         return _examples(data, X_name, y_name, any_targets=self.metric is not accuracy)
+
+    def _name_of(self, y: Array) -> str:
+        """Return what the caller knows these labels as."""
+        return next((name for name in ("y_train", "y_val") if getattr(self, name) is y), "y")
 
     @property
     def checkpoint_path(self) -> Path:
@@ -635,22 +680,18 @@ def _require_augmentations(augment: Augmentation | Sequence[Augmentation] | None
     return functions
 
 
-def _require_dictionary(data: object) -> None:
-    """Raise ValueError unless `data` can be asked for its parts by name."""
-    if not hasattr(data, "keys"):
+def _require_gradients(grads: Mapping[str, Array], params: Params) -> None:
+    """Raise ValueError unless there is a gradient for every parameter."""
+    missing = ", ".join(sorted(params.keys() - grads.keys()))
+    if missing:
         raise ValueError(
-            'data must be a dictionary {"X_train": ..., "y_train": ..., "X_val": ..., "y_val": ...}; '
-            f"got {type(data).__name__}"
+            f"model.loss(X, y) must return a gradient for every parameter; {missing} is missing; it "
+            f"returned {', '.join(grads) or 'none'}"
         )
 
 
 def _gradient(grads: Mapping[str, Array], name: str, w: Array) -> Array:
-    """Return the gradient of a parameter; ValueError if model.loss returned none, or one of another shape."""
-    if name not in grads:
-        raise ValueError(
-            f"model.loss must return a gradient for each of model.params; grads[{name!r}] is missing, and it "
-            f"has {', '.join(map(repr, grads))}"
-        )
+    """Return the gradient of a parameter; ValueError if it has another shape."""
     require_shape(f"grads[{name!r}]", np.asarray(grads[name]), w.shape, f"that of model.params[{name!r}]")
     return grads[name]
 
@@ -672,15 +713,47 @@ def _examples(
 
     With `any_targets`, there may be several per example.
     """
+    require_settings("data", data)
     for name in (X_name, y_name):
         if name not in data:
             raise ValueError(f"data must have X_train, y_train, X_val and y_val; {name} is missing")
-    X, y = np.asarray(data[X_name]), np.asarray(data[y_name])
+    X, y = as_real_array(X_name, data[X_name]), as_plain_array(y_name, data[y_name])
     if any_targets and X.ndim and y.ndim and len(X) == len(y) > 0:
         return X, y
     if X.ndim == 0 or len(X) == 0 or y.shape != (len(X),):
+        remedy = label_shape_remedy(y_name, y, len(X)) if X.ndim and len(X) else ""
         raise ValueError(
             f"{X_name} must have shape (N, ...) with N at least 1 and {y_name} shape (N,); "
-            f"got {X.shape} and {y.shape}"
+            f"got {X.shape} and {y.shape}.{remedy}"
         )
+    require_label_values(y_name, y)
     return X, y
+
+
+def _require_params(model: Model) -> None:
+    """Raise ValueError unless a model's parameters are arrays of floats that can be trained in place."""
+    params = getattr(model, "params", None)
+    if not isinstance(params, dict):
+        raise ValueError(
+            f"model must have params, a dictionary of arrays; got {params!r} in a {type(model).__name__}. "
+            "Pass an instance of the model."
+        )
+    for key, param in params.items():
+        name = f"model.params[{key!r}]"
+        is_plain = isinstance(param, np.ndarray) and not isinstance(param, (np.ma.MaskedArray, np.matrix))
+        if not is_plain and not isinstance(param, np.floating):
+            kind = "None" if param is None else f"a {type(param).__name__}"
+            raise ValueError(
+                f"{name} must be an array; got {kind}. Make it with np.array(..., dtype=np.float32)."
+            )
+        require_float_dtype(f"the dtype of {name}", param.dtype)
+        if isinstance(param, np.ndarray) and not param.flags.writeable:
+            raise ValueError(
+                f"{name} must not be read-only, since training writes to it. Replace it by a copy."
+            )
+
+
+def _not_finite_params(params: Params) -> str:
+    """Return which parameters hold NaN or infinity, and how many; "" if none."""
+    found = {name: describe_not_finite(np.asarray(param)) for name, param in params.items()}
+    return "; ".join(f"{what}, in {name}" for name, what in found.items() if what)

@@ -11,7 +11,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from cs231n.validation import require_integer, require_ndim, require_shape
+from cs231n.validation import require_integer, require_ndim, require_settings, require_shape
 
 
 def convolution_geometry(
@@ -22,6 +22,7 @@ def convolution_geometry(
     - x: (N, C, H, W); w: (F, C, HH, WW); b: (F,)
     - conv_param: a dictionary with `stride` >= 1 and `pad` >= 0
     """
+    require_settings("conv_param", conv_param)
     require_ndim("x", x, "N, C, H, W")
     require_ndim("w", w, "F, C, HH, WW")
     F, C, HH, WW = w.shape
@@ -39,6 +40,7 @@ def pooling_geometry(x: NDArray[Any], pool_param: Mapping[str, Any]) -> tuple[in
     - x: (N, C, H, W)
     - pool_param: a dictionary with `pool_height`, `pool_width` and `stride`, each >= 1
     """
+    require_settings("pool_param", pool_param)
     require_ndim("x", x, "N, C, H, W")
     HH, WW, stride = (
         require_integer(f"pool_param['{name}']", pool_param.get(name), 1)

@@ -121,7 +121,9 @@ def test_options_that_do_not_fit_are_refused(options, text):
 
 def test_data_that_is_no_dictionary_is_refused():
     X, y = np.ones((3, 4)), np.zeros(3, int)
-    with pytest.raises(ValueError, match=r'data must be a dictionary \{"X_train": .*\}; got tuple'):
+    with pytest.raises(
+        ValueError, match=r'data must be a dictionary, such as \{"X_train": .*\}; got a tuple'
+    ):
         Solver(make_model(), (X, y, X, y))
 
 
@@ -199,7 +201,7 @@ def test_every_rule_of_optim_has_a_name():
 @pytest.mark.parametrize(
     "grads, text",
     [
-        ({"c": np.zeros(3)}, r"grads\['b'\] is missing, and it has 'c'"),
+        ({"c": np.zeros(3)}, "a gradient for every parameter; b is missing; it returned c"),
         (
             {"b": np.zeros((3, 1))},
             r"grads\['b'\] must have shape \(3,\) \(that of model.params\['b'\]\); got \(3, 1\)",
@@ -358,7 +360,7 @@ def test_a_metric_must_return_a_number(value):
 def test_the_labels_of_validation_are_looked_at():
     data = make_data()
     for wrong in (data["y_val"].astype(str), data["y_val"] + 1, data["y_val"] + 0.5):
-        with pytest.raises(ValueError, match="y must hold"):
+        with pytest.raises(ValueError, match="y_val must hold"):
             Solver(make_model(), data | {"y_val": wrong}, verbose=False).train()
 
 

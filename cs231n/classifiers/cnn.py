@@ -3,6 +3,8 @@
 The contract of a model is that of `cs231n.classifiers.fc_net`.
 """
 
+import math
+
 import numpy as np
 
 from cs231n import fast_layers, layer_utils, layers
@@ -17,7 +19,13 @@ from cs231n.layer_utils import (
 )
 from cs231n.layers import *  # noqa: F403
 from cs231n.layers import affine_backward, affine_forward, softmax_loss
-from cs231n.validation import require_integer
+from cs231n.validation import (
+    as_images,
+    require_float_dtype,
+    require_image_shape,
+    require_integer,
+    require_number,
+)
 
 __all__ = ["ThreeLayerConvNet", *layers.__all__, *fast_layers.__all__, *layer_utils.__all__]
 
@@ -48,15 +56,21 @@ class ThreeLayerConvNet:
         reg=0.0,
         dtype=np.float32,
     ):
-        _require_even_size(input_dim)
+        self.input_dim = require_image_shape("input_dim", input_dim)
+        _require_even_size(self.input_dim)
         if require_integer("filter_size", filter_size, 1) % 2 == 0:
             raise ValueError(f"filter_size must be odd, so that the image keeps its size; got {filter_size}")
-        self.reg = reg
-        self.dtype = np.dtype(dtype)
+        self.reg = require_number("reg", reg, 0, math.inf, closed="left")
+        self.dtype = require_float_dtype("dtype", dtype)
         self.conv_param = {"stride": 1, "pad": (filter_size - 1) // 2}
         self.pool_param = {"pool_height": 2, "pool_width": 2, "stride": 2}
         self.params = self._initial_params(
-            input_dim, num_filters, filter_size, hidden_dim, num_classes, weight_scale
+            self.input_dim,
+            require_integer("num_filters", num_filters, 1),
+            filter_size,
+            require_integer("hidden_dim", hidden_dim, 1),
+            require_integer("num_classes", num_classes, 1),
+            require_number("weight_scale", weight_scale, 0, math.inf, closed="left"),
         )
 
     def _initial_params(self, input_dim, num_filters, filter_size, hidden_dim, num_classes, weight_scale):
@@ -73,8 +87,11 @@ class ThreeLayerConvNet:
         return {name: param.astype(self.dtype) for name, param in params.items()}
 
     def loss(self, X, y=None):
-        """Return the scores (N, C) of X (N, C, H, W), or with labels y (N,) loss and gradients."""
-        X = np.asarray(X, dtype=self.dtype)
+        """Return the scores (N, C) of X (N, C, H, W), or with labels y (N,) loss and gradients.
+
+        `as_images` brings X to the model's dtype, and refuses what does not fit its input_dim.
+        """
+        X = as_images(X, self.input_dim, self.dtype)
         W1, b1, W2, b2, W3, b3 = (self.params[name] for name in ("W1", "b1", "W2", "b2", "W3", "b3"))
         pooled, conv_cache = conv_relu_pool_forward(X, W1, b1, self.conv_param, self.pool_param)
         hidden, hidden_cache = affine_relu_forward(pooled, W2, b2)

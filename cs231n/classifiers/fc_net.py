@@ -6,6 +6,7 @@ respect to every parameter, under the same names. Weights are drawn from NumPy's
 the order W1, W2, ..., so that `np.random.seed` repeats a model.
 """
 
+import math
 from itertools import pairwise
 
 import numpy as np
@@ -28,7 +29,16 @@ from cs231n.layers import (
     relu_forward,
     softmax_loss,
 )
-from cs231n.validation import require_choice, require_number
+from cs231n.validation import (
+    as_examples,
+    require_choice,
+    require_float_dtype,
+    require_integer,
+    require_num_features,
+    require_number,
+    require_seed,
+    require_sizes,
+)
 
 NORMALIZATIONS = {
     "batchnorm": (batchnorm_forward, batchnorm_backward_alt),
@@ -49,8 +59,15 @@ class TwoLayerNet:
     """
 
     def __init__(self, input_dim=3 * 32 * 32, hidden_dim=100, num_classes=10, weight_scale=1e-3, reg=0.0):
-        self.reg = reg
-        self.params = self._initial_params(input_dim, hidden_dim, num_classes, weight_scale)
+        self.input_dim = require_num_features("input_dim", input_dim)
+        self.dtype = np.dtype(np.float64)
+        self.reg = require_number("reg", reg, 0, math.inf, closed="left")
+        self.params = self._initial_params(
+            self.input_dim,
+            require_integer("hidden_dim", hidden_dim, 1),
+            require_integer("num_classes", num_classes, 1),
+            require_number("weight_scale", weight_scale, 0, math.inf, closed="left"),
+        )
 
     def _initial_params(self, input_dim, hidden_dim, num_classes, weight_scale):
         """Return W1, b1, W2 and b2 as the class describes them, under these names."""
@@ -62,8 +79,11 @@ class TwoLayerNet:
         }
 
     def loss(self, X, y=None):
-        """Return the scores (N, C) of X (N, d1, ..., dk), or with labels y (N,) loss and gradients."""
-        X = np.asarray(X, dtype=np.float64)
+        """Return the scores (N, C) of X (N, d1, ..., dk), or with labels y (N,) loss and gradients.
+
+        `as_examples` brings X to the model's dtype, and refuses what does not fit its input_dim.
+        """
+        X = as_examples(X, self.input_dim, self.dtype)
         W1, b1, W2, b2 = (self.params[name] for name in ("W1", "b1", "W2", "b2"))
         hidden, hidden_cache = affine_relu_forward(X, W1, b1)
         scores, scores_cache = affine_forward(hidden, W2, b2)
@@ -116,13 +136,20 @@ class FullyConnectedNet:
     ):
         require_choice("normalization", normalization, (None, *NORMALIZATIONS))
         keep = _keep_probability(dropout, dropout_keep_ratio)
+        require_seed("seed", seed)
+        hidden_dims = require_sizes("hidden_dims", hidden_dims)
+        num_classes = require_integer("num_classes", num_classes, 1)
+        self.input_dim = require_num_features("input_dim", input_dim)
         self.normalization = normalization
-        self.reg = reg
-        self.dtype = np.dtype(dtype)
+        self.reg = require_number("reg", reg, 0, math.inf, closed="left")
+        self.dtype = require_float_dtype("dtype", dtype)
         self.num_layers = len(hidden_dims) + 1
         self.dropout_param = None if keep == 1 else {"mode": "train", "p": keep, "seed": seed}
         self.bn_params = [{} for _ in hidden_dims] if normalization else []
-        self.params = self._initial_params([input_dim, *hidden_dims, num_classes], weight_scale)
+        self.params = self._initial_params(
+            [self.input_dim, *hidden_dims, num_classes],
+            require_number("weight_scale", weight_scale, 0, math.inf, closed="left"),
+        )
 
     def _initial_params(self, dims, weight_scale):
         """Return the parameters that the class describes, by name, in the model's dtype.
@@ -142,9 +169,10 @@ class FullyConnectedNet:
         """Return the scores (N, C) of X (N, d1, ..., dk), or with labels y (N,) loss and gradients.
 
         Batch normalization and dropout are in training mode when labels are given, else in test mode.
+        `as_examples` brings X to the model's dtype, and refuses what does not fit its input_dim.
         """
         self._set_mode("test" if y is None else "train")
-        out = np.asarray(X, dtype=self.dtype)
+        out = as_examples(X, self.input_dim, self.dtype)
         caches = []
         for i in range(1, self.num_layers):
             out, cache = chain_forward(out, *self._hidden_layer(i))
