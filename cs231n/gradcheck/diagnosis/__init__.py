@@ -20,6 +20,7 @@ from cs231n.gradcheck.diagnosis.convolution import gradients_by_formula as convo
 from cs231n.gradcheck.diagnosis.convolution_mistakes import find_convolution
 from cs231n.gradcheck.diagnosis.elementwise import find_elementwise
 from cs231n.gradcheck.diagnosis.factors import find_factors
+from cs231n.gradcheck.diagnosis.forward_passes import find_forward_passes
 from cs231n.gradcheck.diagnosis.mistakes import Mistake
 from cs231n.gradcheck.diagnosis.networks import find_networks
 from cs231n.gradcheck.diagnosis.networks import gradients_by_formula as gradients_of_network
@@ -51,6 +52,9 @@ __all__ = [
 
 Explainer = Callable[[Case], Iterator[Finding]]
 
+# What these find leaves nothing for the others: a network or a forward pass that is seen in many numbers.
+FIRST: list[Explainer] = [find_networks, find_forward_passes]
+
 EXPLAINERS: list[Explainer] = [  # the likeliest mistakes first
     find_regularization,
     find_normalization,  # before a constant offset, which it may be with one feature or example
@@ -77,7 +81,11 @@ def diagnose(case: Case) -> list[Cause]:
         case = judged_by_formula(case)
         if same(case.actual, case.expected) and not case.wrong.any():  # right except for rounding
             return []
-        findings = list(find_networks(case)) or [found for explain in EXPLAINERS for found in explain(case)]
+        for find in FIRST:
+            findings = list(find(case))
+            if findings:
+                return causes_of(findings)
+        findings = [found for explain in EXPLAINERS for found in explain(case)]
         return causes_of(findings or find_parts(case))
 
 

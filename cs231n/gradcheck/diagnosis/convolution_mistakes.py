@@ -9,6 +9,7 @@ import numpy as np
 from cs231n.gradcheck.diagnosis.causes import Array, Case, Finding
 from cs231n.gradcheck.diagnosis.convolution import Backward, Convolution, convolution_of, padded
 from cs231n.gradcheck.diagnosis.mistakes import Mistake
+from cs231n.gradcheck.diagnosis.reshapes import RESHAPE, reshapes
 from cs231n.gradcheck.diagnosis.windows import (
     ADD,
     STRIDE,
@@ -47,13 +48,17 @@ def find_convolution(case: Case) -> Iterator[Finding]:
 def _in_dx(case: Case, layer: Convolution, right: Backward) -> Iterator[Candidate]:
     for mistake, w, look, evidence in (*_turned(right.w, "w"), *_reversed(right.w)):
         yield Candidate(mistake, partial(layer.dx, right._replace(w=w)), look, evidence)
-    overwriting = right._replace(overwrites=True)
     last_filter = right.w * (np.arange(len(right.w)) == len(right.w) - 1).reshape(-1, 1, 1, 1)
-    for back in (overwriting, overwriting._replace(w=last_filter)):
+    overwriting = right._replace(overwrites=True)
+    for back in (overwriting, overwriting._replace(w=last_filter)) if layer.grid.overlaps else ():
         yield Candidate(Mistake.ASSIGNED, partial(layer.dx, back), ADD)
     yield from _strides(layer, right, layer.dx)
     yield from _other_filters(layer, right)
     yield from _dout_changed(case, layer, right, layer.dx)
+    for wrong in reshapes(right.w.ndim):
+        evidence = f"with {wrong.words('w', right.w.shape)} for w"
+        back = right._replace(w=wrong.of(right.w))
+        yield Candidate(Mistake.W_RESHAPED, partial(layer.dx, back), RESHAPE, evidence)
 
 
 def _in_dw(case: Case, layer: Convolution, right: Backward) -> Iterator[Candidate]:

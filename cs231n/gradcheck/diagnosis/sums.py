@@ -49,9 +49,15 @@ def products_summed_in(case: Case) -> Iterator[Array]:
 
 def _contributions(case: Case) -> Iterator[tuple[str, Array]]:
     """Yield (what contributes, contributions along the first axis, each in the gradient's shape)."""
+    names = {0: "examples", 2: "rows", 3: "columns"}
     for products in products_summed_in(case):
-        over_pixels = products.sum(axis=tuple(range(2, products.ndim)))
-        yield "examples", over_pixels.reshape(len(products), *case.expected.shape)
+        for axis in (
+            names if products.ndim == 4 and len(case.inputs) == 3 and convolution_of(case) is None else [0]
+        ):
+            others = tuple(other for other in names if other < products.ndim and other != axis)
+            each = products.sum(axis=others)
+            each = each if axis == 0 else each.T
+            yield names[axis], each.reshape(len(each), *case.expected.shape)
     x, w, dout = case.x, case.inputs.get("w"), case.dout
     if dout is not None:
         yield from _contributions_in_convolution(case, dout)
@@ -78,7 +84,9 @@ def _contributions_in_convolution(case: Case, dout: Array) -> Iterator[tuple[str
 
 
 def _left_out(case: Case, part: str, contributions: Array) -> Iterator[Finding]:
-    counts = _whole_coefficients(case.actual - case.expected, contributions)
+    counts = _of_a_run(case, contributions)
+    if counts is None:
+        counts = _whole_coefficients(case.actual - case.expected, contributions)
     if counts is None or not counts.any() or not set(counts.tolist()) <= {0, -1}:
         return
     missing, total = np.flatnonzero(counts), len(contributions)
@@ -88,6 +96,21 @@ def _left_out(case: Case, part: str, contributions: Array) -> Iterator[Finding]:
     elif len(missing) < total:
         evidence = f"of {part} 0-{total - 1}, the sum lacks {listed(missing)}"
         yield Finding(Mistake.TERMS_LEFT_OUT, evidence, RANGE, about=part)
+
+
+def _of_a_run(case: Case, contributions: Array) -> NDArray[np.int_] | None:
+    """Return -1 for what is left out and 0 for the rest, if only an end of the sum is left or is missing.
+
+    These loops are likely, and need no more entries in the gradient than there are contributions.
+    """
+    total = len(contributions)
+    runs = slice(total - 1, total), slice(0, 1), slice(0, total - 1), slice(1, total)
+    for left in runs if total > 1 else ():
+        if case.is_explained_by(contributions[left].sum(axis=0)):
+            counts = np.full(total, -1)
+            counts[left] = 0
+            return counts
+    return None
 
 
 def _whole_coefficients(difference: Array, contributions: Array) -> NDArray[np.int_] | None:
