@@ -22,7 +22,7 @@ from cs231n.gradcheck.diagnosis.elementwise import find_elementwise
 from cs231n.gradcheck.diagnosis.factors import find_factors
 from cs231n.gradcheck.diagnosis.forward_passes import find_forward_passes
 from cs231n.gradcheck.diagnosis.mistakes import Mistake
-from cs231n.gradcheck.diagnosis.networks import find_networks
+from cs231n.gradcheck.diagnosis.networks import case_of_its_layer, find_networks
 from cs231n.gradcheck.diagnosis.networks import gradients_by_formula as gradients_of_network
 from cs231n.gradcheck.diagnosis.normalization import find_normalization
 from cs231n.gradcheck.diagnosis.normalization import gradients_by_formula as normalization_gradients
@@ -85,8 +85,13 @@ def diagnose(case: Case) -> list[Cause]:
             findings = list(find(case))
             if findings:
                 return causes_of(findings)
-        findings = [found for explain in EXPLAINERS for found in explain(case)]
+        findings = list(_found(case)) or list(_found(case_of_its_layer(case)))
         return causes_of(findings or find_parts(case))
+
+
+def _found(case: Case | None) -> Iterator[Finding]:
+    if case is not None:
+        yield from (found for explain in EXPLAINERS for found in explain(case))
 
 
 def right_gradients(observed: Observed) -> Mapping[str, Array]:

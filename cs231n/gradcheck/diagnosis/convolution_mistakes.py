@@ -41,11 +41,12 @@ def find_convolution(case: Case) -> Iterator[Finding]:
     layer, argument = convolution_of(case), argument_of(case)
     if layer is None or argument is None or case.dout is None:
         return
-    in_argument = (_in_dx, _in_dw, _in_db)[argument]
+    in_argument = (wrong_dx, _in_dw, _in_db)[argument]
     yield from first_that_fits(case, in_argument(case, layer, layer.right(case.dout)))
 
 
-def _in_dx(case: Case, layer: Convolution, right: Backward) -> Iterator[Candidate]:
+def wrong_dx(case: Case, layer: Convolution, right: Backward) -> Iterator[Candidate]:
+    """Yield dx with each known mistake in it."""
     for mistake, w, look, evidence in (*_turned(right.w, "w"), *_reversed(right.w)):
         yield Candidate(mistake, partial(layer.dx, right._replace(w=w)), look, evidence)
     last_filter = right.w * (np.arange(len(right.w)) == len(right.w) - 1).reshape(-1, 1, 1, 1)

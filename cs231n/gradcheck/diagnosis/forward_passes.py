@@ -1,7 +1,7 @@
-"""Forward passes that differ from a convolution or a max pooling, under a backward pass that is right for it.
+"""Forward passes that are not quite a convolution or a max pooling, with the backward pass of one.
 
-The numeric gradient is that of the forward pass as it is written. Where a known change of the standard forward
-pass gives the output, and the learner's gradient is the standard one, the two passes do not belong together.
+The numeric gradient is that of the forward pass as it is written. Where a known change of the standard
+forward pass gives the output, and the learner's gradient is the standard one, the two do not belong together.
 """
 
 import copy

@@ -63,18 +63,22 @@ def _in_dx(case: Case, terms: Terms) -> Iterator[Finding]:
     if not terms.training:
         yield from first_that_fit(case, [test_mode_mistakes(case, terms)])
         return
-    groups = (
-        wrong_scales(case, terms),
+    groups = (*wrong_dx(case, terms), training_as_test_mode(case, terms))
+    findings = list(first_that_fit(case, groups))
+    yield from findings or off_by_factors(case, terms)
+
+
+def wrong_dx(observed: Observed, terms: Terms) -> tuple[Iterator[Candidate], ...]:
+    """Return groups of dx with a known mistake in it, the likeliest first, for a layer in training."""
+    return (
+        wrong_scales(observed, terms),
         miscounted(terms),
         wrong_stages(terms),
         miscounted_direct(terms),
-        wrong_groupings(case, terms),
+        wrong_groupings(observed, terms),
         wrong_sums(terms),
         wrong_layouts(terms),
-        training_as_test_mode(case, terms),
     )
-    findings = list(first_that_fit(case, groups))
-    yield from findings or off_by_factors(case, terms)
 
 
 def _flat(case: Case) -> Case:

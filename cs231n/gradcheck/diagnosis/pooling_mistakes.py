@@ -50,14 +50,13 @@ def find_pooling(case: Case) -> Iterator[Finding]:
     layer = pooling_of(case)
     if layer is None or argument_of(case) is None or case.dout is None:
         return
-    right, values = layer.right(case.dout), layer.values
-    spreads = [right, *(right._replace(weights=weights) for _, weights, _ in _of_ties(values))]
-    yield from first_that_fits(case, _candidates(case, layer, spreads))
+    yield from first_that_fits(case, wrong_dx(case, layer, case.dout))
 
 
-def _candidates(case: Case, layer: Pooling, spreads: list[Spread]) -> Iterator[Candidate]:
-    """Yield the gradients with a mistake. Those in the windows come with each way to decide ties."""
-    right, *_ = spreads
+def wrong_dx(case: Case, layer: Pooling, dout: Array) -> Iterator[Candidate]:
+    """Yield dx with each known mistake in it. Those in the windows come with each way to decide ties."""
+    right = layer.right(dout)
+    spreads = [right, *(right._replace(weights=weights) for _, weights, _ in _of_ties(layer.values))]
     for mistake, weights, look, evidence, about in _other_entries(case, layer):
         spread = right._replace(weights=np.broadcast_to(weights, right.weights.shape))
         yield Candidate(mistake, partial(layer.dx, spread), look, evidence, about)
