@@ -5,10 +5,10 @@ a `Case` of its layer alone, and the explainers of single layers apply to it. Wh
 the gradients below: each known mistake in its dx is tried, and has to give all of them.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
-from itertools import chain, islice
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -26,8 +26,7 @@ from cs231n.gradcheck.diagnosis.pooling_mistakes import wrong_dx as wrong_dx_of_
 from cs231n.gradcheck.diagnosis.recognition import Chain
 from cs231n.gradcheck.diagnosis.terms import recognize
 from cs231n.gradcheck.diagnosis.windows import EVERYWHERE
-from cs231n.gradcheck.tolerances import NETWORK_FLOOR, SAME_FORMULA
-from cs231n.gradcheck.values import float64_copy, is_numbers
+from cs231n.gradcheck.tolerances import NETWORK_FLOOR
 
 ROLES = {"W": "w", "b": "b", "gamma": "gamma", "beta": "beta"}  # of parameters, in a layer alone
 NAMES_OF_STEPS = {
@@ -91,20 +90,25 @@ class WrongDx(NamedTuple):
     mistake: Mistake
     gradient: Callable[[], Array]
     look: str
-    about: str = ""
+    about: str
+    evidence: str
 
 
-def plans_of_layers(case: Case, net: Chain, right: Grads, is_right: Callable[[str], bool]) -> Iterator[Plan]:
-    """Yield a plan for each mistake in the dx of a step that fits the first wrong bias below it.
+Key = tuple[Mistake, str, str, int]  # of a WrongDx: what it says, and how many before it say the same
+Fits = Callable[[str, Array], bool]  # whether the learner's gradient of a parameter is an array
 
-    - right: the right gradients; is_right: whether the learner's gradient of a parameter is right
+
+def plans_of_layers(case: Case, net: Chain, right: Grads, fits: Fits) -> Iterator[Plan]:
+    """Yield a plan for each mistake in the dx of a step that fits the first wrong gradients below it.
+
+    - right: the right gradients
     """
     above: list[tuple[Step, Array]] = []  # since the last step with parameters, whose gradients are right
     for step, dout in _upstream(net):
         names = [name for name in right if _belongs(name, step)]
-        if not all(map(is_right, names)):
-            if _may_be_due_to_dout(step, names, is_right, right):
-                yield from _plans_above(case, net, above, step)
+        if not all(fits(name, right[name]) for name in names):
+            if _may_be_due_to_dout(names, right, fits):
+                yield from _plans_above(case, net, above, step, fits)
             return
         above = [*([] if names else above), (step, dout)]
 
@@ -114,27 +118,26 @@ def _belongs(name: str, step: Step) -> bool:
     return match is not None and int(match[2]) == step.layer and match[1] in kinds.get(step.kind, ())
 
 
-def _may_be_due_to_dout(step: Step, names: list[str], is_right: Callable[[str], bool], right: Grads) -> bool:
+def _may_be_due_to_dout(names: list[str], right: Grads, fits: Fits) -> bool:
     """Return whether all gradients of a step are wrong, except those that are 0 in any case."""
     largest = max(float(np.abs(grad).max(initial=0)) for grad in right.values())
     shown = [name for name in names if np.abs(right[name]).max(initial=0) > NETWORK_FLOOR * largest]
-    return bool(shown) and not any(map(is_right, shown))
+    return bool(shown) and not any(fits(name, right[name]) for name in shown)
 
 
-def _plans_above(case: Case, net: Chain, above: list[tuple[Step, Array]], wrong: Step) -> Iterator[Plan]:
+def _plans_above(
+    case: Case, net: Chain, above: list[tuple[Step, Array]], wrong: Step, fits: Fits
+) -> Iterator[Plan]:
     """Yield the plans with a mistake in the dx of a step above a wrong one, or of all steps of its kind."""
-    bias = f"{'b' if wrong.kind is StepKind.LINEAR else 'beta'}{wrong.layer}"
-    given = case.network.grads.get(bias) if case.network else None
-    actual = float64_copy(given) if is_numbers(given) else np.zeros(0)
     for position, (step, dout) in enumerate(above):
         below = [other for other, _ in above[position + 1 :]]
-        for number, candidate in enumerate(_wrong_dxs(case, step, dout)):
+        for key, candidate in _numbered(_wrong_dxs(case, step, dout)):
             try:
                 reached = _passed_through(below, candidate.gradient())
-            except ValueError:
+            except ValueError:  # shapes that do not fit
                 continue
-            if reached.shape == wrong.out.shape and _is_sum(actual, reached):
-                yield from _plans_of(case, net, step, candidate, number)
+            if reached.shape == wrong.out.shape and _explains(wrong, reached, fits):
+                yield from _plans_of(case, net, step, candidate, key)
 
 
 def _passed_through(steps: list[Step], dout: Array) -> Array:
@@ -143,37 +146,47 @@ def _passed_through(steps: list[Step], dout: Array) -> Array:
     return dout
 
 
-def _is_sum(actual: Array, dout: Array) -> bool:
-    """Return whether a gradient of biases is the sum of dout over all axes but the second."""
+def _explains(step: Step, dout: Array, fits: Fits) -> bool:
+    """Return whether an upstream gradient gives all gradients of a step, the bias first: it costs little."""
+    bias = "b" if step.kind is StepKind.LINEAR else "beta"
     total = dout.sum(axis=tuple(axis for axis in range(dout.ndim) if axis != 1))
-    size = SAME_FORMULA * np.abs(dout).sum()
-    return actual.shape == total.shape and bool(np.abs(actual - total).max(initial=0) <= size)
+    if not fits(f"{bias}{step.layer}", total):
+        return False
+    return all(fits(f"{name}{step.layer}", grad) for name, grad in step.backward(dout)[1].items())
 
 
-def _plans_of(case: Case, net: Chain, step: Step, candidate: WrongDx, number: int) -> Iterator[Plan]:
+def _plans_of(case: Case, net: Chain, step: Step, candidate: WrongDx, key: Key) -> Iterator[Plan]:
     """Yield the plans with the same mistake in all steps of a kind, and in one of them alone."""
     alike = [other for other in net.of(step.kind) if other.kind is not StepKind.LINEAR or other.layer > 1]
-    name, of_layer = NAMES_OF_STEPS[step.kind], f"of layer {step.layer}"
-    for chosen, where in ((alike, f"{name} of all layers"), ([step], f"{name} {of_layer}")):
-        if chosen is alike and len(alike) == 1:
-            continue
+    name = NAMES_OF_STEPS[step.kind]
+    choices = [(alike, f"{name} of all layers")] if len(alike) > 1 else []
+    for chosen, where in (*choices, ([step], f"{name} of layer {step.layer}")):
         steps = net.steps
         for other in chosen:
-            steps = changed(steps, other, _with_mistake(case, other, number))
+            steps = changed(steps, other, _with_mistake(case, other, key))
         finding = Finding(candidate.mistake, EVIDENCE, candidate.look, candidate.about, inside=where)
         yield Plan((finding,), partial(go_back, steps, net.dscores))
 
 
-def _with_mistake(case: Case, step: Step, number: int) -> Backward:
-    """Return a step's backward pass with one mistake in its dx, by its number in `_wrong_dxs`."""
+def _with_mistake(case: Case, step: Step, key: Key) -> Backward:
+    """Return a step's backward pass with one mistake in its dx; it raises a ValueError if there is none."""
 
     def backward(dout: Array) -> tuple[Array, Grads]:
-        candidate = next(islice(_wrong_dxs(case, step, dout), number, None), None)
-        if candidate is None:
-            raise ValueError("this layer has no such mistake")
-        return candidate.gradient(), step.backward(dout)[1]
+        for other, candidate in _numbered(_wrong_dxs(case, step, dout)):
+            if other == key:
+                return candidate.gradient(), step.backward(dout)[1]
+        raise ValueError(f"this layer cannot have the mistake {key}")
 
     return backward
+
+
+def _numbered(candidates: Iterable[WrongDx]) -> Iterator[tuple[Key, WrongDx]]:
+    """Yield (key, candidate); layers of other sizes have other candidates, but the same keys."""
+    seen: dict[tuple[Mistake, str, str], int] = {}
+    for candidate in candidates:
+        name = candidate.mistake, candidate.about, candidate.evidence
+        seen[name] = seen.get(name, 0) + 1
+        yield (*name, seen[name]), candidate
 
 
 def _wrong_dxs(case: Case, step: Step, dout: Array) -> Iterator[WrongDx]:
@@ -195,18 +208,22 @@ def _of_normalization(alone: Observed) -> Iterator[WrongDx]:
     if terms is not None:
         for found in chain.from_iterable(wrong_dx_of_normalization(alone, terms)):
             gradient = partial(np.reshape, found.gradient, terms.shape)
-            yield WrongDx(found.mistake, gradient, found.look, found.about)
+            yield WrongDx(found.mistake, gradient, found.look, found.about, found.evidence)
 
 
 def _of_pooling(alone: Case) -> Iterator[WrongDx]:
     layer = pooling_of(alone)
     if layer is not None and alone.dout is not None:
         for found in wrong_dx_of_pooling(alone, layer, alone.dout):
-            yield WrongDx(found.mistake, partial(found.gradient, EVERYWHERE), found.look, found.about)
+            yield WrongDx(
+                found.mistake, partial(found.gradient, EVERYWHERE), found.look, found.about, found.evidence
+            )
 
 
 def _of_convolution(alone: Case) -> Iterator[WrongDx]:
     layer = convolution_of(alone)
     if layer is not None and alone.dout is not None:
         for found in wrong_dx_of_convolution(alone, layer, layer.right(alone.dout)):
-            yield WrongDx(found.mistake, partial(found.gradient, EVERYWHERE), found.look, found.about)
+            yield WrongDx(
+                found.mistake, partial(found.gradient, EVERYWHERE), found.look, found.about, found.evidence
+            )

@@ -98,11 +98,11 @@ def _first_match(case: Case) -> Match | None:
     right, actual = net.right(), _comparable(case)
     scale = NETWORK_FLOOR * max(float(np.abs(grad).max(initial=0)) for grad in right.values())
 
-    def is_right(name: str) -> bool:
+    def fits(name: str, gradient: Array) -> bool:
         given = actual.get(name)
-        return given is None or _count(replace(case, name=name), given, right[name], scale) is not None
+        return given is None or _count(replace(case, name=name), given, gradient, scale) is not None
 
-    for plan in chain(plans(net), plans_of_layers(case, net, right, is_right)):
+    for plan in chain(plans(net), plans_of_layers(case, net, right, fits)):
         wrong = _gradients_of(plan)
         counts = _counts(case, actual, wrong, scale)
         if counts is not None:
