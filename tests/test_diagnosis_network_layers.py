@@ -18,6 +18,13 @@ from test_diagnosis_networks import (
     upsampled,
 )
 
+from cs231n import layers
+from cs231n.fast_layers import (
+    conv_backward_fast,
+    conv_forward_fast,
+    max_pool_backward_fast,
+    max_pool_forward_fast,
+)
 from cs231n.gradcheck.check import PASS, WARN, check_model
 from cs231n.gradcheck.diagnosis import Mistake
 from cs231n.gradcheck.diagnosis.networks import find_networks
@@ -114,12 +121,12 @@ class PassedOn(Learner):
         return dout if dx.shape == dout.shape and self.only in (None, i) else dx
 
 
-@pytest.mark.parametrize("only, layers", [(None, "layers 2 and 3"), (2, "layer 2"), (3, "layer 3")])
-def test_an_upstream_gradient_that_is_passed_on_is_named(only, layers):
+@pytest.mark.parametrize("only, layers_of_it", [(None, "layers 2 and 3"), (2, "layer 2"), (3, "layer 3")])
+def test_an_upstream_gradient_that_is_passed_on_is_named(only, layers_of_it):
     net = PassedOn((6, 6, 6, 6))
     net.only = only
     assert set(named_first(check_model(net, *minibatch(C=6))).values()) == {
-        M.UPSTREAM_PASSED_ON.value.format(layers)
+        M.UPSTREAM_PASSED_ON.value.format(layers_of_it)
     }
 
 
@@ -209,6 +216,59 @@ def test_a_mistake_in_dw_of_a_convolution_is_named():
     net = Shifted()
     report = check_model(net, net.X, net.y)
     assert named_first(report) == {"dW1": M.WINDOWS_SHIFTED.value}
+
+
+class TwoConvolutions:
+    """conv - ReLU - pool - conv - ReLU - pool - affine - softmax, with a place for a mistake in dx."""
+
+    def __init__(self, wrong):
+        rng, self.reg, self.wrong = np.random.default_rng(2), 0.1, wrong
+        shapes = {"W1": (2, 1, 3, 3), "W2": (3, 2, 3, 3), "W3": (12, 4), "b1": (2,), "b2": (3,), "b3": (4,)}
+        self.params = {name: 0.6 * rng.standard_normal(shape) for name, shape in shapes.items()}
+        self.X, self.y = rng.standard_normal((4, 1, 8, 8)), np.arange(4)
+
+    def loss(self, X, y):
+        p, caches, out, grads = self.params, [], X, {}
+        for i in (1, 2):
+            param = {"stride": 1, "pad": 1}
+            arguments = out, p[f"W{i}"], p[f"b{i}"], param
+            out, *cache = conv_relu_pool(*arguments)
+            caches.append((arguments, *cache))
+        scores, cache = layers.affine_forward(out, p["W3"], p["b3"])
+        loss, dout = layers.softmax_loss(scores, y)
+        dout, grads["W3"], grads["b3"] = layers.affine_backward(dout, cache)
+        for i in (2, 1):
+            arguments, conv, relu, pool = caches[i - 1]
+            dconv = layers.relu_backward(max_pool_backward_fast(dout, pool), relu)
+            dout, grads[f"W{i}"], grads[f"b{i}"] = conv_backward_fast(dconv, conv)
+            dout = self.wrong(dout, dconv, arguments)
+        for i in (1, 2, 3):
+            loss += 0.5 * self.reg * (p[f"W{i}"] ** 2).sum()
+            grads[f"W{i}"] += self.reg * p[f"W{i}"]
+        return loss, grads
+
+
+def conv_relu_pool(x, w, b, param):
+    z, conv = conv_forward_fast(x, w, b, param)
+    a, relu = layers.relu_forward(z)
+    out, pool = max_pool_forward_fast(a, {"pool_height": 2, "pool_width": 2, "stride": 2})
+    return out, conv, relu, pool
+
+
+def flipped(dx, dconv, arguments):
+    x, w, b, param = arguments
+    cache = conv_forward_fast(x, np.ascontiguousarray(w[:, :, ::-1, ::-1]), b, param)[1]
+    return conv_backward_fast(dconv, cache)[0]
+
+
+@pytest.mark.parametrize(
+    "wrong, title",
+    [(flipped, inside(M.FLIPPED, "the convolution of layer 2")), (lambda dx, *_: np.abs(dx), None)],
+)
+def test_a_mistake_in_the_dx_of_a_convolution_in_a_network_is_named(wrong, title):
+    net = TwoConvolutions(wrong)
+    named = named_first(check_model(net, net.X, net.y))
+    assert named == {"dW1": title, "db1": title}
 
 
 @pytest.mark.parametrize("count", [1, 2])

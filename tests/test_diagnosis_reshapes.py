@@ -39,7 +39,49 @@ def w_columns(w):
     return w.reshape(*w.shape[1:], w.shape[0]).transpose(3, 0, 1, 2)
 
 
+def windows_of(run):
+    """The windows of padded x, (N, C, HH, WW, H', W'), as loops over the pixels of a window store them."""
+    HH, WW = run.w.shape[2:]
+    Hp, Wp = run.out.shape[2:]
+    stored = np.zeros((*run.x.shape[:2], HH, WW, Hp, Wp))
+    for p, q in np.ndindex(HH, WW):
+        stored[:, :, p, q] = run.padded[
+            :, :, p : p + run.stride * Hp : run.stride, q : q + run.stride * Wp : run.stride
+        ][..., :Hp, :Wp]
+    return stored
+
+
+def dw_by_columns(run, columns):
+    """dw by way of a matrix with a row for each pixel of the output and a column for each weight."""
+    rows = run.dout.transpose(1, 0, 2, 3).reshape(len(run.w), -1)
+    return {"dw": (rows @ columns).reshape(run.w.shape)}
+
+
+def dx_by_columns(run, windows):
+    """dx from the gradients (N, C, HH, WW, H', W') of windows."""
+    dpadded, (Hp, Wp) = np.zeros_like(run.padded), run.out.shape[2:]
+    for p, q, i, j in np.ndindex(*run.w.shape[2:], Hp, Wp):
+        dpadded[:, :, p + i * run.stride, q + j * run.stride] += windows[:, :, p, q, i, j]
+    H, W = run.x.shape[2:]
+    return {"dx": dpadded[:, :, run.pad : run.pad + H, run.pad : run.pad + W]}
+
+
+def columns_of_dx(run):
+    """The gradients of windows as a matrix: rows (C, HH, WW), columns (N, H', W')."""
+    return run.w.reshape(len(run.w), -1).T @ run.dout.transpose(1, 0, 2, 3).reshape(len(run.w), -1)
+
+
 MATRICES = {
+    "x-columns": (
+        about(Mistake.WINDOWS_RESHAPED, "x"),
+        "dw",
+        lambda r: dw_by_columns(r, windows_of(r).reshape(-1, r.w[0].size)),
+    ),
+    "dx-columns": (
+        about(Mistake.WINDOWS_RESHAPED, "dx"),
+        "dx",
+        lambda r: dx_by_columns(r, columns_of_dx(r).reshape(windows_of(r).shape)),
+    ),
     "dout-to-rows": (DOUT, "dx dw", lambda r: conv_loop(r, dout=as_matrix(r.dout))),
     "dout-mixed-orders": (
         DOUT,

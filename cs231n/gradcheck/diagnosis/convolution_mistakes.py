@@ -9,7 +9,7 @@ import numpy as np
 from cs231n.gradcheck.diagnosis.causes import Array, Case, Finding
 from cs231n.gradcheck.diagnosis.convolution import Backward, Convolution, convolution_of, padded
 from cs231n.gradcheck.diagnosis.mistakes import Mistake
-from cs231n.gradcheck.diagnosis.reshapes import RESHAPE, reshapes
+from cs231n.gradcheck.diagnosis.reshapes import RESHAPE, reshapes, reshapes_of_windows
 from cs231n.gradcheck.diagnosis.windows import (
     ADD,
     STRIDE,
@@ -29,6 +29,8 @@ FILTER = "A window of dx is the sum over filters of dout[n, f, i, j] * w[f]."
 WINDOW = "dw[f] is the sum over examples and windows of dout[n, f, i, j] times the window of x."
 PADDED = "Backward has to see the windows that forward saw: pad x with zeros, on all four sides."
 SUM_FOR_B = "db[f] is the sum of dout[:, f] over examples, rows and columns: axis=(0, 2, 3)."
+
+WINDOW_AXES = "of the shape (N, C, H', W', HH, WW)"
 
 REACH = 2  # pixels that windows are looked for beside their place, or the padding if that is wider
 AXES_OF_DOUT = ("examples", "filters", "rows", "columns")
@@ -60,6 +62,26 @@ def wrong_dx(case: Case, layer: Convolution, right: Backward) -> Iterator[Candid
         evidence = f"with {wrong.words('w', right.w.shape)} for w"
         back = right._replace(w=wrong.of(right.w))
         yield Candidate(Mistake.W_RESHAPED, partial(layer.dx, back), RESHAPE, evidence)
+    windows = np.einsum("nfij,fcpq->ncijpq", right.dout, right.w, optimize=True)
+    for wrong in reshapes_of_windows(is_gradient=True):
+        evidence = f"with {wrong.words('windows', windows.shape)} for the gradients of windows {WINDOW_AXES}"
+        gradient = partial(_dx_of_windows, layer, wrong.of(windows))
+        yield Candidate(Mistake.WINDOWS_RESHAPED, gradient, RESHAPE, evidence, "dx")
+
+
+def _dx_of_windows(layer: Convolution, windows: Array, place: Place) -> Array:
+    """Return a place of dx, given the gradients (N, C, H', W', HH, WW) of all windows."""
+    dpadded = np.zeros_like(layer.padded[place])
+    for p, q in np.ndindex(layer.grid.size):
+        dpadded[layer.grid.pixels(p, q)] += windows[place][..., p, q]
+    H, W = layer.x.shape[2:]
+    return dpadded[:, :, layer.pad : layer.pad + H, layer.pad : layer.pad + W]
+
+
+def _dw_of_windows(windows: Array, dout: Array, place: Place) -> Array:
+    """Return a place of dw, given windows (N, C, H', W', HH, WW) of x."""
+    filters, channels = place
+    return np.tensordot(dout[:, filters], windows[:, channels], axes=([0, 2, 3], [0, 2, 3]))
 
 
 def _in_dw(case: Case, layer: Convolution, right: Backward) -> Iterator[Candidate]:
@@ -68,6 +90,11 @@ def _in_dw(case: Case, layer: Convolution, right: Backward) -> Iterator[Candidat
     yield from _strides(layer, right, layer.dw)
     yield from _other_images(layer, right)
     yield from _dout_changed(case, layer, right, layer.dw)
+    windows = layer.grid.windows(right.x)
+    for wrong in reshapes_of_windows(is_gradient=False):
+        evidence = f"with {wrong.words('windows', windows.shape)} for windows {WINDOW_AXES}"
+        gradient = partial(_dw_of_windows, wrong.of(windows), right.dout)
+        yield Candidate(Mistake.WINDOWS_RESHAPED, gradient, RESHAPE, evidence, "x")
 
 
 def _in_db(case: Case, layer: Convolution, right: Backward) -> Iterator[Candidate]:

@@ -6,6 +6,7 @@ forward pass gives the output, and the learner's gradient is the standard one, t
 
 import copy
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +21,7 @@ from cs231n.gradcheck.diagnosis.convolution import (
 )
 from cs231n.gradcheck.diagnosis.mistakes import Mistake
 from cs231n.gradcheck.diagnosis.pooling import Pooling, arguments_of_pooling, pooling_of, poolings_that_fit
-from cs231n.gradcheck.diagnosis.windows import EVERYWHERE, STRIDE, Place, agree, argument_of
+from cs231n.gradcheck.diagnosis.windows import EVERYWHERE, STRIDE, Grid, Place, agree, argument_of
 from cs231n.gradcheck.tolerances import FACTOR
 
 EVIDENCE = "the output matches the first, the gradient the second"
@@ -192,16 +193,19 @@ def _of_pooling(case: Case) -> Pairs:
 
 
 def _poolings(layer: Pooling) -> Iterator[Forward]:
-    def windows(place: Place) -> Array:
-        return layer.grid.windows(layer.x[place])
-
     zero = "takes the maximum of 0 and the window, the backward pass that of the window"
     yield Forward(zero, lambda place: np.maximum(layer.out(place), 0), POOLING)
-    kinds = {"mean": np.mean, "sum": np.sum, "minimum": np.min}
+    kinds: dict[str, Callable[..., Array]] = {"mean": np.mean, "sum": np.sum, "minimum": np.min}
     for name, kind in kinds.items():
         words = f"takes the {name} of a window, the backward pass the maximum"
-        yield Forward(words, lambda place, kind=kind: kind(windows(place), axis=(4, 5)), POOLING)
+        yield Forward(words, partial(_of_windows, layer.x, layer.grid, kind), POOLING)
     if layer.stride > 1:
         grid = layer.grid._replace(strides=(1, 1))
         words = "ignores the stride, the backward pass does not"
-        yield Forward(words, lambda place: grid.windows(layer.x[place]).max(axis=(4, 5)), STRIDE)
+        yield Forward(words, partial(_of_windows, layer.x, grid, np.max), STRIDE)
+
+
+def _of_windows(x: Array, grid: Grid, kind: Callable[..., Array], place: Place) -> Array:
+    """Return one number for each window."""
+    numbers: Array = kind(grid.windows(x[place]), axis=(4, 5))
+    return numbers

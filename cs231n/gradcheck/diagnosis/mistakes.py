@@ -38,6 +38,7 @@ class Mistake(Enum):
     SHIFTED = "it is shifted by a few pixels"
     W_NOT_TRANSPOSED = "w is not transposed"
     RESHAPED = "it is reshaped with its axes in the wrong order"
+    WINDOWS_RESHAPED = "the columns of {} are reshaped with their axes in the wrong order"
     W_RESHAPED = "w is reshaped with its axes in the wrong order"
 
     # A constant factor

@@ -6,7 +6,7 @@ as a product of matrices (im2col) has (F, N H' W'), (C HH WW, F) and such, and m
 """
 
 from collections.abc import Iterator
-from itertools import permutations
+from itertools import permutations, product
 from typing import NamedTuple
 
 import numpy as np
@@ -60,6 +60,18 @@ def reshapes(ndim: int, still: int = 0) -> Iterator[Reshape]:
     yield from (Reshape(own, order) for order in orders[1:])
     for read in COLUMNS if ndim == 4 else ():
         yield from (Reshape(put, read) for put in orders[1:] if put != read)
+
+
+# Axes of the windows of images, (N, C, H', W', HH, WW): orders in which they are stored or made a matrix.
+STORED = (0, 1, 4, 5, 2, 3), (0, 1, 2, 3, 4, 5), (1, 4, 5, 0, 2, 3), (2, 3, 0, 1, 4, 5)
+MATRICES = (0, 2, 3, 1, 4, 5), (1, 4, 5, 0, 2, 3), (1, 4, 5, 2, 3, 0), (2, 3, 0, 1, 4, 5)
+
+
+def reshapes_of_windows(is_gradient: bool) -> Iterator[Reshape]:
+    """Yield the ways to make a matrix of windows wrongly, or windows of the matrix of their gradients."""
+    for stored, matrix in product((*STORED, *MATRICES), MATRICES):
+        if stored != matrix:
+            yield Reshape(matrix, stored) if is_gradient else Reshape(stored, matrix)
 
 
 def find_reshaped(case: Case) -> Iterator[Finding]:

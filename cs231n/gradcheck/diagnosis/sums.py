@@ -84,7 +84,7 @@ def _contributions_in_convolution(case: Case, dout: Array) -> Iterator[tuple[str
 
 
 def _left_out(case: Case, part: str, contributions: Array) -> Iterator[Finding]:
-    counts = _of_a_run(case, contributions)
+    counts = _counts_of_ends(case, contributions)
     if counts is None:
         counts = _whole_coefficients(case.actual - case.expected, contributions)
     if counts is None or not counts.any() or not set(counts.tolist()) <= {0, -1}:
@@ -98,17 +98,16 @@ def _left_out(case: Case, part: str, contributions: Array) -> Iterator[Finding]:
         yield Finding(Mistake.TERMS_LEFT_OUT, evidence, RANGE, about=part)
 
 
-def _of_a_run(case: Case, contributions: Array) -> NDArray[np.int_] | None:
-    """Return -1 for what is left out and 0 for the rest, if only an end of the sum is left or is missing.
+def _counts_of_ends(case: Case, contributions: Array) -> NDArray[np.int_] | None:
+    """Return -1 for what is left out and 0 for the rest if only an end of the sum is left, or is left out.
 
-    These loops are likely, and need no more entries in the gradient than there are contributions.
+    These few are tried one by one: of more terms than the gradient has entries, least squares finds none.
     """
     total = len(contributions)
-    runs = slice(total - 1, total), slice(0, 1), slice(0, total - 1), slice(1, total)
-    for left in runs if total > 1 else ():
-        if case.is_explained_by(contributions[left].sum(axis=0)):
-            counts = np.full(total, -1)
-            counts[left] = 0
+    first, last = np.arange(total) == 0, np.arange(total) == total - 1
+    for left in (first, last, ~first, ~last) if total > 2 else ():
+        if case.actual.size > 1 and case.is_explained_by(contributions[left].sum(axis=0)):
+            counts: NDArray[np.int_] = left.astype(int) - 1
             return counts
     return None
 
