@@ -352,7 +352,12 @@ def test_a_term_of_another_form_in_the_gradient_is_named(name, dims):
 
 
 def test_other_penalties_have_no_such_cause():
-    for penalty, term in ((lambda w: (w**4).sum(), lambda w: w), (PENALTIES["mean"], np.sign)):
+    others = (
+        (lambda w: (w**4).sum(), lambda w: w),
+        (PENALTIES["mean"], np.sign),
+        (Penalized.penalty, lambda w: 2 * w - np.sign(w)),  # as far off as with sum(abs(W)) in the loss
+    )
+    for penalty, term in others:
         net = Penalized(SHALLOW)
         net.penalty, net.term = penalty, term
         titles = {cause.title for comparison in check(net).comparisons for cause in comparison.causes}

@@ -31,6 +31,10 @@ from cs231n.gradcheck.tolerances import FORWARD, TINY_VARIANCE
 
 DGAMMA = "dgamma is the sum of dout * x_hat over everything that shares gamma."
 DBETA = "dbeta is the sum of dout over everything that shares beta."
+FORWARD_X_HAT = (
+    "Use the x_hat of the forward pass: in training that of the batch, in test mode "
+    "(x - running_mean) / sqrt(running_var + eps)."
+)
 SUM_AXES = "Sum over all axes but that of the features or channels, whatever the axes of the means."
 
 
@@ -137,7 +141,7 @@ def _other_x_hat(case: Case, terms: Terms) -> Iterator[Candidate]:
     """Yield dgamma with an x_hat that is not the forward pass's."""
     layer, count, letters = terms.layer, terms.count, terms.layer.grouping.letters
     if not terms.training:
-        look = f"{DGAMMA} In test mode, x_hat = (x - running_mean) / sqrt(running_var + eps)."
+        look = f"{DGAMMA} {FORWARD_X_HAT}"
         for training in trainings(case, terms):
             yield Candidate(Mistake.TEST_AS_TRAINING, _summed(terms, layer.dout * training.x_hat), look)
     elif terms.scale.less:
