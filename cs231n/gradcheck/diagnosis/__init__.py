@@ -31,6 +31,7 @@ from cs231n.gradcheck.diagnosis.pooling import gradients_by_formula as pooling_g
 from cs231n.gradcheck.diagnosis.pooling import judged_by_formula
 from cs231n.gradcheck.diagnosis.pooling_mistakes import find_pooling
 from cs231n.gradcheck.diagnosis.regularization import find_regularization
+from cs231n.gradcheck.diagnosis.reshapes import find_reshaped
 from cs231n.gradcheck.diagnosis.shapes import find_shapes
 from cs231n.gradcheck.diagnosis.sums import find_sums
 from cs231n.gradcheck.diagnosis.whole import REARRANGED, find_whole
@@ -90,8 +91,10 @@ def diagnose(case: Case) -> list[Cause]:
 
 
 def _found(case: Case | None) -> Iterator[Finding]:
+    """Yield what all explainers find; a mere order of the entries only if there is no better name for it."""
     if case is not None:
-        yield from (found for explain in EXPLAINERS for found in explain(case))
+        findings = [found for explain in EXPLAINERS for found in explain(case)]
+        yield from findings or find_reshaped(case)
 
 
 def right_gradients(observed: Observed) -> Mapping[str, Array]:

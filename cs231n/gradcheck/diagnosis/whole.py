@@ -8,7 +8,6 @@ import numpy as np
 from cs231n.gradcheck.diagnosis.causes import Array, Case, Finding, matching, same, same_values
 from cs231n.gradcheck.diagnosis.geometry import geometry_of
 from cs231n.gradcheck.diagnosis.mistakes import Mistake
-from cs231n.gradcheck.diagnosis.reshapes import find_reshaped
 from cs231n.gradcheck.tolerances import OVERLAP
 
 FILTERS = "The forward pass does not flip filters; the backward pass may have to, or must not."
@@ -61,12 +60,8 @@ def _of_another_argument(case: Case) -> Iterator[Finding]:
 
 
 def _rearranged(case: Case) -> Iterator[Finding]:
-    turned = [
-        found
-        for mistake, turn, look in REARRANGED.get(case.expected.ndim, ())
-        for found in matching(case, [(mistake, turn(case.expected))], look)
-    ]
-    yield from turned or find_reshaped(case)
+    for mistake, turn, look in REARRANGED.get(case.expected.ndim, ()):
+        yield from matching(case, [(mistake, turn(case.expected))], look)
 
 
 def _offset(case: Case) -> Iterator[Finding]:
