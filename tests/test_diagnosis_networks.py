@@ -11,8 +11,8 @@ import pytest
 from broken_layers import about, named_first, titles_of
 
 from cs231n.classifiers import fc_net
-from cs231n.gradcheck.check import FAIL, PASS, WARN, Case, check_model
-from cs231n.gradcheck.diagnosis import Mistake, right_gradients
+from cs231n.gradcheck.check import FAIL, PASS, WARN, check_model
+from cs231n.gradcheck.diagnosis import Case, Mistake, right_gradients
 from cs231n.gradcheck.diagnosis.causes import Network
 from cs231n.gradcheck.diagnosis.conclusion import ALL_WRONG, conclusion
 from cs231n.gradcheck.diagnosis.networks import find_networks

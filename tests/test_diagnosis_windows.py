@@ -24,7 +24,7 @@ from cs231n.gradcheck.diagnosis import (
 from cs231n.gradcheck.diagnosis.convolution import convolution_of
 from cs231n.gradcheck.diagnosis.geometry import geometry_of
 from cs231n.gradcheck.diagnosis.pooling import pooling_of
-from cs231n.gradcheck.judgement import right_entries
+from cs231n.gradcheck.judgement import judge
 from cs231n.gradcheck.numeric import numeric_gradient
 
 pytestmark = pytest.mark.q1
@@ -567,9 +567,8 @@ def tied_run(shape, seed):
 
 def as_checked(run, actual):
     """A case as a check makes it: entries that it takes for right have their numeric value."""
-    right, _ = right_entries(actual, run.numeric, 1e-6)
-    expected = run.numeric.centered
-    return case_of(run, "dx", np.where(right, expected, actual), expected=expected)
+    judged = judge(actual, run.numeric, 1e-6, 1.0, formula=None)
+    return case_of(run, "dx", np.where(judged.right, judged.expected, actual), expected=judged.expected)
 
 
 @pytest.mark.parametrize("shape", SMALL)

@@ -21,14 +21,16 @@ from cs231n.gradcheck.diagnosis.convolution import gradients_of_convolution
 from cs231n.gradcheck.diagnosis.convolution_mistakes import find_convolution
 from cs231n.gradcheck.diagnosis.elementwise import find_elementwise, gradients_of_mask
 from cs231n.gradcheck.diagnosis.factors import find_factors
+from cs231n.gradcheck.diagnosis.forward_passes import find_forward_passes
 from cs231n.gradcheck.diagnosis.losses import find_losses, gradients_of_loss
 from cs231n.gradcheck.diagnosis.mistakes import Mistake
-from cs231n.gradcheck.diagnosis.networks import find_networks, gradients_of_network
+from cs231n.gradcheck.diagnosis.networks import case_of_its_layer, find_networks, gradients_of_network
 from cs231n.gradcheck.diagnosis.normalization import find_normalization, gradients_of_normalization
 from cs231n.gradcheck.diagnosis.parts import find_parts, where_wrong
 from cs231n.gradcheck.diagnosis.pooling import gradients_of_pooling, judged_by_formula
 from cs231n.gradcheck.diagnosis.pooling_mistakes import find_pooling
 from cs231n.gradcheck.diagnosis.regularization import find_regularization
+from cs231n.gradcheck.diagnosis.reshapes import find_reshaped
 from cs231n.gradcheck.diagnosis.sandwiches import find_sandwich, gradients_of_sandwich
 from cs231n.gradcheck.diagnosis.shapes import find_shapes
 from cs231n.gradcheck.diagnosis.sums import find_sums
@@ -53,7 +55,14 @@ Explainer = Callable[[Case], Iterator[Finding]]
 
 # They recognize a layer and then name the very line that is wrong. What the others would say of the same
 # numbers is true, but says less, so it is left out.
-EXACT: list[Explainer] = [find_networks, find_sandwich, find_losses, find_elementwise, find_affine]
+EXACT: list[Explainer] = [
+    find_networks,
+    find_forward_passes,
+    find_sandwich,
+    find_losses,
+    find_elementwise,
+    find_affine,
+]
 
 EXPLAINERS: list[Explainer] = [  # the likeliest mistakes first
     find_regularization,
@@ -84,10 +93,17 @@ def diagnose(case: Case) -> list[Cause]:
         case = judged_by_formula(case)
         if same(case.actual, case.expected) and not case.wrong.any():  # right except for rounding
             return []
-        exact = (list(explain(case)) for explain in EXACT)
-        findings = next(filter(None, exact), [])
-        findings = findings or [finding for explain in EXPLAINERS for finding in explain(case)]
+        findings = list(_found(case)) or list(_found(case_of_its_layer(case)))
         return causes_of(findings or find_parts(case))
+
+
+def _found(case: Case | None) -> Iterator[Finding]:
+    """Yield what the first exact explainer finds, or else all others; a mere order of entries comes last."""
+    if case is None:
+        return
+    exact = (list(explain(case)) for explain in EXACT)
+    findings = next(filter(None, exact), []) or [found for explain in EXPLAINERS for found in explain(case)]
+    yield from findings or find_reshaped(case)
 
 
 def right_gradients(observed: Observed) -> Mapping[str, Array]:

@@ -89,6 +89,7 @@ class Finding:
     - evidence, look: those of the `Cause`
     - negated: the sign is wrong as well
     - beside_penalty: the mistake is in what remains of the gradient without the L2 penalty's term
+    - inside: the layer of a network in whose dx the mistake is, if it is not in the gradient itself
     """
 
     mistake: Mistake
@@ -97,10 +98,12 @@ class Finding:
     about: str = ""
     negated: bool = False
     beside_penalty: bool = False
+    inside: str = ""
 
     def cause(self) -> Cause:
         """Return the finding in words."""
         start = "apart from the regularization, " if self.beside_penalty else ""
+        start += f"in the dx of {self.inside}, " if self.inside else ""
         end = ", and its sign is wrong" if self.negated else ""
         title = start + self.mistake.value.format(self.about) + end
         return Cause(title, self.evidence, self.look, kind=KINDS.get(self.mistake, Kind.FORMULA))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -166,12 +167,23 @@ def mask_backward(mask: Array) -> Backward:
 def norm(x: Array, gamma: Array, beta: Array, layer: int, axes: tuple[int, ...], eps: float) -> Step:
     """Return gamma x_hat + beta; x_hat has mean 0 and variance 1 along `axes`, except for eps."""
     per_channel = (-1,) + (1,) * (x.ndim - 2)
+    gamma = gamma.reshape(per_channel)
+    x_hat, r = _normalized(x, axes, eps)
+    out = gamma * x_hat + beta.reshape(per_channel)
+
+    def vary(again: bool = False, **others: Any) -> Backward:
+        """Return the backward pass with other arguments, or with x normalized again, over its axes."""
+        of_x = _normalized(x, others.get("axes", axes), eps) if again else (x_hat, r)
+        return norm_backward(*of_x[:1], **{"axes": axes, "r": of_x[1], "gamma": gamma, **others})
+
+    return Step(StepKind.NORM, layer, x, out, vary(), vary=vary)
+
+
+def _normalized(x: Array, axes: tuple[int, ...], eps: float) -> tuple[Array, Array]:
+    """Return x_hat and 1 / sqrt(var + eps), with mean and variance over some axes."""
     centered = x - x.mean(axis=axes, keepdims=True)
     r = 1 / np.sqrt((centered**2).mean(axis=axes, keepdims=True) + eps)
-    x_hat, gamma = centered * r, gamma.reshape(per_channel)
-    out = gamma * x_hat + beta.reshape(per_channel)
-    vary = partial(norm_backward, x_hat, axes=axes, r=r, gamma=gamma)
-    return Step(StepKind.NORM, layer, x, out, vary(), vary=vary)
+    return centered * r, r
 
 
 def norm_backward(

@@ -58,8 +58,10 @@ def _wrong_alone(own: list[str], right: list[str]) -> Iterator[str]:
     """Yield what follows from wrong gradients that the backward pass does not reach after all right ones."""
     if not own:
         return
-    below = min(map(_layer, right))
-    passed_on = f", but what is passed on to layer {below} is right" if below < min(map(_layer, own)) else ""
+    below = min(map(layer_of, right))
+    passed_on = (
+        f", but what is passed on to layer {below} is right" if below < min(map(layer_of, own)) else ""
+    )
     look = f"look at how {_list([f'd{name}' for name in own])} {_are(own)} computed"
     yield _capital(f"{_gradients(own)} {_are(own)} wrong{passed_on}: {look}.")
 
@@ -68,12 +70,12 @@ def _wrong_behind(right: list[str], wrong: list[str], behind: list[str]) -> Iter
     """Yield what follows from wrong gradients that the backward pass reaches after all right ones."""
     if not behind:
         return
-    upper, lower = _layer(max(right, key=_stage)), _layer(min(behind, key=_stage))
-    above, below = {_layer(name) for name in right}, {_layer(name) for name in behind}
-    if above.isdisjoint(map(_layer, wrong)):  # whole layers are right
+    upper, lower = layer_of(max(right, key=_stage)), layer_of(min(behind, key=_stage))
+    above, below = {layer_of(name) for name in right}, {layer_of(name) for name in behind}
+    if above.isdisjoint(map(layer_of, wrong)):  # whole layers are right
         of_right = f"the gradients of {_layers(above)} are"
     else:
-        names = [name for name in right if _layer(name) == upper]
+        names = [name for name in right if layer_of(name) == upper]
         of_right = f"{_gradients(names)} {_are(names)}"
     if upper == lower:
         of_wrong, place = _list(behind), f"of layer {lower} between its normalization and its weights"
@@ -86,20 +88,21 @@ def _wrong_behind(right: list[str], wrong: list[str], behind: list[str]) -> Iter
 
 def _is_zero(name: str, names: set[str]) -> bool:
     """Return whether a gradient may be 0 in any case, as that of a bias before a batch normalization is."""
-    return _kind(name) == "b" and f"gamma{_layer(name)}" in names
+    return _kind(name) == "b" and f"gamma{layer_of(name)}" in names
 
 
 def _kind(name: str) -> str:
     return name.rstrip("0123456789")
 
 
-def _layer(name: str) -> int:
+def layer_of(name: str) -> int:
+    """Return the number of the layer that a parameter belongs to."""
     return int(name[len(_kind(name)) :])
 
 
 def _stage(name: str) -> tuple[int, bool]:
     """Return when the backward pass reaches a parameter: what is larger comes later."""
-    return -_layer(name), _kind(name) in ("W", "b")
+    return -layer_of(name), _kind(name) in ("W", "b")
 
 
 def _gradients(names: list[str]) -> str:

@@ -106,7 +106,7 @@ def convolution_of(observed: Observed) -> Convolution | None:
 
     Several paddings and strides give the same output if x is 0, for instance. Then nothing is known of them.
     """
-    arrays = _arguments(observed)
+    arrays = arguments_of_convolution(observed)
     if arrays is None or observed.out is None:
         return None
     stride, pad = observed.integer("stride"), observed.integer("pad")
@@ -120,7 +120,7 @@ def convolution_of(observed: Observed) -> Convolution | None:
     return first if next(given, None) is None else None
 
 
-def _arguments(observed: Observed) -> tuple[Array, Array, Array] | None:
+def arguments_of_convolution(observed: Observed) -> tuple[Array, Array, Array] | None:
     """Return x, w and b (zeros without one) if the shapes are those of a convolution."""
     arrays, out, dout = list(observed.inputs.values()), observed.out, observed.dout
     if len(arrays) not in (2, 3) or out is None or dout is None or np.shape(dout) != np.shape(out):
@@ -133,6 +133,14 @@ def _arguments(observed: Observed) -> tuple[Array, Array, Array] | None:
     return (x, w, b) if fits else None
 
 
+def convolutions_that_fit(observed: Observed, arrays: tuple[Array, Array, Array]) -> Iterator[Convolution]:
+    """Yield the convolutions of arrays whose output has the right shape: those of the settings, if any."""
+    if observed.out is None:
+        return
+    given = list(_that_fit(observed.out, *arrays, observed.integer("stride"), observed.integer("pad")))
+    yield from given or _that_fit(observed.out, *arrays, None, None)
+
+
 def _that_give(
     out: Array, x: Array, w: Array, b: Array, stride: int | None, pad: int | None
 ) -> Iterator[Convolution]:
@@ -140,11 +148,18 @@ def _that_give(
 
     One filter of one example is compared first: it tells nearly all of them apart.
     """
-    size, count = (w.shape[2], w.shape[3]), (out.shape[2], out.shape[3])
     one = slice(0, 1)
+    for layer in _that_fit(out, x, w, b, stride, pad):
+        if agree(layer.out(one, one), out[one, one]) and agree(layer.out(), out):
+            yield layer
+
+
+def _that_fit(
+    out: Array, x: Array, w: Array, b: Array, stride: int | None, pad: int | None
+) -> Iterator[Convolution]:
+    """Yield the convolutions with as many windows as the output has pixels."""
+    size, count = (w.shape[2], w.shape[3]), (out.shape[2], out.shape[3])
     for width in range(max(size) + BEYOND_THE_FILTER + 1) if pad is None else [pad]:
         lengths = x.shape[2] + 2 * width, x.shape[3] + 2 * width
         for step in strides_for(lengths, size, count, stride) if width >= 0 else ():
-            layer = Convolution(x, w, b, step, width, count)
-            if agree(layer.out(one, one), out[one, one]) and agree(layer.out(), out):
-                yield layer
+            yield Convolution(x, w, b, step, width, count)

@@ -9,6 +9,7 @@ import numpy as np
 from cs231n.gradcheck.diagnosis.causes import Array, Case, Finding
 from cs231n.gradcheck.diagnosis.convolution import Backward, Convolution, convolution_of, padded
 from cs231n.gradcheck.diagnosis.mistakes import Mistake
+from cs231n.gradcheck.diagnosis.reshapes import RESHAPE, reshapes, reshapes_of_windows
 from cs231n.gradcheck.diagnosis.windows import (
     ADD,
     STRIDE,
@@ -29,6 +30,8 @@ WINDOW = "dw[f] is the sum over examples and windows of dout[n, f, i, j] times t
 PADDED = "Backward has to see the windows that forward saw: pad x with zeros, on all four sides."
 SUM_FOR_B = "db[f] is the sum of dout[:, f] over examples, rows and columns: axis=(0, 2, 3)."
 
+WINDOW_AXES = "of the shape (N, C, H', W', HH, WW)"
+
 REACH = 2  # pixels that windows are looked for beside their place, or the padding if that is wider
 AXES_OF_DOUT = ("examples", "filters", "rows", "columns")
 
@@ -40,20 +43,45 @@ def find_convolution(case: Case) -> Iterator[Finding]:
     layer, argument = convolution_of(case), argument_of(case)
     if layer is None or argument is None or case.dout is None:
         return
-    in_argument = (_in_dx, _in_dw, _in_db)[argument]
+    in_argument = (wrong_dx, _in_dw, _in_db)[argument]
     yield from first_that_fits(case, in_argument(case, layer, layer.right(case.dout)))
 
 
-def _in_dx(case: Case, layer: Convolution, right: Backward) -> Iterator[Candidate]:
+def wrong_dx(case: Case, layer: Convolution, right: Backward) -> Iterator[Candidate]:
+    """Yield dx with each known mistake in it."""
     for mistake, w, look, evidence in (*_turned(right.w, "w"), *_reversed(right.w)):
         yield Candidate(mistake, partial(layer.dx, right._replace(w=w)), look, evidence)
-    overwriting = right._replace(overwrites=True)
     last_filter = right.w * (np.arange(len(right.w)) == len(right.w) - 1).reshape(-1, 1, 1, 1)
-    for back in (overwriting, overwriting._replace(w=last_filter)):
+    overwriting = right._replace(overwrites=True)
+    for back in (overwriting, overwriting._replace(w=last_filter)) if layer.grid.overlaps else ():
         yield Candidate(Mistake.ASSIGNED, partial(layer.dx, back), ADD)
     yield from _strides(layer, right, layer.dx)
     yield from _other_filters(layer, right)
     yield from _dout_changed(case, layer, right, layer.dx)
+    for wrong in reshapes(right.w.ndim):
+        evidence = f"with {wrong.words('w', right.w.shape)} for w"
+        back = right._replace(w=wrong.of(right.w))
+        yield Candidate(Mistake.W_RESHAPED, partial(layer.dx, back), RESHAPE, evidence)
+    windows = np.einsum("nfij,fcpq->ncijpq", right.dout, right.w, optimize=True)
+    for wrong in reshapes_of_windows(is_gradient=True):
+        evidence = f"with {wrong.words('windows', windows.shape)} for the gradients of windows {WINDOW_AXES}"
+        gradient = partial(_dx_of_windows, layer, wrong.of(windows))
+        yield Candidate(Mistake.WINDOWS_RESHAPED, gradient, RESHAPE, evidence, "dx")
+
+
+def _dx_of_windows(layer: Convolution, windows: Array, place: Place) -> Array:
+    """Return a place of dx, given the gradients (N, C, H', W', HH, WW) of all windows."""
+    dpadded = np.zeros_like(layer.padded[place])
+    for p, q in np.ndindex(layer.grid.size):
+        dpadded[layer.grid.pixels(p, q)] += windows[place][..., p, q]
+    H, W = layer.x.shape[2:]
+    return dpadded[:, :, layer.pad : layer.pad + H, layer.pad : layer.pad + W]
+
+
+def _dw_of_windows(windows: Array, dout: Array, place: Place) -> Array:
+    """Return a place of dw, given windows (N, C, H', W', HH, WW) of x."""
+    filters, channels = place
+    return np.tensordot(dout[:, filters], windows[:, channels], axes=([0, 2, 3], [0, 2, 3]))
 
 
 def _in_dw(case: Case, layer: Convolution, right: Backward) -> Iterator[Candidate]:
@@ -62,6 +90,11 @@ def _in_dw(case: Case, layer: Convolution, right: Backward) -> Iterator[Candidat
     yield from _strides(layer, right, layer.dw)
     yield from _other_images(layer, right)
     yield from _dout_changed(case, layer, right, layer.dw)
+    windows = layer.grid.windows(right.x)
+    for wrong in reshapes_of_windows(is_gradient=False):
+        evidence = f"with {wrong.words('windows', windows.shape)} for windows {WINDOW_AXES}"
+        gradient = partial(_dw_of_windows, wrong.of(windows), right.dout)
+        yield Candidate(Mistake.WINDOWS_RESHAPED, gradient, RESHAPE, evidence, "x")
 
 
 def _in_db(case: Case, layer: Convolution, right: Backward) -> Iterator[Candidate]:

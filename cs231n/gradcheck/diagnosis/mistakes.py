@@ -41,6 +41,9 @@ class Mistake(Enum):
     RESHAPED = "a reshape mixes up the entries of {}"
     INDEPENDENT = "the output does not change with {}"
     FORWARD_WRONG = "the forward pass is wrong: it {}"
+    ORDER_MIXED = "it is reshaped with its axes in the wrong order"
+    WINDOWS_RESHAPED = "the columns of {} are reshaped with their axes in the wrong order"
+    W_RESHAPED = "w is reshaped with its axes in the wrong order"
 
     # A constant factor
     SIGN = "its sign is wrong"
@@ -156,8 +159,8 @@ class Mistake(Enum):
     DOUT_NOT_TRANSPOSED = "dout is reshaped with its axes in the wrong order"
     DX_NOT_TRANSPOSED = "dx is reshaped with its axes in the wrong order"
     NEITHER_TRANSPOSED = "dout and dx are reshaped with their axes in the wrong order"
-    TEST_AS_TRAINING = "test mode is differentiated as if it were training"
-    TRAINING_AS_TEST = "training is differentiated as if it were test mode"
+    TEST_AS_TRAINING = "mean and variance are constants in the forward pass, but not in the backward pass"
+    TRAINING_AS_TEST = "mean and variance depend on x in the forward pass, but not in the backward pass"
     BATCH_VARIANCE = "the variance of the batch is used, not the running average"
 
     # Windows: convolution and pooling
@@ -191,6 +194,9 @@ class Mistake(Enum):
     ALL_OF_TIES = "where a window has several maxima, each of them gets the whole gradient"
     TIES_SHARED = "where a window has several maxima, they share the gradient"
     TIES = "ties in a window are resolved wrongly"
+
+    # Windows: what forward and backward do differently
+    FORWARD_DIFFERS = "the forward pass {}"
 
     # Sums
     ONLY_LAST_TERM = "only the last term of a sum is left"
@@ -247,6 +253,9 @@ class Mistake(Enum):
     SCORES_OF_RELU = "the backward pass applies a ReLU to the scores"
     LABEL_NOT_SUBTRACTED = "1 is not subtracted at the label in the gradient of the scores"
 
+    NORM_OF_ANOTHER_KIND = "the backward pass is that of {} normalization"
+    UPSTREAM_PASSED_ON = "the dx of {} is not used: its upstream gradient is passed on"
+
     # Regularization
     PENALTY_ONLY = "it is the regularization term alone"
     PENALTY_OF_ANOTHER = "the regularization term is that of {}"
@@ -265,3 +274,5 @@ class Mistake(Enum):
     LOSS_PENALTY_NEGATIVE = "the penalty in the loss has the wrong sign"
     LOSS_PENALTY_SCALED = "the penalty in the loss has the wrong strength"
     LOSS_PENALTY_ON_OTHERS = "the loss penalizes {}"
+    PENALTY_OF_ANOTHER_FORM = "the regularization term is not reg * W"
+    LOSS_PENALTY_OF_ANOTHER_FORM = "the penalty in the loss is not 0.5 * reg * sum(W * W)"

@@ -7,19 +7,21 @@ mistake. The L2 penalty adds a multiple of reg * W to each of them, and may be w
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 
 from cs231n.gradcheck.diagnosis.causes import Array, Case, Finding, Observed
 from cs231n.gradcheck.diagnosis.chain import Grads
 from cs231n.gradcheck.diagnosis.conclusion import conclusion
+from cs231n.gradcheck.diagnosis.network_layers import case_of_layer, plans_of_layers
 from cs231n.gradcheck.diagnosis.plans import Plan, plans
 from cs231n.gradcheck.diagnosis.recognition import Chain, recognize
 from cs231n.gradcheck.diagnosis.regularization import expected_count, penalty_findings
 from cs231n.gradcheck.tolerances import NETWORK_FLOOR, SAME_FORMULA
 from cs231n.gradcheck.values import float64_copy, is_numbers
 
-__all__ = ["conclusion", "find_networks", "gradients_of_network"]
+__all__ = ["case_of_its_layer", "conclusion", "find_networks", "gradients_of_network"]
 
 COUNTS = (0.0, 1.0, 2.0, 0.5, -1.0)  # how many times a gradient may contain reg * W
 
@@ -47,6 +49,12 @@ def find_networks(case: Case) -> Iterator[Finding]:
         yield from (replace(finding, beside_penalty=extra != 0) for finding in match.plan.findings)
     if extra:
         yield from penalty_findings(case, extra)
+
+
+def case_of_its_layer(case: Case) -> Case | None:
+    """Return the case of a single layer that a gradient of a known network is, or None."""
+    net = _known_network(case)
+    return None if net is None else case_of_layer(case, net, expected_count(case))
 
 
 def gradients_of_network(observed: Observed) -> Mapping[str, Array] | None:
@@ -89,7 +97,12 @@ def _first_match(case: Case) -> Match | None:
         return None
     right, actual = net.right(), _comparable(case)
     scale = NETWORK_FLOOR * max(float(np.abs(grad).max(initial=0)) for grad in right.values())
-    for plan in plans(net):
+
+    def fits(name: str, gradient: Array) -> bool:
+        given = actual.get(name)
+        return given is None or _count(replace(case, name=name), given, gradient, scale) is not None
+
+    for plan in chain(plans(net), plans_of_layers(case, net, right, fits)):
         wrong = _gradients_of(plan)
         counts = _counts(case, actual, wrong, scale)
         if counts is not None:

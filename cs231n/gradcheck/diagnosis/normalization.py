@@ -31,6 +31,10 @@ from cs231n.gradcheck.tolerances import FORWARD, TINY_VARIANCE
 
 DGAMMA = "dgamma is the sum of dout * x_hat over everything that shares gamma."
 DBETA = "dbeta is the sum of dout over everything that shares beta."
+FORWARD_X_HAT = (
+    "Use the x_hat of the forward pass: in training that of the batch, in test mode "
+    "(x - running_mean) / sqrt(running_var + eps)."
+)
 SUM_AXES = "Sum over all axes but that of the features or channels, whatever the axes of the means."
 
 
@@ -63,18 +67,22 @@ def _in_dx(case: Case, terms: Terms) -> Iterator[Finding]:
     if not terms.training:
         yield from first_that_fit(case, [test_mode_mistakes(case, terms)])
         return
-    groups = (
-        wrong_scales(case, terms),
+    groups = (*wrong_dx(case, terms), training_as_test_mode(case, terms))
+    findings = list(first_that_fit(case, groups))
+    yield from findings or off_by_factors(case, terms)
+
+
+def wrong_dx(observed: Observed, terms: Terms) -> tuple[Iterator[Candidate], ...]:
+    """Return groups of dx with a known mistake in it, the likeliest first, for a layer in training."""
+    return (
+        wrong_scales(observed, terms),
         miscounted(terms),
         wrong_stages(terms),
         miscounted_direct(terms),
-        wrong_groupings(case, terms),
+        wrong_groupings(observed, terms),
         wrong_sums(terms),
         wrong_layouts(terms),
-        training_as_test_mode(case, terms),
     )
-    findings = list(first_that_fit(case, groups))
-    yield from findings or off_by_factors(case, terms)
 
 
 def _flat(case: Case) -> Case:
@@ -133,7 +141,7 @@ def _other_x_hat(case: Case, terms: Terms) -> Iterator[Candidate]:
     """Yield dgamma with an x_hat that is not the forward pass's."""
     layer, count, letters = terms.layer, terms.count, terms.layer.grouping.letters
     if not terms.training:
-        look = f"{DGAMMA} In test mode, x_hat = (x - running_mean) / sqrt(running_var + eps)."
+        look = f"{DGAMMA} {FORWARD_X_HAT}"
         for training in trainings(case, terms):
             yield Candidate(Mistake.TEST_AS_TRAINING, _summed(terms, layer.dout * training.x_hat), look)
     elif terms.scale.less:

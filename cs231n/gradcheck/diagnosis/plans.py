@@ -25,6 +25,7 @@ from cs231n.gradcheck.diagnosis.chain import (
     pool_backward,
     without,
 )
+from cs231n.gradcheck.diagnosis.conclusion import layer_of
 from cs231n.gradcheck.diagnosis.mistakes import Mistake
 from cs231n.gradcheck.diagnosis.recognition import Chain
 
@@ -42,6 +43,9 @@ SCORES = "The gradient of the scores is (p - 1 at the label) / N, the second val
 MEAN = "A loss that is a mean over N examples has the factor 1 / N in its gradient once."
 NORM = "Call the backward pass of the normalization, and pass its dx on."
 NORM_FORMULA = "The mean and the variance depend on all x that they are taken of, and so does dx."
+OTHER_NORM = (
+    "Batch normalization takes means over the batch, layer normalization over the features of an example."
+)
 KEEP = "Inverted dropout divides kept units by p, the probability to keep one: once forward, once backward."
 
 LOOK = {  # where the mistake is; the others are in a cache
@@ -78,6 +82,8 @@ LOOK = {  # where the mistake is; the others are in a cache
     Mistake.WEIGHTS_NOT_TRANSPOSED: WEIGHTS,
     Mistake.WEIGHTS_OF_ANOTHER: WEIGHTS,
     Mistake.SAME_UPSTREAM: CHAIN_RULE,
+    Mistake.UPSTREAM_PASSED_ON: CHAIN_RULE,
+    Mistake.NORM_OF_ANOTHER_KIND: OTHER_NORM,
     Mistake.POOLING_LEFT_OUT: POOLING,
     Mistake.WRONG_UNFLATTENING: UNFLATTEN,
     Mistake.SCORES_SUMMED: MEAN,
@@ -204,6 +210,10 @@ def _too_early(net: Chain) -> Iterator[Plan]:
             for names in ((W, b), (W,), (b,)):
                 about = (mistake, _gradients(names))
                 yield Plan(_findings(about), partial(_mixed, net, without(net.steps, step), names))
+            if step.layer > 1:
+                about = (mistake, f"dx of layer {step.layer}")
+                below = [name for name in net.right() if layer_of(name) < step.layer]
+                yield Plan(_findings(about), partial(_mixed, net, without(net.steps, step), below))
 
 
 def _mixed(net: Chain, steps: Sequence[Step], names: Sequence[str]) -> Grads:
@@ -229,7 +239,7 @@ def _inputs(net: Chain) -> Iterator[Plan]:
             yield _plan(net, steps, (mistake, about))
 
 
-def _varied(step: Step, **others: Array | float | None) -> Backward:
+def _varied(step: Step, **others: Array | float | tuple[int, ...] | None) -> Backward:
     """Return a step's backward pass with some arguments changed."""
     return step.vary(**others) if step.vary else step.backward
 
@@ -398,14 +408,31 @@ def _dropout(net: Chain) -> Iterator[Plan]:
 
 
 def _norms(net: Chain) -> Iterator[Plan]:
-    """Leave out the paths through the mean and the variance of all normalizations, or gamma."""
+    """Leave out parts of the backward pass of all normalizations, or take the means over other axes."""
     norms = net.of(StepKind.NORM)
+    yield from _norms_of_another_kind(net, norms)
     for (mistake, about), others in WRONG_NORMS.items():
         steps = net.steps
         for norm in norms:
             steps = changed(steps, norm, _varied(norm, **others))
         if norms:
             yield _plan(net, steps, (mistake, about))
+
+
+def _norms_of_another_kind(net: Chain, norms: Sequence[Step]) -> Iterator[Plan]:
+    """Go back through batch normalization where the network has layer normalization, or the reverse.
+
+    The deviation is the forward pass's, from the cache, or is computed again.
+    """
+    if any(norm.x.ndim != 2 for norm in norms):
+        return
+    for kind, axes in {"batch": (0,), "layer": (1,)}.items():
+        for again in (False, True):
+            steps = net.steps
+            for norm in norms:
+                steps = changed(steps, norm, _varied(norm, axes=axes, again=again))
+            if norms:
+                yield _plan(net, steps, (Mistake.NORM_OF_ANOTHER_KIND, kind))
 
 
 WRONG_NORMS: dict[tuple[Mistake, str], dict[str, Array | float]] = {
@@ -450,9 +477,25 @@ def _with_dw_transposed(backward: Backward) -> Backward:
 
 
 def _upstream(net: Chain) -> Iterator[Plan]:
-    """Give every hidden layer the gradient that only the last one of them should get."""
+    """Give every hidden layer the gradient that only the last one should get, or skip a layer's dx."""
     if net.last > 2:
         yield Plan(_findings((Mistake.SAME_UPSTREAM, "")), partial(_same_upstream, net))
+    for chosen in _choices([step for step in net.of(StepKind.LINEAR) if step.layer > 1]):
+        steps = net.steps
+        for step in chosen:
+            if step.x.size == step.out.size:
+                steps = changed(steps, step, _passing_on(step))
+        if steps is not net.steps:
+            yield _plan(net, steps, (Mistake.UPSTREAM_PASSED_ON, _numbered(chosen)))
+
+
+def _passing_on(step: Step) -> Backward:
+    """Return a backward pass whose dx is its upstream gradient, in the shape of x."""
+
+    def backward(dout: Array) -> tuple[Array, Grads]:
+        return dout.reshape(step.x.shape), step.backward(dout)[1]
+
+    return backward
 
 
 def _same_upstream(net: Chain) -> Grads:

@@ -143,21 +143,47 @@ def pooling_of(observed: Observed) -> Pooling | None:
 
     If several poolings give the same output, they have to give the same gradient, too.
     """
+    arrays = arguments_of_pooling(observed)
+    if arrays is None or observed.dout is None:
+        return None
+    x, out = arrays
+    settings = _settings(observed)
+    if None not in settings:
+        given = next(_that_give(out, x, *settings), None)
+        if given is not None:
+            return given
+    if not np.isin(out[0, 0], [x[0, 0], x[0, 0].astype(np.float32)]).all():
+        return None  # a maximum is one of the entries, perhaps rounded
+    found = list(_that_give(out, x, *settings)) or list(_that_give(out, x, None, None, None))
+    return _only_one(found, observed.dout)
+
+
+def arguments_of_pooling(observed: Observed) -> tuple[Array, Array] | None:
+    """Return x and the output if the shapes are those of a pooling."""
     x, out, dout = observed.x, observed.out, observed.dout
     if x is None or out is None or dout is None or len(observed.inputs) != 1 or not x.ndim == out.ndim == 4:
         return None
     if np.shape(dout) != out.shape or x.shape[:2] != out.shape[:2] or 0 in (*x.shape, *out.shape):
         return None
-    height, width = observed.integer("pool_height"), observed.integer("pool_width")
-    stride = observed.integer("stride")
-    if height is not None and width is not None and stride is not None:
-        given = next(_that_give(out, x, height, width, stride), None)
-        if given is not None:
-            return given
-    if not np.isin(out[0, 0], [x[0, 0], x[0, 0].astype(np.float32)]).all():
-        return None  # a maximum is one of the entries, perhaps rounded
-    found = list(_that_give(out, x, height, width, stride)) or list(_that_give(out, x, None, None, None))
-    return _only_one(found, dout)
+    return x, out
+
+
+Settings = tuple[int | None, int | None, int | None]
+
+
+def _settings(observed: Observed) -> Settings:
+    """Return height, width and stride of the windows, as far as the settings have them."""
+    return observed.integer("pool_height"), observed.integer("pool_width"), observed.integer("stride")
+
+
+def poolings_that_fit(observed: Observed) -> Iterator[Pooling]:
+    """Yield the poolings whose output has the right shape: those of the settings, if any."""
+    arrays = arguments_of_pooling(observed)
+    if arrays is None:
+        return
+    x, out = arrays
+    given = list(_that_fit(out, x, *_settings(observed)))
+    yield from given or _that_fit(out, x, None, None, None)
 
 
 def _that_give(
@@ -167,18 +193,26 @@ def _that_give(
 
     A single image is compared first: it tells nearly all of them apart.
     """
-    H, W = x.shape[2:]
-    count, one = (out.shape[2], out.shape[3]), (slice(0, 1), slice(0, 1))
+    one = (slice(0, 1), slice(0, 1))
     is_trial = height is None or width is None or stride is None
+    for layer in _that_fit(out, x, height, width, stride):
+        if is_trial and layer.grid.size == (1, 1) and layer.stride == 1:
+            continue  # the identity, which many layers may be
+        if agree(layer.out(one), out[one]) and agree(layer.out(), out):
+            yield layer
+
+
+def _that_fit(
+    out: Array, x: Array, height: int | None, width: int | None, stride: int | None
+) -> Iterator[Pooling]:
+    """Yield the poolings with as many windows as the output has pixels."""
+    H, W = x.shape[2:]
+    count = out.shape[2], out.shape[3]
     heights = range(1, H - count[0] + 2) if height is None else [height]
     widths = range(1, W - count[1] + 2) if width is None else [width]
     for size in ((p, q) for p in heights for q in widths if p > 0 and q > 0):
         for step in strides_for((H, W), size, count, stride):
-            if is_trial and size == (1, 1) and step == 1:
-                continue  # the identity, which many layers may be
-            layer = Pooling(x, size, step, count)
-            if agree(layer.out(one), out[one]) and agree(layer.out(), out):
-                yield layer
+            yield Pooling(x, size, step, count)
 
 
 def _only_one(found: list[Pooling], dout: Array) -> Pooling | None:

@@ -10,6 +10,7 @@ from cs231n.gradcheck.diagnosis.causes import Array, Case, Finding
 from cs231n.gradcheck.diagnosis.convolution_mistakes import closer
 from cs231n.gradcheck.diagnosis.mistakes import Mistake
 from cs231n.gradcheck.diagnosis.pooling import Pooling, Spread, first_largest, pooling_of
+from cs231n.gradcheck.diagnosis.reshapes import RESHAPE, reshapes
 from cs231n.gradcheck.diagnosis.windows import (
     ADD,
     STRIDE,
@@ -26,6 +27,7 @@ OWN_WINDOW = "The maximum is that of one window, in one channel of one example."
 TIES = "On a tie the first maximum, in row-major order, gets the whole gradient."
 FLAT = "Entry k of a window, in row-major order, is in row k // pool_width and column k % pool_width."
 OFFSET = "Entry (p, q) of window (i, j) is x[n, c, i * stride + p, j * stride + q]."
+TILES = "Windows (N, C, H', W', height, width) need transpose(0, 1, 2, 4, 3, 5) before reshape(N, C, H, W)."
 SLOPE = "A maximum has the slope 1: dx gets dout, and nothing that depends on x."
 
 MAXIMA_OVER = {  # axes of the windows (N, C, H', W', height, width), by what they stand for
@@ -48,14 +50,13 @@ def find_pooling(case: Case) -> Iterator[Finding]:
     layer = pooling_of(case)
     if layer is None or argument_of(case) is None or case.dout is None:
         return
-    right, values = layer.right(case.dout), layer.values
-    spreads = [right, *(right._replace(weights=weights) for _, weights, _ in _of_ties(values))]
-    yield from first_that_fits(case, _candidates(case, layer, spreads))
+    yield from first_that_fits(case, wrong_dx(case, layer, case.dout))
 
 
-def _candidates(case: Case, layer: Pooling, spreads: list[Spread]) -> Iterator[Candidate]:
-    """Yield the gradients with a mistake. Those in the windows come with each way to decide ties."""
-    right, *_ = spreads
+def wrong_dx(case: Case, layer: Pooling, dout: Array) -> Iterator[Candidate]:
+    """Yield dx with each known mistake in it. Those in the windows come with each way to decide ties."""
+    right = layer.right(dout)
+    spreads = [right, *(right._replace(weights=weights) for _, weights, _ in _of_ties(layer.values))]
     for mistake, weights, look, evidence, about in _other_entries(case, layer):
         spread = right._replace(weights=np.broadcast_to(weights, right.weights.shape))
         yield Candidate(mistake, partial(layer.dx, spread), look, evidence, about)
@@ -65,6 +66,7 @@ def _candidates(case: Case, layer: Pooling, spreads: list[Spread]) -> Iterator[C
         yield from _strides(layer, spread)
     yield from _other_windows(case, layer, right)
     yield from _other_places(layer, right)
+    yield from _tiles_reshaped(layer, right)
     for spread in spreads:
         yield from _dout_changed(case, layer, spread)
 
@@ -145,6 +147,25 @@ def _assigned(layer: Pooling, spread: Spread) -> Iterator[Candidate]:
         for by_column in (False, True):
             changed = spread._replace(overwrites=overwrites, by_column=by_column)
             yield Candidate(Mistake.ASSIGNED, partial(layer.dx, changed), ADD)
+
+
+def _tiles_reshaped(layer: Pooling, right: Spread) -> Iterator[Candidate]:
+    """Yield dx from windows that tile the image, (N, C, H', height, W', width), with axes out of order."""
+    (rows, height), (columns, width) = zip(layer.grid.counts, layer.grid.size, strict=True)
+    tiles = (*layer.x.shape[:2], rows, height, columns, width)
+    if layer.grid.size != layer.grid.strides or layer.x.shape[2:] != (rows * height, columns * width):
+        return
+    dx = layer.dx(right).reshape(tiles)
+    for wrong in reshapes(len(tiles), still=2):
+        evidence = (
+            f"with {wrong.words('tiles', tiles)}, where tiles has the shape (N, C, H', height, W', width)"
+        )
+        gradient = partial(_part, wrong.of(dx).reshape(layer.x.shape))
+        yield Candidate(Mistake.ORDER_MIXED, gradient, f"{RESHAPE} {TILES}", evidence)
+
+
+def _part(gradient: Array, place: Place) -> Array:
+    return gradient[place]
 
 
 def _strides(layer: Pooling, spread: Spread) -> Iterator[Candidate]:

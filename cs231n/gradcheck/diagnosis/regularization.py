@@ -6,7 +6,8 @@ weights and never for anything else; the one that does not is reported.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,6 +30,34 @@ IN_LOSS = {  # the same for the penalty in the loss
     0.5: Mistake.LOSS_PENALTY_HALF,
     -1: Mistake.LOSS_PENALTY_NEGATIVE,
 }
+FORM = "The penalty of a weight is 0.5 * reg * sum(W * W), and its gradient reg * W."
+
+
+class Form(NamedTuple):
+    """Another penalty of a weight: for reg = 1, what it is and its gradient, both functions of W."""
+
+    value: Callable[[Array], float]
+    gradient: Callable[[Array], Array]
+
+
+FORMS = {  # by how to write it, for W
+    "sum({})**2": Form(lambda w: float(w.sum()) ** 2, lambda w: np.full_like(w, 2 * w.sum())),
+    "sum(abs({}))": Form(lambda w: float(np.abs(w).sum()), np.sign),
+    "sum({})": Form(lambda w: float(w.sum()), np.ones_like),
+    "mean({0} * {0})": Form(lambda w: float((w * w).mean()), lambda w: 2 * w / w.size),
+    "sqrt(sum({0} * {0}))": Form(lambda w: float(np.linalg.norm(w)), lambda w: w / np.linalg.norm(w)),
+    "mean(abs({}))": Form(lambda w: float(np.abs(w).mean()), lambda w: np.sign(w) / w.size),
+    "sum({}**3)": Form(lambda w: float((w**3).sum()), lambda w: 3 * w * w),
+    "sum(abs({0}) * {0} * {0})": Form(lambda w: float((np.abs(w) ** 3).sum()), lambda w: 3 * np.abs(w) * w),
+}
+TERMS: dict[str, Callable[[Array], Array]] = {  # in place of W in the gradient's term reg * W
+    "{0} * {0}": lambda w: w * w,
+    "sum({0} * {0})": lambda w: np.full_like(w, (w * w).sum()),
+    "sign({})": np.sign,
+    "abs({})": np.abs,
+    "mean({})": lambda w: np.full_like(w, w.mean()),
+    "1": np.ones_like,
+}
 KINDS = {"gamma": "gammas", "beta": "betas", "b": "biases"}  # by how a parameter's name begins
 
 
@@ -41,12 +70,40 @@ def find_regularization(case: Case) -> Iterator[Finding]:
     if _explains(case.reg * (param.sum() - param), difference):
         yield Finding(Mistake.PENALTY_SUMMED, "it is reg * sum(W) instead of reg * W", FORMULA)
         return
+    forms = list(_other_forms(case, param, difference))
+    if forms:
+        yield from forms
+        return
     extra = float(np.vdot(difference, param)) / (case.reg * float(np.vdot(param, param)))
     if _explains(extra * case.reg * param, difference):
         yield from penalty_findings(case, extra)
     else:
         yield from _overwritten(case, param)
         yield from _of_another(case, param)
+
+
+def _other_forms(case: Case, param: Array, difference: Array) -> Iterator[Finding]:
+    """Find a penalty in the loss, or its term in the gradient, of another form; the loss tells which."""
+    in_loss = case.penalty.get(case.name)
+    if not case.is_of_weights or in_loss is None:
+        return
+    for times, text in ((0.5, "0.5 * "), (1.0, "")):
+        for words, form in FORMS.items():
+            measured = (
+                times * (form.value(param) - form.value(param / 2)) * 8 / 3 / float(np.vdot(param, param))
+            )
+            gradient = times * form.gradient(param)
+            if _near(in_loss, measured) and _explains(case.reg * (param - gradient), difference):
+                evidence = f"it contains {text}reg * {words.format(case.name)}"
+                yield Finding(
+                    Mistake.LOSS_PENALTY_OF_ANOTHER_FORM, evidence, f"{FORM} The gradient is right."
+                )
+                return
+        for words, term in TERMS.items():
+            if _near(in_loss, 1) and _explains(case.reg * (times * term(param) - param), difference):
+                evidence = f"it contains {text}reg * {words.format(case.name)}"
+                yield Finding(Mistake.PENALTY_OF_ANOTHER_FORM, evidence, f"{FORM} The loss is right.")
+                return
 
 
 def _overwritten(case: Case, param: Array) -> Iterator[Finding]:

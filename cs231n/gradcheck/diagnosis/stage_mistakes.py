@@ -18,6 +18,8 @@ GAMMA = "dx_hat = gamma * dout comes first; every later stage uses dx_hat, and g
 EPS = "Both passes divide by sqrt(var + eps), with the same eps."
 TEST_MODE = "The running averages are constants: dx = gamma / sqrt(running_var + eps) * dout."
 TRAINING = "In training the mean and the variance depend on x: " + CLOSED_FORM
+WHICH_MODE = f"{TEST_MODE} In training, forward has to use the mean and the variance of the batch."
+NOT_IN_TEST_MODE = f"{TRAINING} Only in test mode are they constants, the running averages."
 TRANSPOSE = (
     "Reshape keeps the order in memory: transpose(0, 2, 3, 1) puts the channels last before reshape(-1, C)."
 )
@@ -243,7 +245,7 @@ def test_mode_mistakes(observed: Observed, terms: Terms) -> Iterator[Candidate]:
     layer, r = terms.layer, terms.r
     g = layer.gamma * layer.dout
     for gradient in (Pass(terms, {}).dx, closed_form(terms)):
-        yield Candidate(Mistake.TEST_AS_TRAINING, gradient, TEST_MODE)
+        yield Candidate(Mistake.TEST_AS_TRAINING, gradient, WHICH_MODE)
     for training in trainings(observed, terms):
         in_training = (
             backward(training),
@@ -252,7 +254,7 @@ def test_mode_mistakes(observed: Observed, terms: Terms) -> Iterator[Candidate]:
             closed_form(terms, x_hat=training.centered * r),
         )
         for gradient in in_training:
-            yield Candidate(Mistake.TEST_AS_TRAINING, gradient, TEST_MODE)
+            yield Candidate(Mistake.TEST_AS_TRAINING, gradient, WHICH_MODE)
         yield Candidate(Mistake.BATCH_VARIANCE, g * training.r, TEST_MODE)
     yield Candidate(Mistake.NO_GAMMA, layer.dout * r, TEST_MODE)
     yield Candidate(Mistake.GAMMA_TWICE, layer.gamma * g * r, TEST_MODE)
@@ -269,4 +271,4 @@ def training_as_test_mode(case: Case, terms: Terms) -> Iterator[Candidate]:
     if 0 not in layer.grouping.axes or layer.grouping.count < LEAST_POINTS or not layer.grouping.transposed:
         return
     ratio = layer.grouping.sum(case.actual * layer.dout) / layer.grouping.sum(layer.dout**2)
-    yield Candidate(Mistake.TRAINING_AS_TEST, ratio * layer.dout, TRAINING, evidence=TIMES_DOUT)
+    yield Candidate(Mistake.TRAINING_AS_TEST, ratio * layer.dout, NOT_IN_TEST_MODE, evidence=TIMES_DOUT)

@@ -82,9 +82,14 @@ def products_summed_in(case: Case) -> Iterator[Array]:
 
 def _contributions(case: Case) -> Iterator[tuple[str, Array]]:
     """Yield (what contributes, contributions along the first axis, each in the gradient's shape)."""
+    names = {0: "examples", 2: "rows", 3: "columns"}
     for products in products_summed_in(case):
-        over_pixels = products.sum(axis=tuple(range(2, products.ndim)))
-        yield "examples", over_pixels.reshape(len(products), *case.expected.shape)
+        is_of_images = products.ndim == 4 and len(case.inputs) == 3 and convolution_of(case) is None
+        for axis in names if is_of_images else [0]:
+            others = tuple(other for other in names if other < products.ndim and other != axis)
+            each = products.sum(axis=others)
+            each = each if axis == 0 else each.T
+            yield names[axis], each.reshape(len(each), *case.expected.shape)
     layer = affine_of(case)
     if layer is not None and case.name == layer.names[1]:
         yield "examples", np.einsum("nd,nm->ndm", layer.X, layer.dout)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from cs231n.gradcheck.diagnosis.causes import Array, Case, Finding, Observed
 from cs231n.gradcheck.diagnosis.mistakes import Mistake
+from cs231n.gradcheck.diagnosis.reshapes import RESHAPE, reshapes
 from cs231n.gradcheck.tolerances import SAME
 
 ADD = "Use += for the gradient of a window's pixels: a pixel may be in several windows."
@@ -34,6 +35,12 @@ class Grid(NamedTuple):
             for size, stride, count in zip(self.size, self.strides, self.counts, strict=True)
         )
         return rows, columns
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether windows have pixels in common."""
+        triples = zip(self.size, self.strides, self.counts, strict=True)
+        return any(count > 1 and stride < size for size, stride, count in triples)
 
     def pixels(self, p: int, q: int) -> PixelIndex:
         """Return the index of entry (p, q) of every window: one pixel for each output pixel."""
@@ -189,6 +196,9 @@ def changes_of_dout(observed: Observed, channel: str) -> Iterator[Change]:
         which = "first" if index == 0 else "last"
         yield Change(Mistake.ONE_FOR_ALL, one, look, f"with dout of the {which} window only", "window's dout")
     yield from _summed(dout, channel, look)
+    for wrong in reshapes(dout.ndim):
+        evidence = f"with {wrong.words('dout', dout.shape)} for dout"
+        yield Change(Mistake.DOUT_NOT_TRANSPOSED, wrong.of(dout), RESHAPE, evidence)
 
 
 def _moved(dout: Array, channel: str, look: str) -> Iterator[Change]:
