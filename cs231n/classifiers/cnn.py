@@ -53,11 +53,20 @@ class ThreeLayerConvNet:
             raise ValueError(f"filter_size must be odd, so that the image keeps its size; got {filter_size}")
         self.reg = reg
         self.dtype = np.dtype(dtype)
-        self.conv_param = {"stride": 1, "pad": (filter_size - 1) // 2}
-        self.pool_param = {"pool_height": 2, "pool_width": 2, "stride": 2}
+        self._set_geometry(filter_size)
         self.params = self._initial_params(
             input_dim, num_filters, filter_size, hidden_dim, num_classes, weight_scale
         )
+
+    def _set_geometry(self, filter_size):
+        self.conv_param = {"stride": 1, "pad": (filter_size - 1) // 2}
+        self.pool_param = {"pool_height": 2, "pool_width": 2, "stride": 2}
+
+    def __setstate__(self, state):
+        """Restore a pickled model, also one of the course's own class, which had its geometry in `loss`."""
+        self.__dict__.update(state)
+        if "conv_param" not in state:
+            self._set_geometry(self.params["W1"].shape[-1])
 
     def _initial_params(self, input_dim, num_filters, filter_size, hidden_dim, num_classes, weight_scale):
         """Return the parameters that the class describes, by name, in the model's dtype."""
