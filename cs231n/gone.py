@@ -1,7 +1,7 @@
 """Names that the course's code had and this library does not have, and what takes the place of each.
 
-A module from which names are gone has `__getattr__ = explain_gone(__name__)`; a module that is gone as a
-whole calls `refuse_import(__name__)`. docs/coming-from-the-course.md shows all of them.
+A module from which names are gone has `__getattr__ = explain_gone(__name__)`. One that is gone as a whole
+lists them in `__all__` too, so that a star import says so.
 """
 
 from collections.abc import Callable
@@ -14,6 +14,12 @@ _SANDWICH = (
 )
 _BLOBS = "Use eval_numerical_gradient_array, once for each input."
 _GRID = "Use visualize_grid(images, ubound=1.0), or show_grid to see the images at once."
+
+_COLUMNS = (
+    "Use im2col(x, HH, WW, stride, pad) and col2im(cols, x.shape, HH, WW, stride, pad) of "
+    "cs231n.kernels.numpy_kernels. Their stride comes before pad, and their columns are in the order "
+    "(image, row, column); the course's were in the order (row, column, image)."
+)
 
 GONE: dict[str, dict[str, str]] = {
     "cs231n.fast_layers": {
@@ -28,6 +34,8 @@ GONE: dict[str, dict[str, str]] = {
             for kernel in ("im2col", "reshape")
         },
     },
+    "cs231n.im2col": dict.fromkeys(("get_im2col_indices", "im2col_indices", "col2im_indices"), _COLUMNS),
+    "cs231n.im2col_cython": dict.fromkeys(("im2col_cython", "col2im_cython", "col2im_6d_cython"), _COLUMNS),
     "cs231n.layer_utils": {f"affine_bn_relu_{way}": _SANDWICH.format(way) for way in ("forward", "backward")},
     "cs231n.gradient_check": {
         "eval_numerical_gradient_blobs": _BLOBS,
@@ -48,13 +56,6 @@ GONE: dict[str, dict[str, str]] = {
     },
 }
 
-_COLUMNS = (
-    "Use im2col(x, HH, WW, stride, pad) and col2im(cols, x.shape, HH, WW, stride, pad) of "
-    "cs231n.kernels.numpy_kernels. Their stride comes before pad, and their columns are in the order "
-    "(image, row, column); the course's were in the order (row, column, image)."
-)
-GONE_MODULES: dict[str, str] = {"cs231n.im2col": _COLUMNS, "cs231n.im2col_cython": _COLUMNS}
-
 
 def explain_gone(module: str) -> Callable[[str], NoReturn]:
     """Return the `__getattr__` of a module, which Python calls for a name that the module does not have.
@@ -69,8 +70,3 @@ def explain_gone(module: str) -> Callable[[str], NoReturn]:
         raise ImportError(f"{module}.{name}, of the course's code, is gone. {GONE[module][name]}")
 
     return explain
-
-
-def refuse_import(module: str) -> NoReturn:
-    """Raise ImportError for a module that is gone as a whole, with what to use instead."""
-    raise ImportError(f"{module}, of the course's code, is gone. {GONE_MODULES[module]}")

@@ -1,5 +1,6 @@
-"""The course's im2col, which is gone: importing it says what takes its place."""
+"""The names of the course's im2col, which are gone: to import one says what takes its place."""
 
-from cs231n.gone import refuse_import
+from cs231n.gone import GONE, explain_gone
 
-refuse_import(__name__)
+__all__ = list(GONE[__name__])
+__getattr__ = explain_gone(__name__)

@@ -136,8 +136,16 @@ def test_the_page_has_every_name_that_is_gone_and_no_other():
     imports = [ast.parse(line).body[0] for line in lines]
     listed = {(statement.module, statement.names[0].name) for statement in imports}
     names = {(module, name) for module, names in gone.GONE.items() for name in names}
-    assert {pair for pair in listed if pair[0] not in gone.GONE_MODULES} == names
-    assert {module for module, _ in listed} == gone.GONE.keys() | gone.GONE_MODULES.keys()
+    assert listed == names
+    assert len(lines) == len(names)
+
+
+@pytest.mark.parametrize("module", ["im2col", "im2col_cython"])
+def test_a_star_import_of_a_module_that_is_gone_says_so_too(module):
+    with pytest.raises(
+        ImportError, match=rf"cs231n\.{module}\.\w+, of the course's code, is gone\. Use im2col"
+    ):
+        exec(f"from cs231n.{module} import *")
 
 
 @pytest.mark.parametrize("module", gone.GONE)
