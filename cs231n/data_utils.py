@@ -102,7 +102,7 @@ def load_splits(
     {"train": (images, labels), "val": ..., "test": ...}: images (N, 3, 32, 32) of the `dtype`, labels
     int64 (N,).
     """
-    dataset = find_dataset() if cifar10_dir is None else cifar10_in(cifar10_dir)
+    dataset = _dataset(cifar10_dir)
     per_batch = read_images_per_batch(dataset.folder / META_FILE)
     num_training, num_validation, num_test = _fit_sizes(
         dataset, per_batch, num_training, num_validation, num_test
@@ -123,9 +123,13 @@ def load_splits(
     return splits
 
 
-def get_class_names() -> list[str]:
-    """Return the class names of the chosen data set, a list of 10 str in label order."""
-    return read_class_names(find_dataset().folder / META_FILE)
+def get_class_names(cifar10_dir: str | os.PathLike[str] | None = None) -> list[str]:
+    """Return the class names of the data set that `get_CIFAR10_data` loads, 10 str in label order."""
+    return read_class_names(_dataset(cifar10_dir).folder / META_FILE)
+
+
+def _dataset(cifar10_dir: str | os.PathLike[str] | None) -> Dataset:
+    return find_dataset() if cifar10_dir is None else cifar10_in(cifar10_dir)
 
 
 def _read_into(X: Images, folder: Path, files: tuple[str, ...], start: int = 0) -> Labels:

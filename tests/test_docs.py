@@ -18,7 +18,7 @@ import torch
 from cs231n import gone, gradient_check, layer_utils, optim
 from cs231n.classifiers.cnn import ThreeLayerConvNet
 from cs231n.classifiers.fc_net import FullyConnectedNet, TwoLayerNet
-from cs231n.data_utils import get_CIFAR10_data, load_CIFAR10, load_CIFAR_batch
+from cs231n.data_utils import get_CIFAR10_data, get_class_names, load_CIFAR10, load_CIFAR_batch
 from cs231n.datasets import find_dataset
 from cs231n.layers import (
     conv_forward_naive,
@@ -191,12 +191,13 @@ class TestWhatChanged:
         assert "stand-in for CIFAR-10" in capsys.readouterr().out
 
     def test_folder_is_an_argument(self, tiny, monkeypatch, tmp_path, capsys):
-        expected = get_CIFAR10_data(20, 5, 5)
+        expected, class_names = get_CIFAR10_data(20, 5, 5), get_class_names()
         monkeypatch.setenv("CS231N_DATASET", "cifar10")
         monkeypatch.setenv("CS231N_DATA", str(tmp_path))
         capsys.readouterr()
         data = get_CIFAR10_data(20, 5, 5, cifar10_dir=str(tiny))
         assert capsys.readouterr().out.startswith(f"Data: the batch files in {tiny}; 20 training")
+        assert get_class_names(cifar10_dir=tiny) == class_names
         for name, array in expected.items():
             np.testing.assert_array_equal(data[name], array)
         for load in (load_CIFAR10, lambda folder: get_CIFAR10_data(cifar10_dir=folder)):
