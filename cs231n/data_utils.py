@@ -6,12 +6,12 @@ the arrays that are returned.
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from cs231n.datasets import Dataset, find_dataset
+from cs231n.datasets import Dataset, cifar10_in, find_dataset
 from cs231n.datasets.batches import (
     IMAGE_SHAPE,
     META_FILE,
@@ -21,10 +21,14 @@ from cs231n.datasets.batches import (
     read_class_names,
     read_images_per_batch,
 )
+from cs231n.gone import explain_gone
 from cs231n.validation import require_integer
 
 Images = NDArray[Any]
 Labels = NDArray[np.int64]
+
+if not TYPE_CHECKING:  # mypy would take every name to be here
+    __getattr__ = explain_gone(__name__)
 
 
 # The notebooks that the course itself hands out call this function.
@@ -36,12 +40,13 @@ def load_CIFAR_batch(filename: str | os.PathLike[str]) -> tuple[NDArray[np.float
 
 # The notebooks that the course itself hands out call this function.
 def load_CIFAR10(root: str | os.PathLike[str]) -> tuple[Images, Labels, Images, Labels]:
-    """Read all batch files in the folder `root`, values 0 to 255.
+    """Read all batch files in the folder `root`, values 0 to 255; FileNotFoundError if one is missing.
 
     Returns Xtr float32 (50000, 32, 32, 3), Ytr int64 (50000,), Xte (10000, 32, 32, 3), Yte (10000,).
     """
-    Xtr, Ytr = _read_all(Path(root), TRAIN_FILES)
-    Xte, Yte = _read_all(Path(root), (TEST_FILE,))
+    folder = cifar10_in(root).folder
+    Xtr, Ytr = _read_all(folder, TRAIN_FILES)
+    Xte, Yte = _read_all(folder, (TEST_FILE,))
     return Xtr, Ytr, Xte, Yte
 
 
@@ -55,19 +60,25 @@ def _read_all(folder: Path, files: tuple[str, ...]) -> tuple[NDArray[np.float32]
 
 
 def get_CIFAR10_data(
-    num_training: int = 49000, num_validation: int = 1000, num_test: int = 1000, subtract_mean: bool = True
+    num_training: int = 49000,
+    num_validation: int = 1000,
+    num_test: int = 1000,
+    subtract_mean: bool = True,
+    cifar10_dir: str | os.PathLike[str] | None = None,
 ) -> dict[str, NDArray[Any]]:
     """Load the chosen data set, split and centred for training; print one line that says which it is.
 
     The first images of the training files are for training and the next ones for validation; the first
     images of the test file are for testing. With `subtract_mean` the mean of the training images is
     subtracted from all three. Every size must be at least 1 and at most the number of images; only the tiny
-    data set reduces larger sizes to what it holds.
+    data set reduces larger sizes to what it holds. `cifar10_dir` names the folder of the batch files, in
+    place of the environment variables.
 
     Returns a dictionary: X_train float32 (num_training, 3, 32, 32), y_train int64 (num_training,),
-    and X_val, y_val, X_test, y_test likewise. Raises ValueError for a size that does not fit.
+    and X_val, y_val, X_test, y_test likewise. Raises ValueError for a size that does not fit, and
+    FileNotFoundError for a `cifar10_dir` without all files.
     """
-    splits = load_splits(num_training, num_validation, num_test, dtype=np.float32)
+    splits = load_splits(num_training, num_validation, num_test, np.float32, cifar10_dir)
     data: dict[str, NDArray[Any]] = {}
     for name, (images, labels) in splits.items():
         data[f"X_{name}"], data[f"y_{name}"] = images, labels
@@ -79,14 +90,19 @@ def get_CIFAR10_data(
 
 
 def load_splits(
-    num_training: int = 49000, num_validation: int = 1000, num_test: int = 10000, dtype: DTypeLike = np.uint8
+    num_training: int = 49000,
+    num_validation: int = 1000,
+    num_test: int = 10000,
+    dtype: DTypeLike = np.uint8,
+    cifar10_dir: str | os.PathLike[str] | None = None,
 ) -> dict[str, tuple[Images, Labels]]:
     """Load the chosen data set, split, with pixels from 0 to 255; print one line that says which it is.
 
-    The split and the ValueErrors are those of `get_CIFAR10_data`. Returns {"train": (images, labels),
-    "val": ..., "test": ...}: images (N, 3, 32, 32) of the `dtype`, labels int64 (N,).
+    The split, `cifar10_dir` and the errors are those of `get_CIFAR10_data`. Returns
+    {"train": (images, labels), "val": ..., "test": ...}: images (N, 3, 32, 32) of the `dtype`, labels
+    int64 (N,).
     """
-    dataset = find_dataset()
+    dataset = _dataset(cifar10_dir)
     per_batch = read_images_per_batch(dataset.folder / META_FILE)
     num_training, num_validation, num_test = _fit_sizes(
         dataset, per_batch, num_training, num_validation, num_test
@@ -107,9 +123,13 @@ def load_splits(
     return splits
 
 
-def get_class_names() -> list[str]:
-    """Return the class names of the chosen data set, a list of 10 str in label order."""
-    return read_class_names(find_dataset().folder / META_FILE)
+def get_class_names(cifar10_dir: str | os.PathLike[str] | None = None) -> list[str]:
+    """Return the class names of the data set that `get_CIFAR10_data` loads, 10 str in label order."""
+    return read_class_names(_dataset(cifar10_dir).folder / META_FILE)
+
+
+def _dataset(cifar10_dir: str | os.PathLike[str] | None) -> Dataset:
+    return find_dataset() if cifar10_dir is None else cifar10_in(cifar10_dir)
 
 
 def _read_into(X: Images, folder: Path, files: tuple[str, ...], start: int = 0) -> Labels:

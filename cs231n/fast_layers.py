@@ -7,6 +7,7 @@ single image, the filters or the channels), and kernels, compiled or in NumPy, d
 
 import numpy as np
 
+from cs231n.gone import explain_gone
 from cs231n.kernels import kernels_for
 from cs231n.kernels.threads import COMPARISON, map_slices
 from cs231n.validation import as_float_array, as_float_arrays, as_upstream
@@ -18,6 +19,8 @@ __all__ = [
     "max_pool_backward_fast",
     "max_pool_forward_fast",
 ]
+
+__getattr__ = explain_gone(__name__)
 
 
 def conv_forward_fast(x, w, b, conv_param):

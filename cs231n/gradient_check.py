@@ -6,16 +6,20 @@ closes over x sees the change, and put every entry back.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tqdm import tqdm
 
+from cs231n.gone import explain_gone
 from cs231n.gradcheck.numeric import numeric_gradient, rel_error
 from cs231n.gradcheck.tolerances import STEP
 from cs231n.gradcheck.values import Array
 
 __all__ = ["eval_numerical_gradient", "eval_numerical_gradient_array", "grad_check_sparse", "rel_error"]
+
+if not TYPE_CHECKING:  # mypy would take every name to be here
+    __getattr__ = explain_gone(__name__)
 
 
 def eval_numerical_gradient(

@@ -13,6 +13,7 @@ from cs231n.fast_layers import (
     max_pool_backward_fast,
     max_pool_forward_fast,
 )
+from cs231n.gone import explain_gone
 from cs231n.layers import (
     affine_backward,
     affine_forward,
@@ -34,6 +35,8 @@ __all__ = [
     "conv_relu_pool_backward",
     "conv_relu_pool_forward",
 ]
+
+__getattr__ = explain_gone(__name__)
 
 
 def chain_forward(x, *layers):

@@ -26,6 +26,7 @@ from cs231n.validation import (
     as_upstream,
     in_dtype,
     require_integer,
+    require_keep_probability,
     require_labels,
     require_mode,
     require_ndim,
@@ -310,8 +311,9 @@ def dropout_forward(x, dropout_param):
     """
     x = as_float_array(x)
     mode = require_mode(dropout_param, "dropout_param")
-    p = dropout_param.get("p")
-    p = require_number("dropout_param['p'], the probability to keep a unit,", p, 0, 1, closed="right")
+    p = require_keep_probability(
+        "dropout_param['p'], the probability to keep a unit,", dropout_param.get("p")
+    )
     shape, dtype, mask = x.shape, x.dtype, None
     if mode == "test":
         return x, (shape, dtype, mask)

@@ -176,6 +176,16 @@ def require_number(name: str, value: object, low: float, high: float, closed: st
     return number
 
 
+def require_keep_probability(name: str, value: object) -> float:
+    """Return the probability to keep a unit as a float; ValueError unless it lies in (0, 1]."""
+    if isinstance(value, (int, float, np.number)) and value == 0:
+        raise ValueError(
+            f"{name} must be in (0, 1]; got {value!r}. Pass 1 for no dropout. "
+            "(The course of 2016 and 2017 passed the probability to drop a unit: pass 1 minus that.)"
+        )
+    return require_number(name, value, 0, 1, closed="right")
+
+
 def require_integer(name: str, value: object, low: int) -> int:
     """Return `value` as a Python int; ValueError unless it is an integer, no bool, of at least `low`."""
     if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < low:

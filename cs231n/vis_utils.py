@@ -8,13 +8,15 @@ colour-blind too, and the dashes survive a black-and-white printer.
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import ceil, sqrt
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import matplotlib.pyplot as plt
 import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
+
+from cs231n.gone import explain_gone
 
 INK = "#222222"
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -42,6 +44,9 @@ STYLE: dict[Any, Any] = {
     "lines.linewidth": 1.8,
     "font.size": 10,
 }
+
+if not TYPE_CHECKING:  # mypy would take every name to be here
+    __getattr__ = explain_gone(__name__)
 
 
 class Histories(Protocol):

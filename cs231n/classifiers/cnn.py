@@ -62,8 +62,7 @@ class ThreeLayerConvNet:
             raise ValueError(f"filter_size must be odd, so that the image keeps its size; got {filter_size}")
         self.reg = require_number("reg", reg, 0, math.inf, closed="left")
         self.dtype = require_float_dtype("dtype", dtype)
-        self.conv_param = {"stride": 1, "pad": (filter_size - 1) // 2}
-        self.pool_param = {"pool_height": 2, "pool_width": 2, "stride": 2}
+        self._set_geometry(filter_size)
         self.params = self._initial_params(
             self.input_dim,
             require_integer("num_filters", num_filters, 1),
@@ -72,6 +71,19 @@ class ThreeLayerConvNet:
             require_integer("num_classes", num_classes, 1),
             require_number("weight_scale", weight_scale, 0, math.inf, closed="left"),
         )
+
+    def _set_geometry(self, filter_size):
+        self.conv_param = {"stride": 1, "pad": (filter_size - 1) // 2}
+        self.pool_param = {"pool_height": 2, "pool_width": 2, "stride": 2}
+
+    def __setstate__(self, state):
+        """Restore a pickled model, also one of the course's own class, which had its geometry in `loss`."""
+        self.__dict__.update(state)
+        if "conv_param" not in state:
+            F, C, filter_size, _ = self.params["W1"].shape
+            side = 2 * math.isqrt(len(self.params["W2"]) // F)
+            self.input_dim = C, side, side
+            self._set_geometry(filter_size)
 
     def _initial_params(self, input_dim, num_filters, filter_size, hidden_dim, num_classes, weight_scale):
         """Return the parameters that the class describes, by name, in the model's dtype."""

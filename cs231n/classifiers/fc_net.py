@@ -34,6 +34,7 @@ from cs231n.validation import (
     require_choice,
     require_float_dtype,
     require_integer,
+    require_keep_probability,
     require_num_features,
     require_number,
     require_seed,
@@ -78,6 +79,11 @@ class TwoLayerNet:
             "b2": np.zeros(num_classes),
         }
 
+    def __setstate__(self, state):
+        """Restore a pickled model, also one of the course's own class, which had only `params` and `reg`."""
+        of_course = {"input_dim": len(state["params"]["W1"]), "dtype": np.dtype(np.float64)}
+        self.__dict__.update(of_course | state)
+
     def loss(self, X, y=None):
         """Return the scores (N, C) of X (N, d1, ..., dk), or with labels y (N,) loss and gradients.
 
@@ -104,7 +110,7 @@ class FullyConnectedNet:
     - input_dim: features per example; num_classes: C
     - dropout: the probability to KEEP a hidden unit, in (0, 1]; 1 means no dropout.
       `dropout_keep_ratio` is the same argument under the name of the course's later notebooks
-    - normalization: 'batchnorm', 'layernorm' or None
+    - normalization: 'batchnorm', 'layernorm' or None; it took the place of the course's `use_batchnorm`
     - reg: strength of the L2 penalty on the weights
     - weight_scale: standard deviation of the initial weights; biases and betas start at 0, gammas at 1
     - dtype: what the model computes in, np.float32 or np.float64
@@ -133,8 +139,9 @@ class FullyConnectedNet:
         dtype=np.float32,
         seed=None,
         dropout_keep_ratio=None,
+        use_batchnorm=None,
     ):
-        require_choice("normalization", normalization, (None, *NORMALIZATIONS))
+        _require_normalization(normalization, use_batchnorm)
         keep = _keep_probability(dropout, dropout_keep_ratio)
         require_seed("seed", seed)
         hidden_dims = require_sizes("hidden_dims", hidden_dims)
@@ -164,6 +171,18 @@ class FullyConnectedNet:
                 params[f"gamma{i}"] = np.ones(fan_out)
                 params[f"beta{i}"] = np.zeros(fan_out)
         return {name: param.astype(self.dtype) for name, param in params.items()}
+
+    def __setstate__(self, state):
+        """Restore a pickled model, also one of the course's own class, whose attributes differ."""
+        self.__dict__.update(state)
+        if "use_dropout" not in state:
+            return
+        self.input_dim = len(self.params["W1"])
+        self.dropout_param = state["dropout_param"] or None  # {} stood for no dropout
+        if "use_batchnorm" in state:  # 2016 and 2017; p was then the probability to drop a unit
+            self.normalization = "batchnorm" if state["use_batchnorm"] else None
+            if self.dropout_param:
+                self.dropout_param = {**self.dropout_param, "p": 1 - self.dropout_param["p"]}
 
     def loss(self, X, y=None):
         """Return the scores (N, C) of X (N, d1, ..., dk), or with labels y (N,) loss and gradients.
@@ -213,13 +232,23 @@ class FullyConnectedNet:
         return [f"{name}{i}" for name in names]
 
 
+def _require_normalization(normalization, use_batchnorm):
+    """Raise ValueError for an unknown normalization, or for the argument that it took the place of."""
+    if use_batchnorm is not None:
+        now = "batchnorm" if use_batchnorm else None
+        raise ValueError(
+            f"use_batchnorm is gone: use_batchnorm={use_batchnorm!r} is now normalization={now!r}"
+        )
+    require_choice("normalization", normalization, (None, *NORMALIZATIONS))
+
+
 def _keep_probability(dropout, dropout_keep_ratio):
     """Return the probability to keep a unit, which has two names."""
     if dropout_keep_ratio is None:
-        return require_number("dropout, the probability to keep a unit,", dropout, 0, 1, closed="right")
+        return require_keep_probability("dropout, the probability to keep a unit,", dropout)
     if dropout != 1:
         raise ValueError(
             f"dropout={dropout!r} and dropout_keep_ratio={dropout_keep_ratio!r} are two names of one "
             "argument; give one of them"
         )
-    return require_number("dropout_keep_ratio", dropout_keep_ratio, 0, 1, closed="right")
+    return require_keep_probability("dropout_keep_ratio", dropout_keep_ratio)

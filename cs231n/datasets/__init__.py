@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cs231n.datasets import standin
-from cs231n.datasets.batches import FOLDER_NAME, has_all_files, new_data_folder
+from cs231n.datasets.batches import ALL_FILES, FOLDER_NAME, StrPath, has_all_files, new_data_folder
 
 CHOICES = ("auto", "cifar10", "standin", "tiny")
 
@@ -51,6 +51,18 @@ def find_dataset() -> Dataset:
             "CS231N_DATASET=standin to use synthetic images."
         )
     return _synthetic("standin" if choice == "auto" else choice)
+
+
+def cifar10_in(folder: StrPath) -> Dataset:
+    """Return the data set whose batch files are in this folder; FileNotFoundError unless all are."""
+    path = Path(folder).expanduser().resolve()
+    if has_all_files(path):
+        return Dataset("cifar10", path, f"the batch files in {path}")
+    inside = f" That is {path / FOLDER_NAME}." if has_all_files(path / FOLDER_NAME) else ""
+    raise FileNotFoundError(
+        f"CIFAR-10's files are not all in {path}. Name the folder {FOLDER_NAME} itself, which holds "
+        f"{', '.join(ALL_FILES)}.{inside} Type `python -m cs231n.datasets` to fetch CIFAR-10."
+    )
 
 
 def data_folder() -> Path:
