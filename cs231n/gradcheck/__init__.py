@@ -4,8 +4,8 @@
 
     print(check_layer(affine_forward, affine_backward, {"x": x, "w": w, "b": b}))
 
-`check_layer`, `check_model` and `check_projected` return a Report, whose `show` prints it, or stops a notebook
-with it. `check_close` and `check_at_least` compare numbers; `check_backward` and `check_gradients` print at once.
+`check_layer`, `check_model` and `check_projected` return a Report; its `show` prints it, or stops a notebook.
+`check_close` and `check_at_least` compare numbers, `check_backward` and `check_gradients` print at once.
 """
 
 from cs231n.gradcheck.check import check_layer, check_model, check_projected
