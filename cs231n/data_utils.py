@@ -21,10 +21,20 @@ from cs231n.datasets.batches import (
     read_class_names,
     read_images_per_batch,
 )
+from cs231n.preprocessing import Preprocessing
 from cs231n.validation import require_integer
 
 Images = NDArray[Any]
 Labels = NDArray[np.int64]
+
+
+class ImageData(dict[str, NDArray[Any]]):
+    """Arrays by their names and, for `model.predict`, how the images were made of pictures.
+
+    - preprocessing: the mean image that was subtracted, if one was, and the class names
+    """
+
+    preprocessing: Preprocessing
 
 
 # The notebooks that the course itself hands out call this function.
@@ -56,7 +66,7 @@ def _read_all(folder: Path, files: tuple[str, ...]) -> tuple[NDArray[np.float32]
 
 def get_CIFAR10_data(
     num_training: int = 49000, num_validation: int = 1000, num_test: int = 1000, subtract_mean: bool = True
-) -> dict[str, NDArray[Any]]:
+) -> ImageData:
     """Load the chosen data set, split and centred for training; print one line that says which it is.
 
     The first images of the training files are for training and the next ones for validation; the first
@@ -65,16 +75,19 @@ def get_CIFAR10_data(
     data set reduces larger sizes to what it holds.
 
     Returns a dictionary: X_train float32 (num_training, 3, 32, 32), y_train int64 (num_training,),
-    and X_val, y_val, X_test, y_test likewise. Raises ValueError for a size that does not fit.
+    and X_val, y_val, X_test, y_test likewise. Its `preprocessing` is what a model needs to classify pictures;
+    who goes on to scale the images must say so there. Raises ValueError for a size that does not fit.
     """
     splits = load_splits(num_training, num_validation, num_test, dtype=np.float32)
-    data: dict[str, NDArray[Any]] = {}
+    data = ImageData()
     for name, (images, labels) in splits.items():
         data[f"X_{name}"], data[f"y_{name}"] = images, labels
+    mean_image: Any = 0.0
     if subtract_mean:
         mean_image = data["X_train"].mean(axis=0, dtype=np.float64).astype(np.float32)
         for name in splits:
             data[f"X_{name}"] -= mean_image
+    data.preprocessing = Preprocessing(mean_image, class_names=get_class_names())
     return data
 
 

@@ -30,7 +30,11 @@ ARROWS = {
     "layers": {"kernels", "validation", "windows"},
     "fast_layers": {"kernels", "validation", "windows"},
     "layer_utils": {"fast_layers", "layers"},
-    "classifiers": {"fast_layers", "layer_utils", "layers", "validation"},
+    "preprocessing": {"validation"},
+    "saved_model": {"checkpoint", "preprocessing", "validation"},
+    "classifiers": {"fast_layers", "layer_utils", "layers", "saved_model", "validation"},
+    "saving": {"checkpoint", "classifiers", "saved_model", "validation"},
+    "classify": {"preprocessing", "saving"},
     "optim": {"validation"},
     "fast_optim": {"kernels", "optim"},
     "update_rules": {"fast_optim", "optim", "validation"},
@@ -45,7 +49,7 @@ ARROWS = {
     "gradient_check": {"gradcheck"},
     "vis_utils": set(),
     "datasets": set(),
-    "data_utils": {"datasets", "validation"},
+    "data_utils": {"datasets", "preprocessing", "validation"},
     "pytorch": {"data_utils", "datasets", "files", "validation"},
 }
 STAR_IMPORTS = {
