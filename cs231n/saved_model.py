@@ -11,6 +11,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -48,12 +49,8 @@ class SavedModel:
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         """Remember the arguments. Copies are made without any, and get those of their original."""
         model = super().__new__(cls)
-        try:
-            bound = inspect.signature(cls.__init__).bind_partial(model, *args, **kwargs)
-        except TypeError:  # which __init__ raises again, with its name
-            return model
-        bound.apply_defaults()
-        model._arguments = {name: _plain(value) for name, value in list(bound.arguments.items())[1:]}
+        with suppress(TypeError):  # which __init__ raises again, with its name
+            model._arguments = _named_arguments(cls.__init__, model, *args, **kwargs)
         return model
 
     @property
@@ -137,6 +134,18 @@ class SavedModel:
                 "scale=..., class_names=...); without mean_image and scale for pixels from 0 to 255."
             )
         return self.preprocessing
+
+
+def _named_arguments(function: Callable[..., Any], model: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    """Return the arguments of a call of `__init__`, but for the model, by name, with their defaults."""
+    signature = inspect.signature(function)
+    bound = signature.bind_partial(model, *args, **kwargs)
+    bound.apply_defaults()
+    _, *given = bound.arguments.items()
+    named: dict[str, Any] = {}
+    for name, value in given:
+        named |= value if signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD else {name: value}
+    return {name: _plain(value) for name, value in named.items()}
 
 
 def _plain(value: Any) -> Any:
