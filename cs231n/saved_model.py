@@ -129,8 +129,8 @@ class SavedModel:
         if not isinstance(self.preprocessing, Preprocessing):
             raise ValueError(
                 "model.preprocessing must say how the images that the model learned from were made of "
-                f"pictures; got {self.preprocessing!r}. Set it to data.preprocessing, if data is what "
-                "get_CIFAR10_data returned, or to cs231n.preprocessing.Preprocessing(mean_image=..., "
+                f"pictures; got {type(self.preprocessing).__name__}. Set it to data.preprocessing, if data "
+                "is what get_CIFAR10_data returned, or to cs231n.preprocessing.Preprocessing(mean_image=..., "
                 "scale=..., class_names=...); without mean_image and scale for pixels from 0 to 255."
             )
         return self.preprocessing

@@ -34,6 +34,7 @@ from cs231n.validation import (
 
 _PROGRESS = ("iteration", "epoch", "best_val_acc")
 _HISTORIES = ("loss_history", "train_acc_history", "val_acc_history")
+_NO_VARIANCE = 1e-8  # what rounding leaves of none, and far less than the 1e-5 that batch norm adds
 
 Array = NDArray[Any]
 Params = dict[str, Array]
@@ -278,13 +279,14 @@ class Solver:
         """Warn if batch normalization gets one example at a time, which is its own mean."""
         if min(self.batch_size, len(self.X_train)) > 1:
             return
-        if any("running_var" in each and not np.any(each["running_var"]) for each in self._bn_params):
+        variances = [each["running_var"] for each in self._bn_params if "running_var" in each]
+        if any(np.max(variance) < _NO_VARIANCE for variance in variances):
             warnings.warn(
                 f"batch normalization learns nothing with batch_size={self.batch_size} and "
                 f"{len(self.X_train)} training examples: a minibatch of one example is its own mean, so that "
                 "its output does not depend on its input, and no gradient reaches the layers below. Give it "
                 "2 different examples or more, or use normalization='layernorm'.",
-                stacklevel=3,
+                stacklevel=4,
             )
 
     def _augmented(self, X: Array) -> Array:
