@@ -59,7 +59,7 @@ def convnet():
     [
         *((build, MEAN, scale) for build in (batchnorm_net, two_layer_net, convnet) for scale in (1, 62.5)),
         (two_layer_net, MEAN.astype(np.float64), MEAN),
-        (convnet, 0, 255),
+        (convnet, 128, 64),
         (convnet, MEAN[:, :1, :1], MEAN[:, 1:2, 1:2]),
     ],
 )
