@@ -1,10 +1,11 @@
 """Checkpoints: write a nested dictionary of arrays, numbers and strings to one .npz file, and read it back.
 
 A file holds plain arrays only, written and read without pickle: a checkpoint from a stranger can be wrong
-but cannot run code. It is written beside its final place and renamed, so that a crash or a full disk leaves
-the previous checkpoint as it was.
+but cannot run code, nor take more memory than the file is long. It is written beside its final place and
+renamed, so that a crash or a full disk leaves the previous checkpoint as it was.
 """
 
+import math
 import os
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -28,18 +29,20 @@ def save(path: str | os.PathLike[str], tree: Mapping[str, Any]) -> None:
         _write(file, arrays)
 
 
-def load(path: str | os.PathLike[str]) -> dict[str, Any]:
+def load(path: str | os.PathLike[str], what: str = "a checkpoint") -> dict[str, Any]:
     """Return the nested dictionary that `save` wrote, with numbers, strings and 0-d arrays as Python's own.
 
-    Raises FileNotFoundError, or ValueError if the file is damaged or is not a checkpoint.
+    `what` is what messages say that the file should be. Raises OSError if it cannot be opened, and ValueError
+    if it is damaged or is nothing that `save` wrote.
     """
-    try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return _unflatten({name: arrays[name] for name in arrays.files})
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # a damaged zip archive raises nearly anything
-        raise ValueError(f"{path} is not a checkpoint or is damaged: {error}") from error
+    with open(path, "rb") as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                return _unflatten(dict(_arrays(archive, os.fstat(file.fileno()).st_size)))
+        except MemoryError:
+            raise
+        except Exception as error:  # a damaged zip archive raises nearly anything
+            raise ValueError(f"{path} is not {what} or is damaged: {error}") from error
 
 
 def description(value: object) -> str:
@@ -71,6 +74,43 @@ def _write(file: IO[bytes], arrays: Mapping[str, NDArray[Any]]) -> None:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, array, allow_pickle=False)
+
+
+def _arrays(archive: zipfile.ZipFile, size: int) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Yield the name and the array of every member of an archive whose file has `size` bytes.
+
+    Raises ValueError before it takes memory for more than these: for compressed or overlapping members, of
+    which small files can hold large ones, and for an array that is not as long as its header says.
+    """
+    members = archive.infolist()
+    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+        raise ValueError("it is compressed, as np.savez_compressed writes and we do not")
+    if sum(member.file_size for member in members) > size:
+        raise ValueError(f"its arrays claim to be longer than the file, which has {size:,} bytes")
+    if len(archive.NameToInfo) < len(members):
+        raise ValueError("it holds two arrays of the same name")
+    for member in members:
+        with archive.open(member) as content:
+            _require_whole_array(member, content)
+            content.seek(0)
+            yield member.filename.removesuffix(".npy"), np.lib.format.read_array(content, allow_pickle=False)
+
+
+def _require_whole_array(member: zipfile.ZipInfo, content: IO[bytes]) -> None:
+    """Raise ValueError unless a member is an array of numbers or text, with every byte of it and no more."""
+    version = np.lib.format.read_magic(content)
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    if not member.filename.endswith(".npy") or version not in readers:
+        raise ValueError(f"{member.filename} is not an array that np.save writes")
+    shape, _, dtype = readers[version](content)
+    if dtype.hasobject:
+        raise ValueError(f"{member.filename} holds objects, which only pickle could read")
+    expected = math.prod(shape) * dtype.itemsize
+    if member.file_size - content.tell() != expected:
+        raise ValueError(
+            f"{member.filename} should have {expected:,} bytes of numbers; it has "
+            f"{member.file_size - content.tell():,}"
+        )
 
 
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, NDArray[Any]]]:

@@ -22,6 +22,7 @@ from cs231n.datasets.batches import (
     read_images_per_batch,
 )
 from cs231n.gone import explain_gone
+from cs231n.preprocessing import Preprocessing
 from cs231n.validation import require_integer
 
 Images = NDArray[Any]
@@ -29,6 +30,15 @@ Labels = NDArray[np.int64]
 
 if not TYPE_CHECKING:  # mypy would take every name to be here
     __getattr__ = explain_gone(__name__)
+
+
+class ImageData(dict[str, NDArray[Any]]):
+    """Arrays by their names and, for `model.predict`, how the images were made of pictures.
+
+    - preprocessing: the mean image that was subtracted, if one was, and the class names
+    """
+
+    preprocessing: Preprocessing
 
 
 # The notebooks that the course itself hands out call this function.
@@ -65,7 +75,7 @@ def get_CIFAR10_data(
     num_test: int = 1000,
     subtract_mean: bool = True,
     cifar10_dir: str | os.PathLike[str] | None = None,
-) -> dict[str, NDArray[Any]]:
+) -> ImageData:
     """Load the chosen data set, split and centred for training; print one line that says which it is.
 
     The first images of the training files are for training and the next ones for validation; the first
@@ -75,17 +85,20 @@ def get_CIFAR10_data(
     place of the environment variables.
 
     Returns a dictionary: X_train float32 (num_training, 3, 32, 32), y_train int64 (num_training,),
-    and X_val, y_val, X_test, y_test likewise. Raises ValueError for a size that does not fit, and
+    and X_val, y_val, X_test, y_test likewise. Its `preprocessing` is what a model needs to classify pictures;
+    who goes on to scale the images must say so there. Raises ValueError for a size that does not fit, and
     FileNotFoundError for a `cifar10_dir` without all files.
     """
     splits = load_splits(num_training, num_validation, num_test, np.float32, cifar10_dir)
-    data: dict[str, NDArray[Any]] = {}
+    data = ImageData()
     for name, (images, labels) in splits.items():
         data[f"X_{name}"], data[f"y_{name}"] = images, labels
+    mean_image: Any = 0.0
     if subtract_mean:
         mean_image = data["X_train"].mean(axis=0, dtype=np.float64).astype(np.float32)
         for name in splits:
             data[f"X_{name}"] -= mean_image
+    data.preprocessing = Preprocessing(mean_image, class_names=get_class_names(cifar10_dir))
     return data
 
 

@@ -44,6 +44,7 @@ from cs231n.validation import (
 
 _PROGRESS = ("iteration", "epoch", "best_val_acc")
 _HISTORIES = ("loss_history", "train_acc_history", "val_acc_history")
+_NO_VARIANCE = 1e-8  # what rounding leaves of none, and far less than the 1e-5 that batch norm adds
 
 Array = NDArray[Any]
 Params = dict[str, Array]
@@ -160,6 +161,7 @@ class Solver:
             require_finite(name, getattr(self, name), "Mend or leave out these examples before training.")
         self.checkpoint_name = checkpoint_name
         self.verbose = verbose
+        self._hand_on_preprocessing(data)
         self._reset()
 
     def _reset(self) -> None:
@@ -177,6 +179,17 @@ class Solver:
         self._averaged: tuple[Params, BatchNormParams] | None = None
         self._default_learning_rate: float | None = None
         self._augment_rng: np.random.Generator | None = None  # made when the first minibatch is drawn
+
+    def _hand_on_preprocessing(self, data: Mapping[str, ArrayLike]) -> None:
+        """Tell a model that classifies pictures how the images of `data` were made of them, if they say so.
+
+        What the user has set counts more, and images that were changed since were made in another way.
+        """
+        preprocessing = getattr(data, "preprocessing", None)
+        if preprocessing is None or getattr(self.model, "preprocessing", preprocessing) is not None:
+            return
+        if preprocessing.made(self.X_train):
+            self.model.preprocessing = preprocessing  # type: ignore[attr-defined]
 
     @property
     def iterations_per_epoch(self) -> int:
@@ -276,6 +289,22 @@ class Solver:
         self.loss_history.append(float(loss))
         self.iteration += 1
         self._move_average()
+        if self.iteration == 1:
+            self._warn_of_one_example()
+
+    def _warn_of_one_example(self) -> None:
+        """Warn if batch normalization gets one example at a time, which is its own mean."""
+        if min(self.batch_size, len(self.X_train)) > 1:
+            return
+        variances = [each["running_var"] for each in self._bn_params if "running_var" in each]
+        if any(np.max(variance) < _NO_VARIANCE for variance in variances):
+            warnings.warn(
+                f"batch normalization learns nothing with batch_size={self.batch_size} and "
+                f"{len(self.X_train)} training examples: a minibatch of one example is its own mean, so that "
+                "its output does not depend on its input, and no gradient reaches the layers below. Give it "
+                "2 different examples or more, or use normalization='layernorm'.",
+                stacklevel=4,
+            )
 
     def _augmented(self, X: Array) -> Array:
         """Return a minibatch after all augmentations.

@@ -33,7 +33,11 @@ ARROWS = {
     "layers": {"kernels", "validation", "windows"},
     "fast_layers": {"gone", "kernels", "validation", "windows"},
     "layer_utils": {"fast_layers", "gone", "layers"},
-    "classifiers": {"fast_layers", "layer_utils", "layers", "validation"},
+    "preprocessing": {"validation"},
+    "saved_model": {"checkpoint", "preprocessing", "validation"},
+    "classifiers": {"fast_layers", "layer_utils", "layers", "saved_model", "validation"},
+    "saving": {"checkpoint", "classifiers", "saved_model", "validation"},
+    "classify": {"preprocessing", "saving"},
     "optim": {"validation"},
     "fast_optim": {"kernels", "optim"},
     "update_rules": {"fast_optim", "optim", "validation"},
@@ -48,7 +52,7 @@ ARROWS = {
     "gradient_check": {"gone", "gradcheck"},
     "vis_utils": {"gone"},
     "datasets": set(),
-    "data_utils": {"datasets", "gone", "validation"},
+    "data_utils": {"datasets", "gone", "preprocessing", "validation"},
     "pytorch": {"data_utils", "datasets", "files", "validation"},
 }
 STAR_IMPORTS = {

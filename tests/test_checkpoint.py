@@ -116,11 +116,26 @@ def npy(array):
         npz(**{"x.npy": pickle.dumps(RunsCode())}),
         npz(x=b"no array"),
         npz(**{"x.npy": npy(np.ones(2)), "x/y.npy": npy(np.ones(2))}),
+        npz(**{"x.npy": npy(np.ones(3)) + b"more"}),
+        npz(**{"x.npy": npy(np.ones(3))[:-1]}),
+        npz(**{"x.txt": npy(np.ones(3))}),
         npy(np.ones(3)),
         b"",
         b"text",
     ],
-    ids=["pickle", "object-array", "pickle-inside", "no-array", "two-of-a-name", "npy", "empty", "text"],
+    ids=[
+        "pickle",
+        "object-array",
+        "pickle-inside",
+        "no-array",
+        "two-of-a-name",
+        "too-long",
+        "too-short",
+        "another-ending",
+        "npy",
+        "empty",
+        "text",
+    ],
 )
 def test_anything_else_is_refused_and_runs_no_code(tmp_path, capsys, content):
     (tmp_path / "run.npz").write_bytes(content)

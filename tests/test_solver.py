@@ -844,3 +844,31 @@ def test_the_solver_knows_no_model():
     code = "import sys, cs231n.solver; print([name for name in sys.modules if 'classifiers' in name])"
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert run.stdout == "[]\n"
+
+
+class TestBatchNormWithOneExample:
+    """An example by itself has no variance: nothing below a batch norm can be learned from it."""
+
+    def train(self, normalization="batchnorm", num_train=6, num_epochs=2, **options):
+        model = FullyConnectedNet([4, 4], 4, 3, normalization=normalization)
+        before = model.params["W1"].copy()
+        data = make_data(num_train)
+        solver = Solver(model, data, num_epochs=num_epochs, num_val_samples=5, verbose=False, **options)
+        solver.train()
+        return np.array_equal(solver._latest[0]["W1"], before)
+
+    @pytest.mark.parametrize("options", [{"batch_size": 1}, {"num_train": 1, "num_epochs": 1}])
+    def test_it_warns_once(self, options):
+        with pytest.warns(UserWarning, match="batch normalization learns nothing with batch_size=") as caught:
+            nothing_learned = self.train(**options)
+        assert len(caught) == 1
+        assert "normalization='layernorm'" in str(caught[0].message)
+        assert caught[0].filename == __file__
+        assert nothing_learned or options.get("num_train") == 1
+
+    @pytest.mark.parametrize(
+        "options", [{"batch_size": 2}, {"batch_size": 1, "normalization": "layernorm"}, {"num_train": 2}]
+    )
+    def test_it_is_silent_where_something_is_learned(self, options):
+        np.random.seed(0)
+        assert not self.train(**options)

@@ -19,6 +19,7 @@ from cs231n.layer_utils import (
 )
 from cs231n.layers import *  # noqa: F403
 from cs231n.layers import affine_backward, affine_forward, softmax_loss
+from cs231n.saved_model import SavedModel
 from cs231n.validation import (
     as_images,
     require_float_dtype,
@@ -30,7 +31,7 @@ from cs231n.validation import (
 __all__ = ["ThreeLayerConvNet", *layers.__all__, *fast_layers.__all__, *layer_utils.__all__]
 
 
-class ThreeLayerConvNet:
+class ThreeLayerConvNet(SavedModel):
     """conv - ReLU - 2x2 max pool - affine - ReLU - affine - softmax.
 
     - input_dim: (C, H, W) of an image, H and W even

@@ -3,7 +3,8 @@
 A model holds its parameters in `params`, a dictionary of arrays, and computes in one dtype
 throughout. `loss(X)` returns the scores; `loss(X, y)` returns the loss and its gradients with
 respect to every parameter, under the same names. Weights are drawn from NumPy's global generator, in
-the order W1, W2, ..., so that `np.random.seed` repeats a model.
+the order W1, W2, ..., so that `np.random.seed` repeats a model. `save(path)` and `predict(images)` are
+those of `cs231n.saved_model`.
 """
 
 import math
@@ -29,6 +30,7 @@ from cs231n.layers import (
     relu_forward,
     softmax_loss,
 )
+from cs231n.saved_model import SavedModel
 from cs231n.validation import (
     as_examples,
     require_choice,
@@ -49,7 +51,7 @@ NORMALIZATIONS = {
 __all__ = ["FullyConnectedNet", "TwoLayerNet", *layers.__all__, *layer_utils.__all__]
 
 
-class TwoLayerNet:
+class TwoLayerNet(SavedModel):
     """affine - ReLU - affine - softmax, in float64.
 
     - input_dim: features per example; hidden_dim: hidden units; num_classes: C
@@ -103,7 +105,7 @@ class TwoLayerNet:
         return add_l2_penalty(loss, grads, self.params, self.reg), grads
 
 
-class FullyConnectedNet:
+class FullyConnectedNet(SavedModel):
     """{affine - [batch or layer normalization] - ReLU - [dropout]} x (L - 1) - affine - softmax.
 
     - hidden_dims: the units of each hidden layer, L - 1 integers
