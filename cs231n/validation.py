@@ -96,6 +96,20 @@ def require_integer(name: str, value: object, low: int) -> int:
     return int(value)
 
 
+def require_pair(name: str, value: object, low: int) -> tuple[int, int]:
+    """Return `value`, one integer for rows and columns alike or a pair, as (rows, columns).
+
+    ValueError unless both are integers, no bools, of at least `low`.
+    """
+    pair = value if isinstance(value, (tuple, list)) else (value, value)
+    try:
+        rows, columns = (require_integer(name, side, low) for side in pair)
+    except ValueError:
+        rule = f"an integer of at least {low} or a pair of them, (rows, columns)"
+        raise ValueError(f"{name} must be {rule}; got {value!r}") from None
+    return rows, columns
+
+
 def require_labels(y: NDArray[Any], num_examples: int, num_classes: int) -> None:
     """Raise ValueError unless `y` holds one class index in [0, num_classes) per example."""
     if y.shape != (num_examples,):

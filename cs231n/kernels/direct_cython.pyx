@@ -16,13 +16,13 @@ import numpy as np
 
 from cs231n.kernels.im2col_cython import max_pool_backward  # noqa: F401  as fast as C would be
 from cs231n.kernels.im2col_cython import max_pool_forward as max_pool_forward_by_pixel
-from cs231n.validation import require_shape
+from cs231n.validation import require_pair, require_shape
 from cs231n.windows import count_windows
 
 cdef extern from "c/convolution.h" nogil:
     ctypedef struct Geometry:
         Py_ssize_t images, channels, height, width, filters, window_height, window_width
-        Py_ssize_t stride, pad, rows, columns
+        Py_ssize_t stride_down, stride_across, pad_down, pad_across, rows, columns
     ctypedef struct Convolution:
         int (*forward)(const Geometry*, const void*, const void*, const void*, void*) noexcept nogil
         int (*backward_input)(const Geometry*, const void*, const void*, void*) noexcept nogil
@@ -124,7 +124,8 @@ def max_pool_forward(x, HH, WW, stride, out, argmax):
         require_shape(name, array, (N, C, rows, columns), "one value per window")
     g.images, g.channels, g.height, g.width = N * C, 1, H, W
     g.filters, g.window_height, g.window_width = 1, HH, WW
-    g.stride, g.pad, g.rows, g.columns = stride, 0, rows, columns
+    g.stride_down, g.stride_across = require_pair("stride", stride, 1)
+    g.pad_down, g.pad_across, g.rows, g.columns = 0, 0, rows, columns
     _max_pool_forward(g, x, out, argmax)
 
 
@@ -150,14 +151,16 @@ cdef Geometry _convolution_geometry(x, w, stride, pad, out):
     require_shape("out", out, (len(x), F, rows, columns), "that of the output")
     g.images, g.channels, g.height, g.width = x.shape
     g.filters, g.window_height, g.window_width = F, HH, WW
-    g.stride, g.pad, g.rows, g.columns = stride, pad, rows, columns
+    g.stride_down, g.stride_across = require_pair("stride", stride, 1)
+    g.pad_down, g.pad_across = require_pair("pad", pad, 0)
+    g.rows, g.columns = rows, columns
     return g
 
 
 cdef const Convolution* _choose_algorithm(const Geometry* g, bint double_precision) noexcept:
     """Choose the algorithm: Winograd's where it is possible and faster."""
-    cdef bint is_3x3 = g.window_height == g.window_width == 3 and g.stride == 1
-    cdef bint winograd = is_3x3 and min(g.channels, g.filters) >= WINOGRAD_FROM
+    cdef bint is_3x3 = g.window_height == g.window_width == 3
+    cdef bint winograd = is_3x3 and g.stride_down == g.stride_across == 1 and min(g.channels, g.filters) >= WINOGRAD_FROM
     return &CONVOLUTIONS[_set][winograd][double_precision]
 
 
