@@ -38,14 +38,15 @@ def convolution_geometry(
 
 
 def pooling_geometry(x: NDArray[Any], pool_param: Mapping[str, Any]) -> tuple[int, int, Pair, int, int]:
-    """Return window height and width, stride as a pair, H' and W' of a pooling; ValueError if they do not fit x.
+    """Return window height and width, stride (a pair), H' and W' of a pooling; ValueError if they do not fit.
 
     - x: (N, C, H, W)
     - pool_param: a dictionary with `pool_height`, `pool_width` and `stride`, each >= 1; stride may be a pair
     """
     require_ndim("x", x, "N, C, H, W")
     HH, WW = (
-        require_integer(f"pool_param['{name}']", pool_param.get(name), 1) for name in ("pool_height", "pool_width")
+        require_integer(f"pool_param['{name}']", pool_param.get(name), 1)
+        for name in ("pool_height", "pool_width")
     )
     stride = require_pair("pool_param['stride']", pool_param.get("stride"), 1)
     return HH, WW, stride, *count_windows(x.shape, HH, WW, stride, pad=0)
