@@ -67,7 +67,6 @@ CONVOLUTIONS = {
     "stride_2_pad_1": Convolution((2, 2, 4, 5), (2, 2, 2, 3), 2, 1),
     "stride_2_pad_1_even_image": Convolution((2, 2, 4, 6), (3, 2, 3, 3), 2, 1),
     "stride_3_leaves_out_two_rows": Convolution((2, 2, 7, 6), (2, 2, 2, 3), 3, 0),
-    "stride_beyond_the_image": Convolution((2, 2, 4, 5), (3, 2, 3, 2), 7, 0),
     "stride_3_pad_2": Convolution((1, 2, 4, 7), (2, 2, 2, 5), 3, 2),
     "stride_beyond_the_window": Convolution((2, 2, 5, 8), (2, 2, 2, 2), 3, 0),
     "row": Convolution((2, 2, 3, 4), (2, 2, 1, 3), 1, 0),
@@ -91,6 +90,7 @@ PAIRS = {  # of strides or paddings; learners need not write layers that take th
 SINGLE_WINDOWS = {
     "whole_image": Convolution((2, 2, 3, 2), (2, 2, 3, 2), 1, 0),
     "whole_padded_image": Convolution((2, 2, 2, 3), (3, 2, 4, 5), 3, 1),
+    "stride_beyond_the_image": Convolution((2, 2, 4, 5), (3, 2, 3, 2), 7, 0),
     "one_pixel": Convolution((2, 3, 1, 1), (2, 3, 1, 1), 1, 0),
     "one_of_everything": Convolution((1, 1, 1, 1), (1, 1, 1, 1), 1, 0),
 }
@@ -115,6 +115,7 @@ POOLING_PAIRS = {
 }
 SINGLE_POOLS = {
     "whole_image": Pooling((2, 2, 3, 2), 3, 2, 1),
+    "stride_beyond_the_image": Pooling((2, 2, 3, 4), 2, 3, 5),
     "one_pixel": Pooling((1, 1, 1, 1), 1, 1, 3),
 }
 
@@ -170,8 +171,8 @@ REFUSED_CONVOLUTIONS = [
     (X, W, B, {}, r"conv_param\['stride'\] must be an integer of at least 1 or a pair.*; got None"),
     (X, W, B, {"stride": 1}, r"conv_param\['pad'\] must be an integer of at least 0 or a pair.*; got None"),
     (X, W, B, {"pad": 1}, r"conv_param\['stride'\] must be an integer of at least 1 or a pair.*; got None"),
-    (X, W, B, {"stride": 0, "pad": 0}, r"conv_param\['stride'\] must be .*at least 1; got 0"),
-    (X, W, B, {"stride": -1, "pad": 0}, r"conv_param\['stride'\] must be .*at least 1; got -1"),
+    (X, W, B, {"stride": 0, "pad": 0}, r"conv_param\['stride'\] must be .*at least 1 or a pair.*; got 0"),
+    (X, W, B, {"stride": -1, "pad": 0}, r"conv_param\['stride'\] must be .*at least 1 or a pair.*; got -1"),
     (X, W, B, {"stride": 2.0, "pad": 0}, r"conv_param\['stride'\] must be an integer.*got 2.0"),
     (X, W, B, {"stride": True, "pad": 0}, r"conv_param\['stride'\] must be an integer.*got True"),
     (X, W, B, {"stride": (1, 0), "pad": 0}, r"conv_param\['stride'\] must be .*a pair.*got \(1, 0\)"),
@@ -216,9 +217,9 @@ REFUSED_POOLINGS = [
     ((2, 3, 4, 4), {"pool_height": 0}, r"pool_param\['pool_height'\] must be .*at least 1; got 0"),
     ((2, 3, 4, 4), {"pool_width": 2.0}, r"pool_param\['pool_width'\] must be an integer.*got 2.0"),
     ((2, 3, 4, 4), {"pool_width": True}, r"pool_param\['pool_width'\] must be an integer.*got True"),
-    ((2, 3, 4, 4), {"stride": 0}, r"pool_param\['stride'\] must be .*at least 1; got 0"),
+    ((2, 3, 4, 4), {"stride": 0}, r"pool_param\['stride'\] must be .*at least 1 or a pair.*; got 0"),
     ((2, 3, 4, 4), {"stride": (2, 0)}, r"pool_param\['stride'\] must be .*a pair.*got \(2, 0\)"),
-    ((2, 3, 4, 4), {"stride": -2}, r"pool_param\['stride'\] must be .*at least 1; got -2"),
+    ((2, 3, 4, 4), {"stride": -2}, r"pool_param\['stride'\] must be .*at least 1 or a pair.*; got -2"),
     ((2, 3, 4, 4), {"pool_height": 5}, r"window's height is 5, the image's 4 \+ 2 \* 0"),
     ((2, 3, 4, 4), {"pool_width": 6}, r"window's width is 6, the image's 4 \+ 2 \* 0"),
 ]
