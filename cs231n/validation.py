@@ -6,7 +6,7 @@ costliest mistake a learner can make; so every layer checks its arguments before
 
 import math
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -91,7 +91,7 @@ def require_number(name: str, value: object, low: float, high: float, closed: st
 
 def require_integer(name: str, value: object, low: int) -> int:
     """Return `value` as a Python int; ValueError unless it is an integer, no bool, of at least `low`."""
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < low:
+    if not _is_integer(value, low):
         raise ValueError(f"{name} must be an integer of at least {low}; got {value!r}")
     return int(value)
 
@@ -101,13 +101,19 @@ def require_pair(name: str, value: object, low: int) -> tuple[int, int]:
 
     ValueError unless both are integers, no bools, of at least `low`.
     """
-    pair = value if isinstance(value, (tuple, list)) else (value, value)
-    try:
-        rows, columns = (require_integer(name, side, low) for side in pair)
-    except ValueError:
-        rule = f"an integer of at least {low} or a pair of them, (rows, columns)"
-        raise ValueError(f"{name} must be {rule}; got {value!r}") from None
-    return rows, columns
+    if _is_integer(value, low):
+        return int(value), int(value)
+    if isinstance(value, (tuple, list)) and len(value) == 2:
+        rows, columns = value
+        if _is_integer(rows, low) and _is_integer(columns, low):
+            return int(rows), int(columns)
+    rule = f"an integer of at least {low} or a pair of them, (rows, columns)"
+    raise ValueError(f"{name} must be {rule}; got {value!r}")
+
+
+def _is_integer(value: object, low: int) -> TypeGuard[int]:
+    """Return whether `value` is an integer, no bool, of at least `low`."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and bool(value >= low)
 
 
 def require_labels(y: NDArray[Any], num_examples: int, num_classes: int) -> None:

@@ -34,7 +34,7 @@ def convolution_geometry(
     require_shape("b", b, (F,), "one bias per filter of w")
     stride = require_pair("conv_param['stride']", conv_param.get("stride"), 1)
     pad = require_pair("conv_param['pad']", conv_param.get("pad"), 0)
-    return stride, pad, *count_windows(x.shape, HH, WW, stride, pad)
+    return stride, pad, *_count(x.shape, HH, WW, stride, pad)
 
 
 def pooling_geometry(x: NDArray[Any], pool_param: Mapping[str, Any]) -> tuple[int, int, Pair, int, int]:
@@ -49,7 +49,7 @@ def pooling_geometry(x: NDArray[Any], pool_param: Mapping[str, Any]) -> tuple[in
         for name in ("pool_height", "pool_width")
     )
     stride = require_pair("pool_param['stride']", pool_param.get("stride"), 1)
-    return HH, WW, stride, *count_windows(x.shape, HH, WW, stride, pad=0)
+    return HH, WW, stride, *_count(x.shape, HH, WW, stride, pad=(0, 0))
 
 
 def count_windows(x_shape: tuple[int, ...], HH: int, WW: int, stride: int | Pair, pad: int | Pair) -> Pair:
@@ -62,14 +62,25 @@ def count_windows(x_shape: tuple[int, ...], HH: int, WW: int, stride: int | Pair
     >>> count_windows((1, 3, 32, 32), HH=3, WW=3, stride=2, pad=1)  # one row of padding stays unused
     (16, 16)
     """
+    _, _, *counts = window_geometry(x_shape, HH, WW, stride, pad)
+    return counts[0], counts[1]
+
+
+def window_geometry(
+    x_shape: tuple[int, ...], HH: int, WW: int, stride: int | Pair, pad: int | Pair
+) -> tuple[Pair, Pair, int, int]:
+    """Return stride and pad, as pairs, H' and W'; ValueError unless the windows fit into the images."""
+    HH, WW = require_integer("HH", HH, 1), require_integer("WW", WW, 1)
+    stride, pad = require_pair("stride", stride, 1), require_pair("pad", pad, 0)
+    return stride, pad, *_count(x_shape, HH, WW, stride, pad)
+
+
+def _count(x_shape: tuple[int, ...], HH: int, WW: int, stride: Pair, pad: Pair) -> Pair:
+    """Return H' and W' for arguments that have been checked."""
     _, _, H, W = x_shape
-    require_integer("HH", HH, 1)
-    require_integer("WW", WW, 1)
-    stride_down, stride_across = require_pair("stride", stride, 1)
-    pad_down, pad_across = require_pair("pad", pad, 0)
     return (
-        _count_along("height", H, HH, stride_down, pad_down),
-        _count_along("width", W, WW, stride_across, pad_across),
+        _count_along("height", H, HH, stride[0], pad[0]),
+        _count_along("width", W, WW, stride[1], pad[1]),
     )
 
 

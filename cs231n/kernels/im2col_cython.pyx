@@ -14,8 +14,8 @@ from scipy.linalg.cython_blas cimport dgemm, dgemv, sgemm, sgemv
 
 import numpy as np
 
-from cs231n.validation import require_pair, require_shape
-from cs231n.windows import count_windows
+from cs231n.validation import require_shape
+from cs231n.windows import window_geometry
 
 COLUMN_BYTES = 2**20  # half of a typical second-level cache
 
@@ -29,10 +29,10 @@ cdef struct Windows:
 cdef Windows _window_geometry(x_shape, HH, WW, stride, pad):
     """Return the sizes of the windows; ValueError unless they fit into the images."""
     cdef Windows windows
+    stride, pad, windows.rows, windows.columns = window_geometry(x_shape, HH, WW, stride, pad)
     windows.height, windows.width = HH, WW
-    windows.stride_down, windows.stride_across = require_pair("stride", stride, 1)
-    windows.pad_down, windows.pad_across = require_pair("pad", pad, 0)
-    windows.rows, windows.columns = count_windows(x_shape, HH, WW, stride, pad)
+    windows.stride_down, windows.stride_across = stride
+    windows.pad_down, windows.pad_across = pad
     return windows
 
 
@@ -277,12 +277,12 @@ cdef void image_to_columns(
     Py_ssize_t start,
 ) noexcept nogil:
     """Write the columns of an image (C, H, W), for output rows top <= i < bottom, from column `start` on."""
-    cdef Py_ssize_t c, p, q, i, j, y, shift, first, last, row = 0, column
+    cdef Py_ssize_t c, p, q, i, j, y, shift, first, last, row = 0, column, stride = windows.stride_across
     for c in range(image.shape[0]):
         for p in range(windows.height):
             for q in range(windows.width):
                 shift = q - windows.pad_across  # pixel q of window j is column j * stride + shift of the image
-                inside(shift, windows.stride_across, image.shape[2], windows.columns, &first, &last)
+                inside(shift, stride, image.shape[2], windows.columns, &first, &last)
                 for i in range(top, bottom):
                     y = i * windows.stride_down + p - windows.pad_down
                     column = start + (i - top) * windows.columns
@@ -292,12 +292,12 @@ cdef void image_to_columns(
                         continue
                     for j in range(first):
                         cols[row, column + j] = 0
-                    if windows.stride_across == 1:  # contiguous pixels: this copies whole vectors
+                    if stride == 1:  # contiguous pixels: this copies whole vectors
                         for j in range(first, last):
                             cols[row, column + j] = image[c, y, j + shift]
                     else:
                         for j in range(first, last):
-                            cols[row, column + j] = image[c, y, j * windows.stride_across + shift]
+                            cols[row, column + j] = image[c, y, j * stride + shift]
                     for j in range(last, windows.columns):
                         cols[row, column + j] = 0
                 row += 1
@@ -312,23 +312,23 @@ cdef void columns_to_image(
     floating[:, :, ::1] image,
 ) noexcept nogil:
     """Add the columns to the image: the adjoint of `image_to_columns`."""
-    cdef Py_ssize_t c, p, q, i, j, y, shift, first, last, row = 0, column
+    cdef Py_ssize_t c, p, q, i, j, y, shift, first, last, row = 0, column, stride = windows.stride_across
     for c in range(image.shape[0]):
         for p in range(windows.height):
             for q in range(windows.width):
                 shift = q - windows.pad_across
-                inside(shift, windows.stride_across, image.shape[2], windows.columns, &first, &last)
+                inside(shift, stride, image.shape[2], windows.columns, &first, &last)
                 for i in range(top, bottom):
                     y = i * windows.stride_down + p - windows.pad_down
                     column = start + (i - top) * windows.columns
                     if y < 0 or y >= image.shape[1]:
                         continue
-                    if windows.stride_across == 1:
+                    if stride == 1:
                         for j in range(first, last):
                             image[c, y, j + shift] += cols[row, column + j]
                     else:
                         for j in range(first, last):
-                            image[c, y, j * windows.stride_across + shift] += cols[row, column + j]
+                            image[c, y, j * stride + shift] += cols[row, column + j]
                 row += 1
 
 

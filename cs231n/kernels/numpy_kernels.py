@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cs231n.validation import require_pair, require_shape
-from cs231n.windows import Pair, count_windows
+from cs231n.windows import Pair, window_geometry
 
 Array = NDArray[Any]
 
@@ -41,8 +41,7 @@ def im2col(x: Array, HH: int, WW: int, stride: int | Pair, pad: int | Pair) -> A
            [4., 5., 7., 8.]])
     """
     N, C = x.shape[:2]
-    out_height, out_width = count_windows(x.shape, HH, WW, stride, pad)
-    (top, left), stride = require_pair("pad", pad, 0), require_pair("stride", stride, 1)
+    stride, (top, left), out_height, out_width = window_geometry(x.shape, HH, WW, stride, pad)
     padded = np.pad(x, ((0, 0), (0, 0), (top, top), (left, left)))
     cols = np.empty((C, HH, WW, N, out_height, out_width), x.dtype)
     for p, q in np.ndindex(HH, WW):
@@ -55,10 +54,9 @@ def col2im(
 ) -> Array:
     """Add columns (C HH WW, N H' W') up to images of shape x_shape: the adjoint of `im2col`."""
     N, C, H, W = x_shape
-    out_height, out_width = count_windows(x_shape, HH, WW, stride, pad)
+    stride, (top, left), out_height, out_width = window_geometry(x_shape, HH, WW, stride, pad)
     require_shape("cols", cols, (C * HH * WW, N * out_height * out_width), "that of im2col's result")
     cols = cols.reshape(C, HH, WW, N, out_height, out_width)
-    (top, left), stride = require_pair("pad", pad, 0), require_pair("stride", stride, 1)
     padded = np.zeros((N, C, H + 2 * top, W + 2 * left), cols.dtype)
     for p, q in np.ndindex(HH, WW):
         _at(padded, p, q, stride, out_height, out_width)[...] += cols[:, p, q].swapaxes(0, 1)
