@@ -295,6 +295,9 @@ cdef void image_to_columns(
                     if stride == 1:  # contiguous pixels: this copies whole vectors
                         for j in range(first, last):
                             cols[row, column + j] = image[c, y, j + shift]
+                    elif stride == 2:  # a constant, so that the compiler can vectorize the loop
+                        for j in range(first, last):
+                            cols[row, column + j] = image[c, y, 2 * j + shift]
                     else:
                         for j in range(first, last):
                             cols[row, column + j] = image[c, y, j * stride + shift]
