@@ -336,11 +336,12 @@ def conv_forward_naive(x, w, b, conv_param):
 
     - x: (N, C, H, W); w: (F, C, HH, WW); b: (F,)
     - conv_param: a dictionary with `stride`, the pixels between neighbouring windows, and `pad`, the
-      zeros around the image on every side
+      zeros around the image on every side; each may be a pair (rows, columns)
 
     out_nfij = b_f + sum_cpq x_padded[n, c, i * stride + p, j * stride + q] * w_fcpq: a correlation, as
     in every deep-learning library, since the filter is not flipped. Returns out (N, F, H', W') with
-    H' = 1 + (H + 2 pad - HH) / stride and W' likewise. (CS231n notes, "Convolutional networks".)
+    H' = 1 + (H + 2 pad - HH) / stride, rounded down, and W' likewise: a window that would reach beyond
+    the padded image is left out. (CS231n notes, "Convolutional networks".)
 
     >>> x, w, b = np.ones((1, 3, 4, 6)), np.ones((2, 3, 3, 3)), np.array([0.0, 0.5])
     >>> out, cache = conv_forward_naive(x, w, b, {"stride": 1, "pad": 1})
@@ -373,8 +374,8 @@ def conv_backward_naive(dout, cache, need_dx=True):
         window = _window(i, j, stride, *w.shape[2:])
         dpadded[n][window] += dout[n, f, i, j] * w[f]
         dw[f] += dout[n, f, i, j] * padded[n][window]
-    H, W = x.shape[2:]
-    dx = dpadded[:, :, pad : pad + H, pad : pad + W].copy() if need_dx else None
+    (top, left), (H, W) = pad, x.shape[2:]
+    dx = dpadded[:, :, top : top + H, left : left + W].copy() if need_dx else None
     return dx, dw, dout.sum(axis=(0, 2, 3))
 
 
@@ -382,9 +383,10 @@ def max_pool_forward_naive(x, pool_param):
     """Compute max pooling: the largest value of every window, channel by channel.
 
     - x: (N, C, H, W)
-    - pool_param: a dictionary with `pool_height`, `pool_width` and `stride`; there is no padding
+    - pool_param: a dictionary with `pool_height`, `pool_width` and `stride`, which may be a pair (rows,
+      columns); there is no padding
 
-    Returns out (N, C, H', W') with H' = 1 + (H - pool_height) / stride and W' likewise.
+    Returns out (N, C, H', W') with H' = 1 + (H - pool_height) / stride, rounded down, and W' likewise.
     """
     x = as_float_array(x)
     pool_height, pool_width, stride, out_height, out_width = pooling_geometry(x, pool_param)
@@ -400,7 +402,8 @@ def max_pool_backward_naive(dout, cache):
     """Return the gradient of `max_pool_forward_naive`: dx (N, C, H, W).
 
     Only the largest value of a window moved the output: it takes the whole gradient. On a tie the
-    first in row-major order takes it. A pixel that is the largest of several windows takes several.
+    first in row-major order takes it. A pixel that is the largest of several windows takes several,
+    one that is in no window takes none.
     """
     x, pool_height, pool_width, stride, out_shape = cache
     dout = as_upstream(dout, out_shape, x.dtype)
@@ -408,18 +411,19 @@ def max_pool_backward_naive(dout, cache):
     for n, c, i, j in np.ndindex(dout.shape):
         _, rows, columns = _window(i, j, stride, pool_height, pool_width)
         p, q = divmod(x[n, c, rows, columns].argmax(), pool_width)
-        dx[n, c, i * stride + p, j * stride + q] += dout[n, c, i, j]
+        dx[n, c, rows.start + p, columns.start + q] += dout[n, c, i, j]
     return dx
 
 
 def _pad(x, pad):
-    """Return x (N, C, H, W) with `pad` zeros on all four sides of every image."""
-    return np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
+    """Return x (N, C, H, W) with pad = (rows, columns) of zeros on both sides of every image."""
+    rows, columns = pad
+    return np.pad(x, ((0, 0), (0, 0), (rows, rows), (columns, columns)))
 
 
 def _window(i, j, stride, height, width):
-    """Return the index of the window behind output pixel (i, j) in one image (C, H, W)."""
-    top, left = i * stride, j * stride
+    """Return the index of the window behind output pixel (i, j) in one image (C, H, W); stride is a pair."""
+    top, left = i * stride[0], j * stride[1]
     return slice(None), slice(top, top + height), slice(left, left + width)
 
 

@@ -10,7 +10,7 @@ array (`require_finite`) is for data, once.
 import math
 from collections.abc import Collection, Iterable, Mapping
 from itertools import repeat
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -188,12 +188,32 @@ def require_keep_probability(name: str, value: object) -> float:
 
 def require_integer(name: str, value: object, low: int) -> int:
     """Return `value` as a Python int; ValueError unless it is an integer, no bool, of at least `low`."""
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < low:
+    if not _is_integer(value, low):
         remedy = ""
         if isinstance(value, (float, np.floating)) and float(value).is_integer():
             remedy = f". A float, if whole, is no integer: divide with // or pass {int(value)}."
         raise ValueError(f"{name} must be an integer of at least {low}; got {value!r}{remedy}")
     return int(value)
+
+
+def require_pair(name: str, value: object, low: int) -> tuple[int, int]:
+    """Return `value`, one integer for rows and columns alike or a pair, as (rows, columns).
+
+    ValueError unless both are integers, no bools, of at least `low`.
+    """
+    if _is_integer(value, low):
+        return int(value), int(value)
+    if isinstance(value, (tuple, list)) and len(value) == 2:
+        rows, columns = value
+        if _is_integer(rows, low) and _is_integer(columns, low):
+            return int(rows), int(columns)
+    rule = f"an integer of at least {low} or a pair of them, (rows, columns)"
+    raise ValueError(f"{name} must be {rule}; got {value!r}")
+
+
+def _is_integer(value: object, low: int) -> TypeGuard[int]:
+    """Return whether `value` is an integer, no bool, of at least `low`."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and bool(value >= low)
 
 
 def require_seed(name: str, seed: Any) -> None:

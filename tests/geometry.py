@@ -5,13 +5,26 @@ from typing import NamedTuple
 from hypothesis import strategies as st
 
 
+def pair(value):
+    """A stride or a padding as (rows, columns)."""
+    return value if isinstance(value, tuple) else (value, value)
+
+
+def count_windows(sizes, windows, stride, pad=0):
+    """How many windows fit below and beside each other, by counting them from the first on."""
+    return tuple(
+        len(range(0, size + 2 * zeros - window + 1, step))
+        for size, window, step, zeros in zip(sizes, windows, pair(stride), pair(pad), strict=True)
+    )
+
+
 class Convolution(NamedTuple):
-    """Shapes of the images and of the filters, and how a window moves."""
+    """Shapes of the images and of the filters, and how a window moves: integers, or pairs (rows, columns)."""
 
     x: tuple
     w: tuple
-    stride: int
-    pad: int
+    stride: int | tuple
+    pad: int | tuple
 
     @property
     def shapes(self):
@@ -24,11 +37,7 @@ class Convolution(NamedTuple):
     @property
     def out(self):
         """The shape of the output."""
-        rows, columns = (
-            1 + (size + 2 * self.pad - window) // self.stride
-            for size, window in zip(self.x[2:], self.w[2:], strict=True)
-        )
-        return self.x[0], self.w[0], rows, columns
+        return self.x[0], self.w[0], *count_windows(self.x[2:], self.w[2:], self.stride, self.pad)
 
 
 class Pooling(NamedTuple):
@@ -37,7 +46,7 @@ class Pooling(NamedTuple):
     x: tuple
     height: int
     width: int
-    stride: int
+    stride: int | tuple
 
     @property
     def param(self):
@@ -46,11 +55,7 @@ class Pooling(NamedTuple):
     @property
     def out(self):
         """The shape of the output."""
-        rows, columns = (
-            1 + (size - window) // self.stride
-            for size, window in zip(self.x[2:], (self.height, self.width), strict=True)
-        )
-        return *self.x[:2], rows, columns
+        return *self.x[:2], *count_windows(self.x[2:], (self.height, self.width), self.stride)
 
 
 CONVOLUTIONS = {
@@ -60,6 +65,8 @@ CONVOLUTIONS = {
     "pad_3_beyond_the_window": Convolution((2, 1, 2, 3), (1, 1, 2, 1), 1, 3),
     "stride_2": Convolution((2, 2, 5, 7), (3, 2, 3, 3), 2, 0),
     "stride_2_pad_1": Convolution((2, 2, 4, 5), (2, 2, 2, 3), 2, 1),
+    "stride_2_pad_1_even_image": Convolution((2, 2, 4, 6), (3, 2, 3, 3), 2, 1),
+    "stride_3_leaves_out_two_rows": Convolution((2, 2, 7, 6), (2, 2, 2, 3), 3, 0),
     "stride_3_pad_2": Convolution((1, 2, 4, 7), (2, 2, 2, 5), 3, 2),
     "stride_beyond_the_window": Convolution((2, 2, 5, 8), (2, 2, 2, 2), 3, 0),
     "row": Convolution((2, 2, 3, 4), (2, 2, 1, 3), 1, 0),
@@ -70,9 +77,20 @@ CONVOLUTIONS = {
     "pointwise_stride_3_pad_1": Convolution((2, 2, 2, 5), (3, 2, 1, 1), 3, 1),
     "one_image_channel_and_filter": Convolution((1, 1, 4, 5), (1, 1, 3, 2), 1, 0),
 }
+PAIRS = {  # of strides or paddings; learners need not write layers that take them
+    "stride_down": Convolution((2, 2, 5, 4), (3, 2, 3, 2), (2, 1), 0),
+    "stride_across": Convolution((2, 2, 4, 7), (3, 2, 3, 3), (1, 3), (1, 1)),
+    "pad_down": Convolution((2, 2, 3, 5), (2, 2, 3, 3), 1, (2, 0)),
+    "pad_across": Convolution((2, 3, 4, 3), (2, 3, 3, 3), (1, 1), (0, 1)),
+    "strides_that_leave_out_pixels": Convolution((2, 2, 6, 8), (3, 2, 3, 2), (2, 4), (1, 2)),
+    "stride_2_3_pointwise": Convolution((2, 2, 4, 7), (3, 2, 1, 1), (2, 3), 0),
+    "pad_down_pointwise": Convolution((2, 2, 2, 3), (3, 2, 1, 1), 1, (1, 0)),
+    "pad_across_pointwise": Convolution((2, 2, 2, 3), (3, 2, 1, 1), 1, (0, 1)),
+}
 SINGLE_WINDOWS = {
     "whole_image": Convolution((2, 2, 3, 2), (2, 2, 3, 2), 1, 0),
     "whole_padded_image": Convolution((2, 2, 2, 3), (3, 2, 4, 5), 3, 1),
+    "stride_beyond_the_image": Convolution((2, 2, 4, 5), (3, 2, 3, 2), 7, 0),
     "one_pixel": Convolution((2, 3, 1, 1), (2, 3, 1, 1), 1, 0),
     "one_of_everything": Convolution((1, 1, 1, 1), (1, 1, 1, 1), 1, 0),
 }
@@ -81,40 +99,58 @@ POOLINGS = {
     "overlapping": Pooling((2, 2, 5, 7), 3, 3, 2),
     "overlapping_at_every_pixel": Pooling((2, 1, 3, 4), 2, 3, 1),
     "gaps": Pooling((2, 2, 5, 8), 2, 2, 3),
+    "tiles_of_an_odd_image": Pooling((2, 2, 5, 7), 2, 2, 2),
+    "overlapping_on_an_even_image": Pooling((2, 2, 4, 6), 3, 3, 2),
+    "gaps_and_left_out_pixels": Pooling((2, 2, 6, 7), 2, 1, 3),
     "tall": Pooling((1, 3, 4, 5), 2, 1, 2),
     "wide": Pooling((1, 3, 3, 7), 1, 3, 2),
     "pixels": Pooling((2, 2, 3, 3), 1, 1, 1),
     "every_second_pixel": Pooling((2, 2, 3, 5), 1, 1, 2),
     "one_image_and_channel": Pooling((1, 1, 3, 4), 3, 2, 2),
 }
+POOLING_PAIRS = {
+    "stride_down": Pooling((2, 2, 4, 4), 2, 2, (2, 1)),
+    "stride_across": Pooling((2, 2, 4, 7), 2, 3, (1, 2)),
+    "strides_that_leave_out_pixels": Pooling((2, 2, 6, 8), 3, 2, (2, 4)),
+}
 SINGLE_POOLS = {
     "whole_image": Pooling((2, 2, 3, 2), 3, 2, 1),
+    "stride_beyond_the_image": Pooling((2, 2, 3, 4), 2, 3, 5),
     "one_pixel": Pooling((1, 1, 1, 1), 1, 1, 3),
 }
 
 small, fairly_small = st.integers(1, 3), st.integers(1, 4)
 
 
+def one_or_pair(draw, values, pairs):
+    """One value or, if `pairs`, perhaps a pair of them."""
+    return draw(st.one_of(values, st.tuples(values, values)) if pairs else values)
+
+
 @st.composite
-def convolutions(draw, filters=small, windows=fairly_small, strides=small, most_columns=3):
-    """Any convolution whose windows end with the image."""
-    N, C, F, stride = (draw(sizes) for sizes in (small, small, filters, strides))
-    pad = draw(st.integers(0, 3))
+def convolutions(draw, filters=small, windows=fairly_small, strides=small, most_columns=3, pairs=False):
+    """Any convolution, with or without pixels behind the last window; with `pairs` perhaps uneven."""
+    N, C, F = (draw(sizes) for sizes in (small, small, filters))
+    stride, pad = one_or_pair(draw, strides, pairs), one_or_pair(draw, st.integers(0, 3), pairs)
     sides = []
-    for most in (3, most_columns):
-        window = draw(windows)
-        fewest = max(0, -(-(1 + 2 * pad - window) // stride))  # below it nothing is left of the image
+    for most, step, zeros in zip((3, most_columns), pair(stride), pair(pad), strict=True):
+        window, rest = draw(windows), draw(st.integers(0, step - 1))
+        fewest = max(0, -(-(1 + 2 * zeros - window) // step))  # below it nothing is left of the image
         steps = fewest + draw(st.integers(0, most))
-        sides.append((window + stride * steps - 2 * pad, window))
+        sides.append((window + step * steps + rest - 2 * zeros, window))
     (H, HH), (W, WW) = sides
     return Convolution((N, C, H, W), (F, C, HH, WW), stride, pad)
 
 
 @st.composite
-def poolings(draw, most_columns=3):
-    """Any pooling whose windows end with the image: in tiles, overlapping or with gaps."""
-    N, C, stride, HH, WW = (draw(small) for _ in range(5))
-    H, W = (window + stride * draw(st.integers(0, most)) for window, most in ((HH, 3), (WW, most_columns)))
+def poolings(draw, most_columns=3, pairs=False):
+    """Any pooling: in tiles, overlapping or with gaps; the same of pixels behind and of `pairs`."""
+    N, C, HH, WW = (draw(small) for _ in range(4))
+    stride = one_or_pair(draw, small, pairs)
+    H, W = (
+        window + step * draw(st.integers(0, most)) + draw(st.integers(0, step - 1))
+        for window, most, step in zip((HH, WW), (3, most_columns), pair(stride), strict=True)
+    )
     return Pooling((N, C, H, W), HH, WW, stride)
 
 
@@ -132,41 +168,31 @@ REFUSED_CONVOLUTIONS = [
     (X, (4, 3, 0, 3), B, STRIDE_1, r"w must not be empty; got the shape \(4, 3, 0, 3\)"),
     (X, W, (1,), STRIDE_1, r"b must have shape \(4,\) \(one bias per filter of w\); got \(1,\)"),
     (X, W, (4, 1), STRIDE_1, r"b must have shape \(4,\).*got \(4, 1\)"),
-    (X, W, B, {}, r"conv_param\['stride'\] must be an integer of at least 1; got None"),
-    (X, W, B, {"stride": 1}, r"conv_param\['pad'\] must be an integer of at least 0; got None"),
-    (X, W, B, {"pad": 1}, r"conv_param\['stride'\] must be an integer of at least 1; got None"),
-    (X, W, B, {"stride": 0, "pad": 0}, r"conv_param\['stride'\] must be .*at least 1; got 0"),
-    (X, W, B, {"stride": -1, "pad": 0}, r"conv_param\['stride'\] must be .*at least 1; got -1"),
+    (X, W, B, {}, r"conv_param\['stride'\] must be an integer of at least 1 or a pair.*; got None"),
+    (X, W, B, {"stride": 1}, r"conv_param\['pad'\] must be an integer of at least 0 or a pair.*; got None"),
+    (X, W, B, {"pad": 1}, r"conv_param\['stride'\] must be an integer of at least 1 or a pair.*; got None"),
+    (X, W, B, {"stride": 0, "pad": 0}, r"conv_param\['stride'\] must be .*at least 1 or a pair.*; got 0"),
+    (X, W, B, {"stride": -1, "pad": 0}, r"conv_param\['stride'\] must be .*at least 1 or a pair.*; got -1"),
     (X, W, B, {"stride": 2.0, "pad": 0}, r"conv_param\['stride'\] must be an integer.*got 2.0"),
     (X, W, B, {"stride": True, "pad": 0}, r"conv_param\['stride'\] must be an integer.*got True"),
-    (X, W, B, {"stride": (1, 1), "pad": 0}, r"conv_param\['stride'\] must be an integer.*got \(1, 1\)"),
-    (X, W, B, {"stride": 1, "pad": -1}, r"conv_param\['pad'\] must be an integer of at least 0; got -1"),
+    (X, W, B, {"stride": (1, 0), "pad": 0}, r"conv_param\['stride'\] must be .*a pair.*got \(1, 0\)"),
+    (X, W, B, {"stride": (1, 1, 1), "pad": 0}, r"conv_param\['stride'\] must be .*got \(1, 1, 1\)"),
+    (X, W, B, {"stride": (1,), "pad": 0}, r"conv_param\['stride'\] must be .*got \(1,\)"),
+    (X, W, B, {"stride": 1, "pad": [0, -1]}, r"conv_param\['pad'\] must be .*a pair.*got \[0, -1\]"),
+    (X, W, B, {"stride": 1, "pad": ((0, 0), (0, 0))}, r"conv_param\['pad'\] must be .*got \(\(0, 0\), "),
+    (
+        X,
+        W,
+        B,
+        {"stride": 1, "pad": -1},
+        r"conv_param\['pad'\] must be an integer of at least 0 or a pair.*; got -1",
+    ),
     (X, W, B, {"stride": 1, "pad": 1.0}, r"conv_param\['pad'\] must be an integer.*got 1.0"),
     (X, W, B, {"stride": 1, "pad": False}, r"conv_param\['pad'\] must be an integer.*got False"),
     (X, W, B, {"stride": 1, "pad": "same"}, r"conv_param\['pad'\] must be an integer.*got 'same'"),
     (X, (4, 3, 6, 3), B, STRIDE_1, r"window's height is 6, the image's 5 \+ 2 \* 0"),
     (X, (4, 3, 3, 8), B, {"stride": 1, "pad": 1}, r"window's width is 8, the image's 5 \+ 2 \* 1"),
-    (
-        (2, 3, 6, 5),
-        W,
-        B,
-        {"stride": 2, "pad": 0},
-        r"stride must divide height \+ 2 \* pad - window height = 6 \+ 2 \* 0 - 3 = 3; got .* leaves 1",
-    ),
-    (
-        (2, 3, 5, 6),
-        W,
-        B,
-        {"stride": 3, "pad": 1},
-        r"stride must divide height .* = 5 \+ 2 \* 1 - 3 = 4; got stride 3, which leaves 1",
-    ),
-    (
-        (2, 3, 4, 6),
-        W,
-        B,
-        {"stride": 3, "pad": 1},
-        r"stride must divide width .* = 6 \+ 2 \* 1 - 3 = 5.*leaves 2",
-    ),
+    (X, (4, 3, 3, 6), B, {"stride": 1, "pad": (1, 0)}, r"window's width is 6, the image's 5 \+ 2 \* 0"),
 ]
 
 # The shape of x, pool_param, and what the error says.
@@ -183,15 +209,18 @@ REFUSED_POOLINGS = [
         {"pool_width": None},
         r"pool_param\['pool_width'\] must be an integer of at least 1; got None",
     ),
-    ((2, 3, 4, 4), {"stride": None}, r"pool_param\['stride'\] must be an integer of at least 1; got None"),
+    (
+        (2, 3, 4, 4),
+        {"stride": None},
+        r"pool_param\['stride'\] must be an integer of at least 1 or a pair.*; got None",
+    ),
     ((2, 3, 4, 4), {"pool_height": 0}, r"pool_param\['pool_height'\] must be .*at least 1; got 0"),
     ((2, 3, 4, 4), {"pool_width": 2.0}, r"pool_param\['pool_width'\] must be an integer.*got 2.0"),
     ((2, 3, 4, 4), {"pool_width": True}, r"pool_param\['pool_width'\] must be an integer.*got True"),
-    ((2, 3, 4, 4), {"stride": 0}, r"pool_param\['stride'\] must be .*at least 1; got 0"),
-    ((2, 3, 4, 4), {"stride": -2}, r"pool_param\['stride'\] must be .*at least 1; got -2"),
+    ((2, 3, 4, 4), {"stride": 0}, r"pool_param\['stride'\] must be .*at least 1 or a pair.*; got 0"),
+    ((2, 3, 4, 4), {"stride": (2, 0)}, r"pool_param\['stride'\] must be .*a pair.*got \(2, 0\)"),
+    ((2, 3, 4, 4), {"stride": -2}, r"pool_param\['stride'\] must be .*at least 1 or a pair.*; got -2"),
     ((2, 3, 4, 4), {"pool_height": 5}, r"window's height is 5, the image's 4 \+ 2 \* 0"),
     ((2, 3, 4, 4), {"pool_width": 6}, r"window's width is 6, the image's 4 \+ 2 \* 0"),
-    ((2, 3, 5, 4), {}, r"stride must divide height .* = 5 \+ 2 \* 0 - 2 = 3; got stride 2, which leaves 1"),
-    ((2, 3, 4, 5), {}, r"stride must divide width .* = 5 \+ 2 \* 0 - 2 = 3; got stride 2, which leaves 1"),
 ]
 POOL_2X2 = {"pool_height": 2, "pool_width": 2, "stride": 2}

@@ -20,6 +20,7 @@ from math import prod
 import numpy as np
 
 from cs231n.kernels import numpy_kernels as reference
+from cs231n.validation import require_pair
 
 MODULE, FENCE = sys.argv[1], int(sys.argv[2])
 
@@ -27,11 +28,27 @@ DTYPES = (np.float32, np.float64)
 TOLERANCES = {np.float32: 1e-4, np.float64: 1e-11}
 WINDOWS = ((1, 1), (1, 4), (2, 3), (3, 2), (3, 3))  # HH, WW
 OUTPUTS = ((1, 1), (1, 2), (2, 5), (5, 3), (7, 8))  # H', W'; (1, 1): a window as large as the padded image
-STRIDES = (1, 2, 3)
-PADS = (0, 1, 2, 3)
+MOVES = (  # stride, pad, and the pixels behind the last window: integers, or pairs (rows, columns)
+    *((stride, pad, 0) for stride in (1, 2, 3) for pad in (0, 1, 2, 3)),
+    (2, 0, 1),
+    (2, 1, 1),
+    (3, 0, (2, 1)),
+    (3, 2, (1, 2)),
+    (1, (0, 2), 0),
+    (1, (3, 1), 0),
+    ((1, 2), 0, (0, 1)),
+    ((2, 1), (0, 1), (1, 0)),
+    ((3, 2), (1, 3), (2, 1)),
+    ((2, 4), (3, 0), (0, 3)),
+)
 SIZES = ((1, 1, 1), (2, 3, 4), (3, 2, 1))  # N, C, F
-LARGER = (  # with more images, rows or filters than are computed at a time
+LARGER = (  # window, output, stride, pad, (N, C, F), rest; more images, rows or filters than at a time
     ((3, 3), (3, 3), 1, 1, (30, 2, 3)),
+    ((3, 3), (11, 35), 1, (0, 1), (2, 3, 5)),
+    ((3, 3), (9, 35), 2, 1, (2, 3, 5), 1),
+    ((3, 2), (9, 21), (1, 3), (2, 0), (2, 3, 5), (0, 1)),
+    ((2, 4), (12, 19), (3, 1), (0, 1), (3, 2, 9), (2, 0)),
+    ((2, 2), (5, 35), (2, 3), 0, (2, 3, 3), 1),
     ((3, 3), (21, 13), 1, 1, (2, 3, 5)),
     ((3, 3), (2, 50), 1, 1, (1, 2, 17)),
     ((3, 3), (3, 33), 1, 1, (1, 2, 2)),
@@ -130,7 +147,7 @@ def check_convolution(kernels, x, w, b, stride, pad, outputs):
         check_fences(out, dx)
 
     if is_direct(kernels):
-        has_two_algorithms = w.shape[2:] == (3, 3) and stride == 1
+        has_two_algorithms = w.shape[2:] == (3, 3) and require_pair("stride", stride, 1) == (1, 1)
         for winograd_from in (1, sys.maxsize) if has_two_algorithms else (1,):
             kernels.WINOGRAD_FROM = winograd_from
             for _ in every_path(kernels, x[0, :, 0].nbytes):
@@ -163,15 +180,20 @@ def check_pooling(kernels, x, HH, WW, stride, outputs):
         check_fences(out, argmax, dx)
 
 
-def check_geometry(kernels, dtype, window, outputs, stride, pad, N, C, F):
-    """Check all kernels on this geometry; return False if its image would have no pixels."""
-    H, W = (side + stride * (count - 1) - 2 * pad for side, count in zip(window, outputs, strict=True))
+def check_geometry(kernels, dtype, window, outputs, stride, pad, size, rest=0):
+    """Check all kernels on this geometry; return False if its image would have no pixels.
+
+    - size: N, C, F; rest: the pixels behind the last window, fewer than a stride
+    """
+    N, C, F = size
+    moves = np.array([require_pair(name, value, 0) for name, value in (("stride", stride), ("pad", pad))])
+    H, W = (np.array(window) + moves[0] * (np.array(outputs) - 1) + rest - 2 * moves[1]).tolist()
     if min(H, W) < 1:
         return False
     shapes = ((N, C, H, W), (F, C, *window), (F,))
     x, w, b = (place(np.random.standard_normal(shape).astype(dtype)) for shape in shapes)
     check_convolution(kernels, x, w, b, stride, pad, outputs)
-    if pad == 0:
+    if moves[1].max() == 0:
         x = np.random.choice([np.nan, 1, 2, 3], (N, C, H, W), p=[0.1, 0.3, 0.3, 0.3])  # has ties
         check_pooling(kernels, place(x.astype(dtype)), *window, stride, outputs)
     return True
@@ -183,13 +205,16 @@ def main():
     escaped = []  # exceptions in `noexcept` functions, which cannot propagate
     sys.unraisablehook = lambda unraisable: escaped.append(repr(unraisable.exc_value))
     count = 0
-    geometries = (*product(WINDOWS, OUTPUTS, STRIDES, PADS, SIZES), *LARGER)
-    for dtype, (window, outputs, stride, pad, size) in product(DTYPES, geometries):
+    grid = product(WINDOWS, OUTPUTS, MOVES, SIZES)
+    small = (
+        (window, outputs, stride, pad, size, rest) for window, outputs, (stride, pad, rest), size in grid
+    )
+    for dtype, geometry in product(DTYPES, (*small, *LARGER)):
         try:
-            count += check_geometry(kernels, dtype, window, outputs, stride, pad, *size)
+            count += check_geometry(kernels, dtype, *geometry)
             assert not escaped, escaped
         except Exception:
-            print(f"{dtype.__name__}: window {window}, output {outputs}, {stride=}, {pad=}, N, C, F = {size}")
+            print(f"{dtype.__name__}: window, output, stride, pad, (N, C, F), pixels behind = {geometry}")
             raise
     print(count, "geometries")
 

@@ -46,6 +46,10 @@ CONVOLUTIONS = {
     "stride_beyond_the_image": Convolution((2, 2, 1, 2), (3, 2, 5, 2), 4, 2),
     "pad_beyond_the_window": Convolution((2, 3, 5, 9), (4, 3, 2, 3), 1, 5),
     "pad_beyond_the_window_stride_2": Convolution((2, 3, 4, 20), (4, 3, 2, 4), 2, 7),
+    "stride_2_even_image": Convolution((3, 3, 32, 48), (5, 3, 3, 3), 2, 1),
+    "stride_3_leaves_out_two_columns": Convolution((2, 3, 9, 53), (4, 3, 3, 3), 3, 0),
+    "strides_that_differ": Convolution((2, 3, 12, 50), (5, 3, 3, 4), (3, 2), 1),
+    "pads_that_differ": Convolution((2, 3, 7, 40), (5, 3, 3, 4), 1, (0, 3)),
     "several_images_at_a_time": Convolution((30, 2, 3, 3), (5, 2, 3, 3), 1, 1),
     "two_images_at_a_time": Convolution((5, 3, 10, 10), (17, 3, 3, 3), 1, 1),
     "some_rows_at_a_time": Convolution((2, 4, 83, 512), (3, 4, 3, 3), 1, 1),
@@ -62,6 +66,8 @@ WINOGRAD = {
     "pad_2": Convolution((2, 18, 3, 6), (17, 18, 3, 3), 1, 2),
     "pad_3": Convolution((2, 16, 2, 3), (33, 16, 3, 3), 1, 3),
     "pad_5": Convolution((2, 3, 2, 4), (5, 3, 3, 3), 1, 5),
+    "pad_down": Convolution((2, 16, 5, 8), (17, 16, 3, 3), 1, (1, 0)),
+    "pad_across": Convolution((2, 17, 5, 8), (16, 17, 3, 3), 1, (0, 3)),
     "one_channel_and_filter": Convolution((2, 1, 6, 9), (1, 1, 3, 3), 1, 1),
     "one_output": Convolution((3, 16, 3, 3), (16, 16, 3, 3), 1, 0),
     "one_pixel": Convolution((3, 16, 1, 1), (16, 16, 3, 3), 1, 1),
@@ -78,6 +84,9 @@ POOLINGS = {
     "one_vector": Pooling((2, 3, 6, 32), 2, 2, 2),
     "one_vector_and_one_window": Pooling((2, 3, 6, 34), 2, 2, 2),
     "overlapping": Pooling((2, 2, 9, 41), 3, 3, 2),
+    "overlapping_on_an_even_image": Pooling((2, 2, 8, 42), 3, 3, 2),
+    "odd_image": Pooling((2, 2, 7, 35), 2, 2, 2),
+    "strides_that_differ": Pooling((2, 2, 9, 42), 2, 3, (2, 4)),
     "overlapping_at_every_pixel": Pooling((2, 2, 8, 37), 2, 3, 1),
     "gaps": Pooling((2, 2, 8, 50), 2, 2, 3),
     "pixels": Pooling((2, 2, 5, 40), 1, 1, 1),
@@ -195,14 +204,14 @@ of_3x3 = {"windows": st.just(3), "strides": st.just(1)}
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("algorithm", ["direct"], indirect=True)
-@given(geometry=convolutions(filters=up_to_40, most_columns=70), seed=seeds)
+@given(geometry=convolutions(filters=up_to_40, most_columns=70, pairs=True), seed=seeds)
 def test_any_convolution_agrees_with_numpy(vectors, algorithm, dtype, geometry, seed):
     assert_agrees_with_numpy(geometry, dtype, seed)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @every_algorithm
-@given(geometry=convolutions(filters=up_to_40, most_columns=70, **of_3x3), seed=seeds)
+@given(geometry=convolutions(filters=up_to_40, most_columns=70, pairs=True, **of_3x3), seed=seeds)
 def test_any_convolution_with_3x3_filters_agrees_with_numpy(vectors, algorithm, dtype, geometry, seed):
     assert_agrees_with_numpy(geometry, dtype, seed)
 
@@ -233,7 +242,7 @@ def test_max_pool_agrees_with_numpy(vectors, geometry, dtype, fill):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@given(geometry=poolings(most_columns=70), seed=seeds)
+@given(geometry=poolings(most_columns=70, pairs=True), seed=seeds)
 def test_any_max_pool_agrees_with_numpy(vectors, dtype, geometry, seed):
     assert_pools_as_numpy_does(geometry, special(geometry.x, dtype, seed))
 
@@ -339,7 +348,9 @@ def test_winograd_needs_enough_channels_and_filters(monkeypatch, channels, filte
     assert spoilt(channels, filters) == set()
 
 
-@pytest.mark.parametrize("window, stride", [((3, 1), 1), ((1, 3), 1), ((5, 5), 1), ((3, 3), 2)])
+@pytest.mark.parametrize(
+    "window, stride", [((3, 1), 1), ((1, 3), 1), ((5, 5), 1), ((3, 3), 2), ((3, 3), (1, 2))]
+)
 def test_winograd_needs_3x3_filters_at_stride_1(monkeypatch, window, stride):
     """Winograd's algorithm is not used for other filters or strides."""
     monkeypatch.setattr(direct_cython, "WINOGRAD_FROM", 1)

@@ -269,7 +269,8 @@ COLUMNS_TOO_NARROW = """
 import numpy as np
 from im2col_cython import _im2col
 
-windows = {"height": 2, "width": 2, "stride": 1, "pad": 0, "rows": 2, "columns": 2}
+moves = {"stride_down": 1, "stride_across": 1, "pad_down": 0, "pad_across": 0}
+windows = {"height": 2, "width": 2, "rows": 2, "columns": 2} | moves
 _im2col(np.ones((1, 1, 3, 3)), windows, np.ones((4, 3)))  # one column less than there are windows
 """
 PLACE_BESIDE_THE_PLANE = """

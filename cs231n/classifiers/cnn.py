@@ -34,7 +34,7 @@ __all__ = ["ThreeLayerConvNet", *layers.__all__, *fast_layers.__all__, *layer_ut
 class ThreeLayerConvNet(SavedModel):
     """conv - ReLU - 2x2 max pool - affine - ReLU - affine - softmax.
 
-    - input_dim: (C, H, W) of an image, H and W even
+    - input_dim: (C, H, W) of an image, H and W at least 2
     - num_filters: filters of the convolution; filter_size: their height and width, odd, so that stride 1
       and a padding of (filter_size - 1) / 2 keep the size of the image
     - hidden_dim: units of the hidden affine layer; num_classes: C
@@ -42,8 +42,10 @@ class ThreeLayerConvNet(SavedModel):
     - reg: strength of the L2 penalty on the weights
     - dtype: what the model computes in, np.float32 or np.float64
 
-    params: W1 (num_filters, C, filter_size, filter_size), b1, W2 (num_filters * H / 2 * W / 2, hidden_dim),
-    b2, W3 (hidden_dim, num_classes), b3.
+    The pooling leaves out the last row or column of an image of odd height or width.
+
+    params: W1 (num_filters, C, filter_size, filter_size), b1, W2 (num_filters * (H // 2) * (W // 2),
+    hidden_dim), b2, W3 (hidden_dim, num_classes), b3.
     """
 
     def __init__(
@@ -58,7 +60,7 @@ class ThreeLayerConvNet(SavedModel):
         dtype=np.float32,
     ):
         self.input_dim = require_image_shape("input_dim", input_dim)
-        _require_even_size(self.input_dim)
+        _require_poolable(self.input_dim)
         if require_integer("filter_size", filter_size, 1) % 2 == 0:
             raise ValueError(f"filter_size must be odd, so that the image keeps its size; got {filter_size}")
         self.reg = require_number("reg", reg, 0, math.inf, closed="left")
@@ -120,8 +122,10 @@ class ThreeLayerConvNet(SavedModel):
         return add_l2_penalty(loss, grads, self.params, self.reg), grads
 
 
-def _require_even_size(input_dim):
-    """Raise ValueError unless 2x2 pooling divides the image (C, H, W) without remainder."""
+def _require_poolable(input_dim):
+    """Raise ValueError unless a window of 2x2 pooling fits into the image (C, H, W)."""
     _, H, W = input_dim
-    if H % 2 or W % 2:
-        raise ValueError(f"input_dim must have an even height and width, for 2x2 pooling; got {input_dim}")
+    if H < 2 or W < 2:
+        raise ValueError(
+            f"input_dim must have a height and width of at least 2, for 2x2 pooling; got {input_dim}"
+        )

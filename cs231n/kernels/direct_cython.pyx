@@ -17,12 +17,12 @@ import numpy as np
 from cs231n.kernels.im2col_cython import max_pool_backward  # noqa: F401  as fast as C would be
 from cs231n.kernels.im2col_cython import max_pool_forward as max_pool_forward_by_pixel
 from cs231n.validation import require_shape
-from cs231n.windows import count_windows
+from cs231n.windows import window_geometry
 
 cdef extern from "c/convolution.h" nogil:
     ctypedef struct Geometry:
         Py_ssize_t images, channels, height, width, filters, window_height, window_width
-        Py_ssize_t stride, pad, rows, columns
+        Py_ssize_t stride_down, stride_across, pad_down, pad_across, rows, columns
     ctypedef struct Convolution:
         int (*forward)(const Geometry*, const void*, const void*, const void*, void*) noexcept nogil
         int (*backward_input)(const Geometry*, const void*, const void*, void*) noexcept nogil
@@ -119,12 +119,13 @@ def max_pool_forward(x, HH, WW, stride, out, argmax):
     N, C, H, W = x.shape
     if HH * WW >= LARGE_WINDOW or H * W > 2**31:  # for float32, offsets are 32-bit
         return max_pool_forward_by_pixel(x, HH, WW, stride, out, argmax)
-    rows, columns = count_windows(x.shape, HH, WW, stride, 0)
+    stride, _, rows, columns = window_geometry(x.shape, HH, WW, stride, 0)
     for name, array in (("out", out), ("argmax", argmax)):
         require_shape(name, array, (N, C, rows, columns), "one value per window")
     g.images, g.channels, g.height, g.width = N * C, 1, H, W
     g.filters, g.window_height, g.window_width = 1, HH, WW
-    g.stride, g.pad, g.rows, g.columns = stride, 0, rows, columns
+    g.stride_down, g.stride_across = stride
+    g.pad_down, g.pad_across, g.rows, g.columns = 0, 0, rows, columns
     _max_pool_forward(g, x, out, argmax)
 
 
@@ -146,18 +147,20 @@ cdef Geometry _convolution_geometry(x, w, stride, pad, out):
     cdef Geometry g
     F, C, HH, WW = w.shape
     require_shape("x", x, (len(x), C, *x.shape[2:]), "with the channels of w")
-    rows, columns = count_windows(x.shape, HH, WW, stride, pad)
+    stride, pad, rows, columns = window_geometry(x.shape, HH, WW, stride, pad)
     require_shape("out", out, (len(x), F, rows, columns), "that of the output")
     g.images, g.channels, g.height, g.width = x.shape
     g.filters, g.window_height, g.window_width = F, HH, WW
-    g.stride, g.pad, g.rows, g.columns = stride, pad, rows, columns
+    g.stride_down, g.stride_across = stride
+    g.pad_down, g.pad_across = pad
+    g.rows, g.columns = rows, columns
     return g
 
 
 cdef const Convolution* _choose_algorithm(const Geometry* g, bint double_precision) noexcept:
     """Choose the algorithm: Winograd's where it is possible and faster."""
-    cdef bint is_3x3 = g.window_height == g.window_width == 3 and g.stride == 1
-    cdef bint winograd = is_3x3 and min(g.channels, g.filters) >= WINOGRAD_FROM
+    cdef bint is_3x3 = g.window_height == g.window_width == 3
+    cdef bint winograd = is_3x3 and g.stride_down == g.stride_across == 1 and min(g.channels, g.filters) >= WINOGRAD_FROM
     return &CONVOLUTIONS[_set][winograd][double_precision]
 
 

@@ -15,21 +15,24 @@ from scipy.linalg.cython_blas cimport dgemm, dgemv, sgemm, sgemv
 import numpy as np
 
 from cs231n.validation import require_shape
-from cs231n.windows import count_windows
+from cs231n.windows import window_geometry
 
 COLUMN_BYTES = 2**20  # half of a typical second-level cache
 
 
 cdef struct Windows:
-    Py_ssize_t height, width, stride, pad  # HH, WW, stride, pad
+    Py_ssize_t height, width  # HH, WW
+    Py_ssize_t stride_down, stride_across, pad_down, pad_across
     Py_ssize_t rows, columns  # H', W' of the output
 
 
 cdef Windows _window_geometry(x_shape, HH, WW, stride, pad):
     """Return the sizes of the windows; ValueError unless they fit into the images."""
     cdef Windows windows
-    windows.height, windows.width, windows.stride, windows.pad = HH, WW, stride, pad
-    windows.rows, windows.columns = count_windows(x_shape, HH, WW, stride, pad)
+    stride, pad, windows.rows, windows.columns = window_geometry(x_shape, HH, WW, stride, pad)
+    windows.height, windows.width = HH, WW
+    windows.stride_down, windows.stride_across = stride
+    windows.pad_down, windows.pad_across = pad
     return windows
 
 
@@ -192,10 +195,10 @@ def _max_pool_forward(
                 plane = &x[n, c, 0, 0]
                 for i in range(windows.rows):
                     for j in range(windows.columns):
-                        best_place = (i * W + j) * windows.stride
+                        best_place = i * windows.stride_down * W + j * windows.stride_across
                         best = plane[best_place]
                         for p in range(windows.height):
-                            place = (i * windows.stride + p) * W + j * windows.stride
+                            place = (i * windows.stride_down + p) * W + j * windows.stride_across
                             for q in range(windows.width):
                                 value = plane[place]
                                 # a NaN beats every number; the first NaN stays
@@ -259,7 +262,10 @@ cdef inline void fill(floating* values, floating value, Py_ssize_t count) noexce
 
 
 cdef bint is_pointwise(Windows windows) noexcept nogil:
-    return windows.height == windows.width == windows.stride == 1 and windows.pad == 0
+    return (
+        windows.height == windows.width == windows.stride_down == windows.stride_across == 1
+        and windows.pad_down == windows.pad_across == 0
+    )
 
 
 cdef void image_to_columns(
@@ -271,14 +277,14 @@ cdef void image_to_columns(
     Py_ssize_t start,
 ) noexcept nogil:
     """Write the columns of an image (C, H, W), for output rows top <= i < bottom, from column `start` on."""
-    cdef Py_ssize_t c, p, q, i, j, y, shift, first, last, row = 0, column
+    cdef Py_ssize_t c, p, q, i, j, y, shift, first, last, row = 0, column, stride = windows.stride_across
     for c in range(image.shape[0]):
         for p in range(windows.height):
             for q in range(windows.width):
-                shift = q - windows.pad  # pixel q of window j is column j * stride + shift of the image
-                inside(shift, windows.stride, image.shape[2], windows.columns, &first, &last)
+                shift = q - windows.pad_across  # pixel q of window j is column j * stride + shift of the image
+                inside(shift, stride, image.shape[2], windows.columns, &first, &last)
                 for i in range(top, bottom):
-                    y = i * windows.stride + p - windows.pad
+                    y = i * windows.stride_down + p - windows.pad_down
                     column = start + (i - top) * windows.columns
                     if y < 0 or y >= image.shape[1]:
                         for j in range(windows.columns):
@@ -286,12 +292,15 @@ cdef void image_to_columns(
                         continue
                     for j in range(first):
                         cols[row, column + j] = 0
-                    if windows.stride == 1:  # contiguous pixels: this copies whole vectors
+                    if stride == 1:  # contiguous pixels: this copies whole vectors
                         for j in range(first, last):
                             cols[row, column + j] = image[c, y, j + shift]
+                    elif stride == 2:  # a constant, so that the compiler can vectorize the loop
+                        for j in range(first, last):
+                            cols[row, column + j] = image[c, y, 2 * j + shift]
                     else:
                         for j in range(first, last):
-                            cols[row, column + j] = image[c, y, j * windows.stride + shift]
+                            cols[row, column + j] = image[c, y, j * stride + shift]
                     for j in range(last, windows.columns):
                         cols[row, column + j] = 0
                 row += 1
@@ -306,23 +315,23 @@ cdef void columns_to_image(
     floating[:, :, ::1] image,
 ) noexcept nogil:
     """Add the columns to the image: the adjoint of `image_to_columns`."""
-    cdef Py_ssize_t c, p, q, i, j, y, shift, first, last, row = 0, column
+    cdef Py_ssize_t c, p, q, i, j, y, shift, first, last, row = 0, column, stride = windows.stride_across
     for c in range(image.shape[0]):
         for p in range(windows.height):
             for q in range(windows.width):
-                shift = q - windows.pad
-                inside(shift, windows.stride, image.shape[2], windows.columns, &first, &last)
+                shift = q - windows.pad_across
+                inside(shift, stride, image.shape[2], windows.columns, &first, &last)
                 for i in range(top, bottom):
-                    y = i * windows.stride + p - windows.pad
+                    y = i * windows.stride_down + p - windows.pad_down
                     column = start + (i - top) * windows.columns
                     if y < 0 or y >= image.shape[1]:
                         continue
-                    if windows.stride == 1:
+                    if stride == 1:
                         for j in range(first, last):
                             image[c, y, j + shift] += cols[row, column + j]
                     else:
                         for j in range(first, last):
-                            image[c, y, j * windows.stride + shift] += cols[row, column + j]
+                            image[c, y, j * stride + shift] += cols[row, column + j]
                 row += 1
 
 

@@ -7,7 +7,8 @@ it adds every column back to the pixels it was taken from, which is how the grad
 processing".)
 
 `cs231n.kernels.im2col_cython` has the same functions with the same arguments and results. All but im2col and
-col2im write into arrays that the caller made: `out` and `dx` may then be slices of a minibatch.
+col2im write into arrays that the caller made: `out` and `dx` may then be slices of a minibatch. `stride` and
+`pad` are one integer, or a pair (rows, columns).
 
 Axes: N images, C channels, H W image height and width, F filters, HH WW window height and width, H' W'
 output height and width.
@@ -18,15 +19,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cs231n.validation import require_shape
-from cs231n.windows import count_windows
+from cs231n.validation import require_pair, require_shape
+from cs231n.windows import Pair, window_geometry
 
 Array = NDArray[Any]
 
 COLUMN_BYTES = 4 * 2**20  # of columns made at a time: they stay in the cache until they are multiplied
 
 
-def im2col(x: Array, HH: int, WW: int, stride: int, pad: int) -> Array:
+def im2col(x: Array, HH: int, WW: int, stride: int | Pair, pad: int | Pair) -> Array:
     """Return the windows of images x (N, C, H, W) as columns: (C HH WW, N H' W').
 
     A row is one position (c, p, q) within the window, a column one window (n, i, j). Pixels of the padding
@@ -40,27 +41,29 @@ def im2col(x: Array, HH: int, WW: int, stride: int, pad: int) -> Array:
            [4., 5., 7., 8.]])
     """
     N, C = x.shape[:2]
-    out_height, out_width = count_windows(x.shape, HH, WW, stride, pad)
-    padded = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
+    stride, (top, left), out_height, out_width = window_geometry(x.shape, HH, WW, stride, pad)
+    padded = np.pad(x, ((0, 0), (0, 0), (top, top), (left, left)))
     cols = np.empty((C, HH, WW, N, out_height, out_width), x.dtype)
     for p, q in np.ndindex(HH, WW):
         cols[:, p, q] = _at(padded, p, q, stride, out_height, out_width).swapaxes(0, 1)
     return cols.reshape(C * HH * WW, N * out_height * out_width)
 
 
-def col2im(cols: Array, x_shape: tuple[int, int, int, int], HH: int, WW: int, stride: int, pad: int) -> Array:
+def col2im(
+    cols: Array, x_shape: tuple[int, int, int, int], HH: int, WW: int, stride: int | Pair, pad: int | Pair
+) -> Array:
     """Add columns (C HH WW, N H' W') up to images of shape x_shape: the adjoint of `im2col`."""
     N, C, H, W = x_shape
-    out_height, out_width = count_windows(x_shape, HH, WW, stride, pad)
+    stride, (top, left), out_height, out_width = window_geometry(x_shape, HH, WW, stride, pad)
     require_shape("cols", cols, (C * HH * WW, N * out_height * out_width), "that of im2col's result")
     cols = cols.reshape(C, HH, WW, N, out_height, out_width)
-    padded = np.zeros((N, C, H + 2 * pad, W + 2 * pad), cols.dtype)
+    padded = np.zeros((N, C, H + 2 * top, W + 2 * left), cols.dtype)
     for p, q in np.ndindex(HH, WW):
         _at(padded, p, q, stride, out_height, out_width)[...] += cols[:, p, q].swapaxes(0, 1)
-    return padded[:, :, pad : pad + H, pad : pad + W]
+    return padded[:, :, top : top + H, left : left + W]
 
 
-def conv_forward(x: Array, w: Array, b: Array, stride: int, pad: int, out: Array) -> None:
+def conv_forward(x: Array, w: Array, b: Array, stride: int | Pair, pad: int | Pair, out: Array) -> None:
     """Write the convolution of x (N, C, H, W) with w (F, C, HH, WW), plus b (F,), into out (N, F, H', W')."""
     F, _, HH, WW = w.shape
     for part in _chunks(x, w, out):
@@ -70,7 +73,7 @@ def conv_forward(x: Array, w: Array, b: Array, stride: int, pad: int, out: Array
 
 
 def conv_backward(
-    dout: Array, x: Array, w: Array, stride: int, pad: int, dx: Array | None
+    dout: Array, x: Array, w: Array, stride: int | Pair, pad: int | Pair, dx: Array | None
 ) -> tuple[Array, Array]:
     """Write the gradient of x into dx, unless that is None; return dw (F, C, HH, WW) and db (F,)."""
     F, _, HH, WW = w.shape
@@ -85,13 +88,14 @@ def conv_backward(
     return dw_columns.T.reshape(w.shape), dout.sum(axis=(0, 2, 3))
 
 
-def max_pool_forward(x: Array, HH: int, WW: int, stride: int, out: Array, argmax: Array) -> None:
+def max_pool_forward(x: Array, HH: int, WW: int, stride: int | Pair, out: Array, argmax: Array) -> None:
     """Write the largest value of every window into out, and its index in the plane H W into argmax.
 
     - x: (N, C, H, W); out, argmax: (N, C, H', W'), the latter of dtype np.intp
     """
     W = x.shape[3]
-    rows, columns = (stride * np.arange(size) for size in out.shape[2:])
+    stride = require_pair("stride", stride, 1)
+    rows, columns = (step * np.arange(size) for step, size in zip(stride, out.shape[2:], strict=True))
     corner = rows[:, np.newaxis] * W + columns  # the index of each window's first pixel
     out[...] = _at(x, 0, 0, stride, *out.shape[2:])
     argmax[...] = corner
@@ -110,9 +114,10 @@ def max_pool_backward(dout: Array, argmax: Array, dx: Array) -> None:
     np.add.at(dx.reshape(-1), (planes + argmax).reshape(-1), dout.reshape(-1))
 
 
-def _at(x: Array, p: int, q: int, stride: int, out_height: int, out_width: int) -> Array:
+def _at(x: Array, p: int, q: int, stride: Pair, out_height: int, out_width: int) -> Array:
     """Return pixel (p, q) of every window of x (N, C, H, W): a view (N, C, H', W')."""
-    return x[:, :, p : p + stride * out_height : stride, q : q + stride * out_width : stride]
+    down, across = stride
+    return x[:, :, p : p + down * out_height : down, q : q + across * out_width : across]
 
 
 def _chunks(x: Array, w: Array, out: Array) -> list[slice]:

@@ -83,7 +83,7 @@ static void free_workspaces(void *const *workspaces, size_t count)
 typedef struct {
     Index images, channels, height, width;      /* N, C, H, W of x */
     Index filters, window_height, window_width; /* F, HH, WW of w */
-    Index stride, pad;
+    Index stride_down, stride_across, pad_down, pad_across;
     Index rows, columns; /* H', W' of the output */
 } Geometry;
 

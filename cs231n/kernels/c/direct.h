@@ -33,7 +33,7 @@ static TARGET void OF(copy_row)(const REAL *from, Index step, Index count, REAL 
 static TARGET void OF(copy_rows)(
     const REAL *image, const PaddedCopy *copy, Index skip, Index rows, REAL *plane)
 {
-    Index step = copy->step, columns = copy->columns;
+    Index down = copy->step_down, step = copy->step_across, columns = copy->columns;
     for (Index c = 0; c < copy->channels; c++, image += copy->height * copy->width)
         for (Index a = 0; a < copy->phases_down; a++)
             for (Index b = 0; b < copy->phases_across; b++, plane += plane_size(copy)) {
@@ -43,7 +43,7 @@ static TARGET void OF(copy_rows)(
                 Index left = smaller(columns, x < 0 ? divide_up(-x, step) : 0);
                 Index inside = x < copy->width ? divide_up(copy->width - x, step) : 0;
                 Index right = larger(left, smaller(columns, inside));
-                for (Index i = 0; i < rows; i++, y += step) {
+                for (Index i = 0; i < rows; i++, y += down) {
                     REAL *to = plane + i * columns;
                     if (y < 0 || y >= copy->height || left == right) {
                         memset(to, 0, columns * sizeof(REAL));
@@ -147,7 +147,7 @@ static TARGET int OF(direct_forward)(
                 /* Copy the pixels that the windows of this band see, then multiply */
                 Index rows = smaller(band, g->rows - top);
                 Outputs o = {g->filters, rows, g->columns, out_plane, g->columns, 1};
-                OF(copy_rows)(image, &copy, top * g->stride, rows + overlap, planes);
+                OF(copy_rows)(image, &copy, top * g->stride_down, rows + overlap, planes);
                 OF(convolve)(
                     w, w_row, taps, terms, planes, copy.columns, b, image_out + top * g->columns, &o);
             }
@@ -160,7 +160,8 @@ static TARGET int OF(direct_forward)(
 /* dx (N, C, H, W), phase by phase, from a padded copy of dout (N, F, H', W'), see padded_upstream. */
 static TARGET int OF(direct_backward_input)(const Geometry *g, const void *dout, const void *w, void *dx)
 {
-    Index s = g->stride, down = smaller(s, g->height), across = smaller(s, g->width), phases = down * across;
+    Index s = g->stride_down, t = g->stride_across;
+    Index down = smaller(s, g->height), across = smaller(t, g->width), phases = down * across;
     Index plane = g->height * g->width, dout_size = g->filters * g->rows * g->columns;
     Index rows = divide_up(g->height, s); /* of the largest phase */
     PaddedCopy copy = padded_upstream(g, 1);
@@ -186,13 +187,13 @@ static TARGET int OF(direct_backward_input)(const Geometry *g, const void *dout,
             for (Index top = 0; top < rows; top += band) {
                 /* Copy the rows of dout that this band of every phase needs */
                 OF(copy_rows)(image_dout, &copy, top, copy.rows, planes);
-                /* Phase (y, x): every s-th pixel of dx, in both directions */
+                /* Phase (y, x): every t-th pixel of every s-th row of dx */
                 for (Index k = 0; k < phases; k++) {
                     Index y = k / across, x = k % across;
                     Index phase_rows = divide_up(g->height - y, s),
-                          phase_columns = divide_up(g->width - x, s);
+                          phase_columns = divide_up(g->width - x, t);
                     Index band_rows = smaller(band, phase_rows - top);
-                    Outputs o = {g->channels, band_rows, phase_columns, plane, s * g->width, s};
+                    Outputs o = {g->channels, band_rows, phase_columns, plane, s * g->width, t};
                     REAL *phase_dx = image_dx + (top * s + y) * g->width + x;
                     if (band_rows > 0)
                         OF(convolve)(w, w_row, first[k + 1] - first[k], terms + first[k], planes,
@@ -270,7 +271,7 @@ static TARGET int OF(direct_backward_weights)(
                     const REAL *band_dout =
                         (const REAL *)dout + m * g->filters * out_plane + top * g->columns;
                     REAL *image_planes = planes + (m - n) * copy_size(&copy);
-                    OF(copy_rows)(image, &copy, top * g->stride, rows + overlap, image_planes);
+                    OF(copy_rows)(image, &copy, top * g->stride_down, rows + overlap, image_planes);
                     OF(transpose)(band_dout, g->filters, rows * g->columns, out_plane,
                         transposed + pixels * filters, filters);
                     OF(add_sums)(band_dout, g->filters, rows * g->columns, out_plane, db);

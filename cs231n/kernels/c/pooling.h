@@ -61,13 +61,13 @@ static TARGET int OF(max_pool)(const Geometry *g, const void *x, void *out, Inde
             const REAL *image = (const REAL *)x + n * g->height * g->width;
             for (Index top = 0; top < g->rows; top += band) {
                 Index rows = smaller(band, g->rows - top);
-                OF(copy_rows)(image, &copy, top * g->stride, rows + overlap, planes);
+                OF(copy_rows)(image, &copy, top * g->stride_down, rows + overlap, planes);
                 OF(find_largest)(
                     planes, tap, offset, taps, (rows - 1) * copy.columns + g->columns, largest, largest_at);
                 for (Index i = 0; i < rows; i++) {
-                    Index corner = (top + i) * g->stride * g->width;
+                    Index corner = (top + i) * g->stride_down * g->width;
                     OF(write_row)(largest + i * copy.columns, largest_at + i * copy.columns, corner,
-                        g->stride, g->columns, out_row, argmax);
+                        g->stride_across, g->columns, out_row, argmax);
                     out_row += g->columns;
                     argmax += g->columns;
                 }

@@ -78,7 +78,7 @@ static inline TARGET void OF(join)(const REAL *even, const REAL *odd, REAL *rest
 static TARGET void OF(copy_inside)(
     const Geometry *g, const REAL *channel, Index first, Index rows, Index padded_row, REAL *padded)
 {
-    Index left = larger(0, g->pad), from = larger(0, -g->pad);
+    Index left = larger(0, g->pad_across), from = larger(0, -g->pad_across);
     Index count = smaller(g->width - from, padded_row - left);
     for (Index i = larger(0, -first); i < smaller(rows, g->height - first); i++) {
         const REAL *pixels = channel + (first + i) * g->width + from;
@@ -137,7 +137,7 @@ static TARGET void OF(transform_block)(const Geometry *g, const PatchLayout *lay
         for (Index c = 0; c < g->channels; c++) {
             const REAL *channel = x + ((block->image + n) * g->channels + c) * pixels;
             REAL *channel_v = v + c * layout->row + n * block->patches;
-            OF(copy_inside)(g, channel, block->top - g->pad, rows, layout->padded_row, padded);
+            OF(copy_inside)(g, channel, block->top - g->pad_down, rows, layout->padded_row, padded);
             OF(split_into_planes)(padded, rows, layout->columns, planes, layout->plane);
             OF(transform_patches)(
                 planes, layout->plane, layout->columns, block->patches, channel_v, layout->v_stride);
@@ -256,8 +256,8 @@ static TARGET int OF(winograd_forward)(
    are read backwards from the last one. */
 static TARGET int OF(winograd_backward_input)(const Geometry *g, const void *dout, const void *w, void *dx)
 {
-    Geometry rotated = {
-        g->images, g->filters, g->rows, g->columns, g->channels, 3, 3, 1, 2 - g->pad, g->height, g->width};
+    Geometry rotated = {g->images, g->filters, g->rows, g->columns, g->channels, 3, 3, 1, 1, 2 - g->pad_down,
+        2 - g->pad_across, g->height, g->width};
     FilterStrides strides = {9, 9 * g->channels, -1};
     const REAL *last_tap = (const REAL *)w + 8;
     return OF(winograd)(&rotated, dout, last_tap, &strides, NULL, dx);
