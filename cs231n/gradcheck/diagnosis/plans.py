@@ -252,7 +252,7 @@ def _too_early(net: Chain) -> Iterator[Plan]:
 
 
 def _parameters_too_early(net: Chain, kind: StepKind, mistake: Mistake) -> Iterator[Plan]:
-    """Compute gamma's or beta's gradient before the backward pass of a step behind, in all layers or in one."""
+    """Compute the gradient of gamma or beta before the backward pass of a step behind it."""
     pairs = [(step, _of_layer(net, StepKind.NORM, step.layer)) for step in net.of(kind)]
     behind = [step for step, norm in pairs if norm is not None and _is_behind(net, step, norm)]
     for chosen in _choices(behind):
