@@ -69,9 +69,9 @@ def wrong_dx(case: Case, layer: Convolution, right: Backward) -> Iterator[Candid
     yield from _dout_changed(case, layer, right, layer.dx)
     yield from _padding_added(layer, right)
     yield from _other_indices_in_dx(layer, right)
+    dx = layer.dx(right)
     for words, mask in borders(*layer.x.shape[2:]):
-        dx = layer.dx(right) * mask
-        yield Candidate(Mistake.PIXELS_LEFT_OUT, partial(_part, dx), GUARD, "without them", words)
+        yield Candidate(Mistake.PIXELS_LEFT_OUT, partial(_part, dx * mask), GUARD, "without them", words)
     for words, mask in _entries_left_out(layer):
         back = right._replace(w=right.w * mask)
         yield Candidate(Mistake.ENTRIES_LEFT_OUT, partial(layer.dx, back), ENTRIES, words)
@@ -212,9 +212,9 @@ def _in_dw(case: Case, layer: Convolution, right: Backward) -> Iterator[Candidat
     for words, mask in borders(*layer.x.shape[2:]):
         back = right._replace(x=padded(layer.x * mask, layer.pad))
         yield Candidate(Mistake.PIXELS_LEFT_OUT, partial(layer.dw, back), GUARD, "without them", words)
+    dw = layer.dw(right)
     for words, mask in _entries_left_out(layer):
-        dw = layer.dw(right) * mask
-        yield Candidate(Mistake.ENTRIES_LEFT_OUT, partial(_part, dw), ENTRIES, words)
+        yield Candidate(Mistake.ENTRIES_LEFT_OUT, partial(_part, dw * mask), ENTRIES, words)
     windows = layer.grid.windows(right.x)
     for wrong in reshapes_of_windows(is_gradient=False):
         evidence = f"with {wrong.words('windows', windows.shape)} for windows {WINDOW_AXES}"

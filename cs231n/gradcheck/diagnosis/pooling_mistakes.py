@@ -70,8 +70,9 @@ def wrong_dx(case: Case, layer: Pooling, dout: Array) -> Iterator[Candidate]:
     yield from _other_windows(case, layer, right)
     yield from _other_places(layer, right)
     yield from _tiles_reshaped(layer, right)
+    dx = layer.dx(right)
     for words, mask in borders(*layer.x.shape[2:]):
-        gradient = partial(_part, layer.dx(right) * mask)
+        gradient = partial(_part, dx * mask)
         yield Candidate(Mistake.PIXELS_LEFT_OUT, gradient, GUARD, "without them", words)
     for spread in spreads:
         yield from _dout_changed(case, layer, spread)
