@@ -25,7 +25,8 @@ from cs231n.gradcheck.arguments import (
 )
 from cs231n.gradcheck.compare import compare_all, compare_output, label, lacking
 from cs231n.gradcheck.conduct import Run, raised, run_once
-from cs231n.gradcheck.diagnosis.conclusion import conclusion
+from cs231n.gradcheck.diagnosis.conclusion import conclusion, exchanged
+from cs231n.gradcheck.diagnosis.mistakes import IN_THE_LOSS, Mistake
 from cs231n.gradcheck.diagnosis.regularization import uneven_penalty
 from cs231n.gradcheck.models import (
     copy_in_float64,
@@ -247,8 +248,22 @@ def _compare_model(model: Any, X: Any, y: Any, report: Report, name: str, tol: f
 
 
 def _conclusions(names: list[str], comparisons: list[Comparison], penalty: dict[str, float]) -> Iterator[str]:
-    """Yield what the verdicts on all parameters of a model say together."""
-    wrong = [name for name, one in zip(names, comparisons, strict=True) if one.status == FAIL]
+    """Yield what the verdicts on all parameters of a model say together.
+
+    A gradient whose loss is wrong, or that is stored under another name, came out of a right backward pass.
+    """
+    failed = {name: one.causes for name, one in zip(names, comparisons, strict=True) if one.status == FAIL}
+    first = {name: causes[0] for name, causes in failed.items() if causes}
+    stored = {
+        name: cause.about for name, cause in first.items() if cause.mistake is Mistake.OF_ANOTHER_ARGUMENT
+    }
+    sentence = exchanged(stored)
+    if sentence:
+        yield sentence
+    excused = {name for name, cause in first.items() if cause.mistake in IN_THE_LOSS} | set(
+        stored if sentence else ()
+    )
+    wrong = [name for name in failed if name not in excused]
     concluded = conclusion([name for name in names if name not in wrong], wrong)
     if concluded:
         yield concluded

@@ -45,7 +45,7 @@ def compare_all(
     """Return a Comparison for each gradient, in the order of `numeric`, {argument: Numeric}."""
     centered = {key: gradient.centered for key, gradient in numeric.items()}
     scale = max((float(np.abs(gradient).max(initial=0)) for gradient in centered.values()), default=0.0)
-    known = {**known, "numeric": centered}
+    known = {**known, "numeric": centered, "returned": dict(zip(numeric, grads, strict=True))}
     return [
         compare(label(name, key), grad, numeric[key], tol, {**known, "name": key}, scale)
         for key, grad in zip(numeric, grads, strict=True)

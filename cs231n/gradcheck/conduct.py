@@ -119,7 +119,7 @@ def raised(error: Exception, inputs: Iterable[str] = ()) -> Cause:
 
     `inputs` are the names of the arguments that the code was called with.
     """
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_ours(frame.filename)]
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_learners(frame.filename)]
     where = f", in line {frames[-1].lineno} of {Path(frames[-1].filename).name}" if frames else ""
     look = "Call the function directly to see how it gets there."
     if not frames and isinstance(error, TypeError) and inputs:
@@ -127,9 +127,10 @@ def raised(error: Exception, inputs: Iterable[str] = ()) -> Cause:
     return Cause("it raises an error", message_of(error) + where, look, kind=Kind.ERROR)
 
 
-def _is_ours(filename: str) -> bool:
-    """Return whether a file belongs to the gradient check."""
-    return Path(filename).parent == Path(__file__).parent
+def _is_learners(filename: str) -> bool:
+    """Return whether a file belongs to the code under test: neither to the gradient check nor to NumPy."""
+    others = (Path(__file__).parent, Path(np.__file__).parent)
+    return not any(Path(filename).is_relative_to(other) for other in others)
 
 
 def _copies(inputs: dict[str, Floats]) -> dict[str, Floats]:

@@ -60,12 +60,15 @@ class Cause:
     - evidence: the numbers that show it
     - look: where the mistake is likely to be
     - kind: what code may decide by
+    - mistake, about: the `Finding` that it puts into words, if there is one
     """
 
     title: str
     evidence: str
     look: str
     kind: Kind = field(default=Kind.FORMULA, kw_only=True)
+    mistake: Mistake | None = field(default=None, compare=False, repr=False, kw_only=True)
+    about: str = field(default="", compare=False, repr=False, kw_only=True)
 
     def __str__(self) -> str:
         return f"{self.title}: {self.evidence}. {self.look}"
@@ -106,7 +109,8 @@ class Finding:
         start += f"in the dx of {self.inside}, " if self.inside else ""
         end = ", and its sign is wrong" if self.negated else ""
         title = start + self.mistake.value.format(self.about) + end
-        return Cause(title, self.evidence, self.look, kind=KINDS.get(self.mistake, Kind.FORMULA))
+        kind = KINDS.get(self.mistake, Kind.FORMULA)
+        return Cause(title, self.evidence, self.look, kind=kind, mistake=self.mistake, about=self.about)
 
 
 def causes_of(findings: Iterable[Finding]) -> list[Cause]:
@@ -165,6 +169,7 @@ class Case(Observed):
       different shapes, every other explainer assumes that they are the same
     - name: the argument that the gradient belongs to, such as x, w, gamma, W1
     - numeric: {name: array}, the numeric gradients of all arguments
+    - returned: {name: whatever the backward pass returned for it}, of all arguments, where that is known
     - reg: the strength of an L2 penalty; penalty: {name: how many times the loss contains
       0.5 * reg * sum(param ** 2)}, where that was measured
     - network: the rest of what is known about a network; None for a layer
@@ -176,6 +181,7 @@ class Case(Observed):
     name: str = ""
     _: KW_ONLY
     numeric: Mapping[str, Array] = field(default_factory=dict)
+    returned: Mapping[str, Any] = field(default_factory=dict)
     reg: float = 0.0
     penalty: Mapping[str, float] = field(default_factory=dict)
     network: Network | None = None

@@ -5,7 +5,7 @@ and b. A right gradient shows that the backward pass was right up to there.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 NAME = re.compile(r"(W|b|gamma|beta)([1-9][0-9]*)")  # of a parameter: its kind, and the number of its layer
 
@@ -38,6 +38,28 @@ def conclusion(names_right: Iterable[str], names_wrong: Iterable[str]) -> str:
     if not all(NAME.fullmatch(name) for name in (*right, *wrong)):
         return _capital(f"{_gradients(right)} {_are(right)} right; {_gradients(wrong)} {_are(wrong)} wrong.")
     return _of_layers(right, wrong)
+
+
+def exchanged(stored: Mapping[str, str]) -> str:
+    """Return in a sentence which gradients are stored under each other's names; "" if others are involved.
+
+    >>> print(exchanged({"W1": "W3", "W3": "W1", "b1": "b3", "b3": "b1"}))
+    The gradients of W1 and W3, b1 and b3 are stored under each other's names.
+    >>> exchanged({"b1": "b2"})
+    ''
+
+    - stored: {name of a parameter: that of the one whose gradient is stored under it}
+    """
+    if not stored or set(stored) != set(stored.values()):
+        return ""
+    cycles: dict[frozenset[str], None] = {}
+    for name in stored:
+        cycle = [name]
+        while stored[cycle[-1]] != name:
+            cycle.append(stored[cycle[-1]])
+        cycles.setdefault(frozenset(cycle))
+    listed = ", ".join(_list(sorted(cycle)) for cycle in cycles)
+    return f"The gradients of {listed} are stored under each other's names."
 
 
 def _of_layers(right: list[str], wrong: list[str]) -> str:

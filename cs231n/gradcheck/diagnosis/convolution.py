@@ -52,7 +52,12 @@ class Convolution:
         return Backward(self.padded, self.w, dout, self.grid.strides)
 
     def dx(self, back: Backward, place: Place = EVERYWHERE) -> Array:
-        """Return the gradient of x, or of a place in it: some examples and channels.
+        """Return the gradient of x, or of a place in it: some examples and channels."""
+        H, W = self.x.shape[2:]
+        return self.dpadded(back, place)[:, :, self.pad : self.pad + H, self.pad : self.pad + W]
+
+    def dpadded(self, back: Backward, place: Place = EVERYWHERE) -> Array:
+        """Return the gradient of the padded x, or of a place in it.
 
         The last window that contains a pixel meets it with the smallest (p, q), which therefore comes last.
         """
@@ -65,8 +70,7 @@ class Convolution:
             pixels = dpadded[grid.pixels(p, q)]
             new = (w[:, :, p, q].T @ flat).reshape(pixels.shape)
             pixels[...] = new if back.overwrites else pixels + new
-        H, W = self.x.shape[2:]
-        return dpadded[:, :, self.pad : self.pad + H, self.pad : self.pad + W]
+        return dpadded
 
     def dw(self, back: Backward, place: Place = EVERYWHERE) -> Array:
         """Return the gradient of w, or of a place in it: some filters and channels."""

@@ -12,11 +12,13 @@ from cs231n.gradcheck.diagnosis.mistakes import Mistake
 from cs231n.gradcheck.diagnosis.reshapes import RESHAPE, reshapes, reshapes_of_windows
 from cs231n.gradcheck.diagnosis.windows import (
     ADD,
+    INDICES,
     STRIDE,
     Candidate,
     Pair,
     Place,
     argument_of,
+    borders,
     changes_of_dout,
     first_that_fits,
     windows_left_out,
@@ -29,6 +31,13 @@ FILTER = "A window of dx is the sum over filters of dout[n, f, i, j] * w[f]."
 WINDOW = "dw[f] is the sum over examples and windows of dout[n, f, i, j] times the window of x."
 PADDED = "Backward has to see the windows that forward saw: pad x with zeros, on all four sides."
 SUM_FOR_B = "db[f] is the sum of dout[:, f] over examples, rows and columns: axis=(0, 2, 3)."
+
+INSIDE = "Pixel (h, v) is inside of the image if 0 <= h < H and 0 <= v < W: all else is padding, and cut off."
+GUARD = (
+    "Row 0 and column 0 belong to the image, and so do row H - 1 and column W - 1: 0 <= h < H, 0 <= v < W."
+)
+ENTRIES = "Filters have HH rows and WW columns: range(HH) and range(WW)."
+SIDES = ("is HH used for WW?", "is WW used for HH?")
 
 WINDOW_AXES = "of the shape (N, C, H', W', HH, WW)"
 
@@ -58,6 +67,14 @@ def wrong_dx(case: Case, layer: Convolution, right: Backward) -> Iterator[Candid
     yield from _strides(layer, right, layer.dx)
     yield from _other_filters(layer, right)
     yield from _dout_changed(case, layer, right, layer.dx)
+    yield from _padding_added(layer, right)
+    yield from _other_indices_in_dx(layer, right)
+    dx = layer.dx(right)
+    for words, mask in borders(*layer.x.shape[2:]):
+        yield Candidate(Mistake.PIXELS_LEFT_OUT, partial(_part, dx * mask), GUARD, "without them", words)
+    for words, mask in _entries_left_out(layer):
+        back = right._replace(w=right.w * mask)
+        yield Candidate(Mistake.ENTRIES_LEFT_OUT, partial(layer.dx, back), ENTRIES, words)
     for wrong in reshapes(right.w.ndim):
         evidence = f"with {wrong.words('w', right.w.shape)} for w"
         back = right._replace(w=wrong.of(right.w))
@@ -67,6 +84,107 @@ def wrong_dx(case: Case, layer: Convolution, right: Backward) -> Iterator[Candid
         evidence = f"with {wrong.words('windows', windows.shape)} for the gradients of windows {WINDOW_AXES}"
         gradient = partial(_dx_of_windows, layer, wrong.of(windows))
         yield Candidate(Mistake.WINDOWS_RESHAPED, gradient, RESHAPE, evidence, "dx")
+
+
+def _entries_left_out(layer: Convolution) -> Iterator[tuple[str, Array]]:
+    """Yield (words, mask (HH, WW)) of the entries that a loop which ends too soon, or begins late, leaves."""
+    HH, WW = layer.grid.size
+    if HH != WW:
+        least = min(HH, WW)
+        mask = np.zeros((HH, WW))
+        mask[:least, :least] = 1
+        yield f"with rows and columns 0-{least - 1} of the filters only: {SIDES[HH > WW]}", mask
+    for words, mask in borders(HH, WW):
+        yield f"without the {words} of the filters", mask
+
+
+def _padding_added(layer: Convolution, right: Backward) -> Iterator[Candidate]:
+    """Yield dx with the gradient of the padding added to other pixels, as negative indices do."""
+    pad, (H, W) = layer.pad, layer.x.shape[2:]
+    if not pad or pad > min(H, W):
+        return
+    folds: dict[str, tuple[Mistake, Callable[[Array, int], Array], bool]] = {
+        "with row -1 for the row before row 0, and so on": (Mistake.WRAPPED, np.remainder, False),
+        "with rows and columns modulo the size of the image": (Mistake.WRAPPED, np.remainder, True),
+        "with rows and columns cut off at the border": (Mistake.CLIPPED, _clipped, True),
+        "with row 0 for the rows before it, and so on": (Mistake.CLIPPED, _clipped, False),
+    }
+    for words, (mistake, fold, at_end) in folds.items():
+        for axes in ((2, 3), (2,), (3,)):
+            gradient = partial(_folded, layer, right, fold, at_end, axes)
+            where = "" if len(axes) == 2 else (", of rows only", ", of columns only")[axes[0] - 2]
+            yield Candidate(mistake, gradient, INSIDE, words + where)
+
+
+def _clipped(index: Array, size: int) -> Array:
+    return np.clip(index, 0, size - 1)
+
+
+def _folded(
+    layer: Convolution,
+    right: Backward,
+    fold: Callable[[Array, int], Array],
+    at_end: bool,
+    axes: tuple[int, ...],
+    place: Place,
+) -> Array:
+    """Return a place of dx with the gradient of the padding in front of it, or all around, added to it."""
+    dx = layer.dpadded(right, place)
+    for axis in (2, 3):
+        size = layer.x.shape[axis]
+        index = np.arange(dx.shape[axis]) - layer.pad
+        inside = (index >= 0) & (index < size)
+        kept = np.flatnonzero(inside | ((index < 0) | at_end if axis in axes else False))
+        moved = np.zeros((size, *np.delete(dx.shape, axis)))
+        np.add.at(moved, fold(index[kept], size), np.moveaxis(dx, axis, 0)[kept])
+        dx = np.moveaxis(moved, 0, axis)
+    return dx
+
+
+def _other_indices_in_dx(layer: Convolution, right: Backward) -> Iterator[Candidate]:
+    """Yield dx with one index in place of another: w[n] or w[c] for w[f], dx[f] for dx[n], and so on."""
+    N, C, F, w, dout = *layer.x.shape[:2], len(right.w), right.w, right.dout
+
+    def of(w: Array, dout: Array = dout) -> Array:
+        return layer.dx(right._replace(w=np.broadcast_to(w, right.w.shape), dout=dout))
+
+    found: list[tuple[str, str, Array]] = []
+    if N <= F and F > 1:
+        each = [of(w[n : n + 1], dout[n : n + 1]) for n in range(N)]
+        found.append(("n is used for f in w", "with w[n] for w[f]", np.concatenate(each)))
+    if C <= F and F > 1:
+        by_channel = w[np.arange(C), np.arange(C)][np.newaxis]
+        found.append(("c is used for f in w", "with w[c, c] for w[f, c]", of(by_channel)))
+    if F <= C and C > 1:
+        by_filter = w[np.arange(F), np.arange(F)][:, np.newaxis]
+        found.append(("f is used for c in w", "with w[f, f] for w[f, c]", of(by_filter)))
+    if F <= N and N > 1:
+        dx, only = np.zeros_like(layer.x), np.eye(F)
+        for f in range(F):
+            dx[f] = of(w, dout * only[f].reshape(1, F, 1, 1)).sum(axis=0)
+        found.append(("f is used for n in dx", "with dx[f] for dx[n]", dx))
+    for about, words, gradient in found:
+        yield Candidate(Mistake.WRONG_INDEX, partial(_part, gradient), INDICES, words, about)
+
+
+def _other_indices_in_dw(layer: Convolution, right: Backward) -> Iterator[Candidate]:
+    """Yield dw with one index in place of another: dw[n] for dw[f], x[f] for x[n]."""
+    N, F, x, dout = len(layer.x), len(right.w), right.x, right.dout
+    found: list[tuple[str, str, Array]] = []
+    if N <= F and F > 1:
+        dw = np.zeros_like(right.w)
+        for n in range(N):
+            of_example = layer.dw(right._replace(x=x[n : n + 1], dout=dout[n : n + 1]))
+            dw[n] = of_example.sum(axis=0)
+        found.append(("n is used for f in dw", "with dw[n] for dw[f]", dw))
+    if F <= N and N > 1:
+        dw = np.zeros_like(right.w)
+        for f in range(F):
+            one = right._replace(x=np.broadcast_to(x[f : f + 1], x.shape), dout=dout[:, f : f + 1])
+            dw[f] = layer.dw(one)[0]
+        found.append(("f is used for n in x", "with x[f] for x[n]", dw))
+    for about, words, gradient in found:
+        yield Candidate(Mistake.WRONG_INDEX, partial(_part, gradient), INDICES, words, about)
 
 
 def _dx_of_windows(layer: Convolution, windows: Array, place: Place) -> Array:
@@ -90,6 +208,13 @@ def _in_dw(case: Case, layer: Convolution, right: Backward) -> Iterator[Candidat
     yield from _strides(layer, right, layer.dw)
     yield from _other_images(layer, right)
     yield from _dout_changed(case, layer, right, layer.dw)
+    yield from _other_indices_in_dw(layer, right)
+    for words, mask in borders(*layer.x.shape[2:]):
+        back = right._replace(x=padded(layer.x * mask, layer.pad))
+        yield Candidate(Mistake.PIXELS_LEFT_OUT, partial(layer.dw, back), GUARD, "without them", words)
+    dw = layer.dw(right)
+    for words, mask in _entries_left_out(layer):
+        yield Candidate(Mistake.ENTRIES_LEFT_OUT, partial(_part, dw * mask), ENTRIES, words)
     windows = layer.grid.windows(right.x)
     for wrong in reshapes_of_windows(is_gradient=False):
         evidence = f"with {wrong.words('windows', windows.shape)} for windows {WINDOW_AXES}"

@@ -7,6 +7,7 @@ gradient agrees.
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +25,8 @@ IN_TEST = "Dropout is off in test mode: out = x, and dx = dout."
 IN_TRAINING = "Only in test mode is dx = dout; in training dx = dout * mask."
 SCALE = "Inverted dropout divides kept units by p, in training only. The gradient has the same factor, once."
 CHAIN_RULE = "The chain rule: the upstream gradient is a factor."
+KEPT = "The mask holds 0 and 1 / p, as it was drawn: units that dropout keeps may be negative."
+ENTRIES = "Index with the mask itself, dx[x <= 0] = 0: np.where(...)[0] gives the numbers of whole rows."
 MASK_OF_ONES = "The mask holds 0 and 1 (in dropout, 0 and 1 / p), not x and not the output."
 
 
@@ -142,6 +145,11 @@ def _of_known_form(case: Case, layer: Masked) -> Iterator[Finding]:
     yield from _matching(case, layer, [(Mistake.MASK_OF_DOUT, by_dout)], look)
     if case.wrong.sum() >= WITNESSES:
         yield from _matching(case, layer, [(Mistake.MASK_OF_BOTH, dout * mask * (dout > 0))], look)
+    if not layer.is_relu:
+        of_out = [layer.kept * dout, dout * (mask > 0), dout]
+        signed = [(Mistake.MASK_OF_OUT, array * (x > 0) * (mask > 0)) for array in of_out]
+        yield from _matching(case, layer, signed, KEPT)
+    yield from _whole_slices(case, layer)
     holding_x = [
         (Mistake.MASK_HOLDS_X, array) for array in (dout * x * mask, dout * x, dout * x * (mask > 0))
     ]
@@ -248,6 +256,22 @@ def _inverted(case: Case, layer: Masked, look: str) -> Iterator[Finding]:
     factor = float(np.median((case.actual / layer.dout)[stopped]))
     if factor > 0:
         yield from _matching(case, layer, [(Mistake.MASK_INVERTED, factor * layer.dout * stopped)], look)
+
+
+def _whole_slices(case: Case, layer: Masked) -> Iterator[Finding]:
+    """Find a mask that stops, or lets pass, every row or column with an entry that it should stop or pass."""
+    passes = layer.mask > 0
+    for axis in range(passes.ndim) if passes.ndim > 1 else ():
+        others = tuple(other for other in range(passes.ndim) if other != axis)
+        name = ("rows", "columns")[axis] if passes.ndim == 2 else f"slices along axis {axis}"
+        look = ENTRIES if layer.is_relu else f"{DROPOUT} {MASK_OF_ONES}"
+        for whole in (passes.all(axis=others, keepdims=True), passes.any(axis=others, keepdims=True)):
+            if whole.all() or not whole.any():
+                continue
+            for finding in _matching(
+                case, layer, [(Mistake.WHOLE_SLICES, layer.kept * layer.dout * whole)], look
+            ):
+                yield replace(finding, about=name)
 
 
 def _of_another_mask(case: Case, layer: Masked) -> Iterator[Finding]:

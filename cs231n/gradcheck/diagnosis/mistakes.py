@@ -23,6 +23,7 @@ class Mistake(Enum):
     NOT_SUMMED = "it is not summed"
     NOT_SUMMED_OVER_BATCH = "it is not summed over the batch"
     SUMMED_OVER_TOO_MANY_AXES = "it is summed over too many axes"
+    SUMMED_OVER_GROUP = "it is summed over all channels of a group"
     SUMMED_OVER_WRONG_AXES = "it is summed over the wrong axes"
 
     # The gradient as a whole
@@ -65,6 +66,8 @@ class Mistake(Enum):
     MASK_OF_BOTH = "the mask is taken from dout as well"
     MASK_NOT_APPLIED = "the mask is not applied"
     MASK_HOLDS_X = "dout is multiplied by values of x, not by a mask"
+    MASK_OF_OUT = "the mask is taken from the sign of the output"
+    WHOLE_SLICES = "whole {} are set to zero or let pass, not single entries"
     ANOTHER_MASK = "another mask than that of the forward pass is used"
     MASK_WITHOUT_FORWARD = "dout is masked, though the forward pass drops nothing"
     SCALED_WITHOUT_FORWARD = "it is scaled by p, though the forward pass is not"
@@ -88,6 +91,7 @@ class Mistake(Enum):
     LABEL_AXES_SWAPPED = "examples and labels are swapped in the index"
     EXP_NOT_NORMALIZED = "exp is not divided by its sum"
     EXP_OVER_EXAMPLES = "exp is divided by its sum over the examples"
+    EXP_OVER_SUM_OF_ANOTHER = "exp is divided by the sum of another example"
     EXP_OVER_ALL = "exp is divided by its sum over the whole minibatch"
     LABEL_LEFT_OUT_OF_SUM = "the sum of exp leaves out the label"
     CLASS_LEFT_OUT_OF_SUM = "the sum of exp leaves out a class"
@@ -113,6 +117,8 @@ class Mistake(Enum):
     TERM_HALF = "the {}'s term is half of what it should be"
     TERM_DIVIDED = "the sum in the {}"
     TERM_SCALED = "the {}'s term is off by a factor"
+    TERM_NOT_SUMMED = "the sum in the {}'s term is missing"
+    MEANS_NOT_SUMMED = "the sums in the terms of mean and variance are missing"
     TERM_OVER_WRONG_AXES = "the sum in the {}'s term is taken over the wrong axes"
     BOTH_NEGATIVE = "the terms of mean and variance have the wrong sign"
     CONSTANTS = "mean and variance are treated as constants"
@@ -130,6 +136,9 @@ class Mistake(Enum):
     # Normalization: the factors in its terms
     NO_GAMMA = "gamma is missing"
     NO_GAMMA_IN_TERM = "gamma is missing in one of the terms"
+    NO_GAMMA_IN_SUMS = "gamma is missing in the sums"
+    GAMMA_ALONG_WRONG_AXIS = "gamma is multiplied along the wrong axis"
+    STD_FOR_VAR = "the standard deviation is used instead of the variance"
     GAMMA_TWICE = "gamma is a factor twice"
     GAMMA_IN_EXCESS = "gamma is a factor, but should not be"
     GAMMA_AFTER_MEANS = "gamma is multiplied after the means are taken"
@@ -184,6 +193,13 @@ class Mistake(Enum):
     AVERAGED_FIRST = "{} is averaged before it is used"
     PRODUCT_OF_SUMS = "a product of sums is used instead of a sum of products"
     FACTOR_MISSING = "{} is missing"
+    WRONG_INDEX = "the index {}"
+    WRAPPED = "the gradient of the padding ends up at the other end of the image"
+    CLIPPED = "the gradient of the padding is added to the pixels of the border"
+    PIXELS_LEFT_OUT = "pixels in the {} of x are left out"
+    ENTRIES_LEFT_OUT = "some entries of the filters are left out"
+    SAME_PLACE = "the same place in every window gets the gradient, not that of the maximum"
+    ONE_SIDE_FOR_BOTH = "the {} of the window is used for both of its sides"
     WINDOW_SWAPPED = "height and width of the window are swapped"
     NO_WINDOW_OFFSET = "the maximum's place in its window is used as a place in the image"
     ARGMAX_SWAPPED = "row and column of the maximum are mixed up"
@@ -211,12 +227,14 @@ class Mistake(Enum):
     SOME_SLICES = "it is wrong for some {} only"
 
     # Networks: how the backward passes of the layers are put together
+    RELU_ON_SCORES = "the forward pass applies a ReLU to the scores, the backward pass does not"
+    RELU_MISSING_IN_FORWARD = "the forward pass leaves out the ReLU of {}, the backward pass does not"
     RELU_LEFT_OUT = "the backward pass leaves out the ReLU of {}"
     DROPOUT_LEFT_OUT = "the backward pass leaves out the dropout of {}"
     NORM_LEFT_OUT = "the backward pass leaves out the normalization of {}"
-    BEFORE_RELU_BACKWARD = "{} is computed before the backward pass of ReLU"
-    BEFORE_DROPOUT_BACKWARD = "{} is computed before the backward pass of dropout"
-    BEFORE_NORM_BACKWARD = "{} is computed before the backward pass of the normalization"
+    BEFORE_RELU_BACKWARD = "the backward pass of ReLU comes too late for {}"
+    BEFORE_DROPOUT_BACKWARD = "the backward pass of dropout comes too late for {}"
+    BEFORE_NORM_BACKWARD = "the backward pass of the normalization comes too late for {}"
     DW_BEFORE_RELU = "{} uses the values before ReLU instead of those after it"
     DW_BEFORE_DROPOUT = "{} uses the values before dropout instead of those after it"
     DW_BEFORE_NORM = "{} uses the values before the normalization instead of the layer's input"
@@ -276,3 +294,18 @@ class Mistake(Enum):
     LOSS_PENALTY_ON_OTHERS = "the loss penalizes {}"
     PENALTY_OF_ANOTHER_FORM = "the regularization term is not reg * W"
     LOSS_PENALTY_OF_ANOTHER_FORM = "the penalty in the loss is not 0.5 * reg * sum(W * W)"
+
+
+# The mistake is in the loss alone: the backward pass that gave the gradient is right.
+IN_THE_LOSS = frozenset(
+    {
+        Mistake.LOSS_PENALTY_UNEVEN,
+        Mistake.LOSS_PENALTY_MISSING,
+        Mistake.LOSS_PENALTY_TWICE,
+        Mistake.LOSS_PENALTY_HALF,
+        Mistake.LOSS_PENALTY_NEGATIVE,
+        Mistake.LOSS_PENALTY_SCALED,
+        Mistake.LOSS_PENALTY_ON_OTHERS,
+        Mistake.LOSS_PENALTY_OF_ANOTHER_FORM,
+    }
+)

@@ -35,6 +35,7 @@ FORWARD_X_HAT = (
     "Use the x_hat of the forward pass: in training that of the batch, in test mode "
     "(x - running_mean) / sqrt(running_var + eps)."
 )
+OF_CHANNELS = "Each channel has a gamma and a beta of its own: sum over axes 0, 2, 3 of dout (N, C, H, W)."
 SUM_AXES = "Sum over all axes but that of the features or channels, whatever the axes of the means."
 
 
@@ -169,7 +170,10 @@ def _of_other_groupings(case: Case, terms: Terms, position: int) -> Iterator[Can
 
 def _other_sums(terms: Terms, products: Array) -> Iterator[Candidate]:
     """Yield sums over other axes that leave as many numbers as gamma has: a square shape hides them."""
-    size = terms.layer.parameters[0].size
+    size, view = terms.layer.parameters[0].size, terms.layer.grouping.view
+    if len(view) > products.ndim and view[1] > 1 and view[2] > 1:  # groups of several channels
+        of_groups = products.reshape(view).sum(axis=(0, 2, 3, 4))
+        yield Candidate(Mistake.SUMMED_OVER_GROUP, np.repeat(of_groups, view[2]), OF_CHANNELS)
     right = tuple(axis for axis in range(products.ndim) if axis != 1)
     for axes in some_axes(products.ndim):
         sums = products.sum(axis=axes)

@@ -49,6 +49,8 @@ OTHER_NORM = (
 KEEP = "Inverted dropout divides kept units by p, the probability to keep one: once forward, once backward."
 
 LOOK = {  # where the mistake is; the others are in a cache
+    Mistake.RELU_ON_SCORES: "The last layer has no ReLU: its scores may be negative.",
+    Mistake.RELU_MISSING_IN_FORWARD: "Every hidden layer is affine, then ReLU: max(0, x W + b).",
     Mistake.RELU_LEFT_OUT: RELU,
     Mistake.DROPOUT_LEFT_OUT: DROPOUT,
     Mistake.NORM_LEFT_OUT: NORM,
@@ -121,7 +123,18 @@ class Plan:
 
 def plans(net: Chain) -> Iterator[Plan]:
     """Yield a plan for every mistake in the structure of the backward pass, the likeliest first."""
-    for make in (_left_out, _too_early, _inputs, _caches, _masks, _order, _dropout, _norms, _weights):
+    for make in (
+        _forward_relus,
+        _left_out,
+        _too_early,
+        _inputs,
+        _caches,
+        _masks,
+        _order,
+        _dropout,
+        _norms,
+        _weights,
+    ):
         yield from make(net)
     for make in (_upstream, _pooling, _flattening, _scores):
         yield from make(net)
@@ -161,6 +174,26 @@ def _gradients(names: Sequence[str]) -> str:
     """Return names of gradients: "dW1", "dW1 and db1"."""
     *most, last = (f"d{name}" for name in names)
     return f"{', '.join(most)} and {last}" if most else last
+
+
+# --------------------------------------------------------------------------- a forward pass that is different
+
+
+def _forward_relus(net: Chain) -> Iterator[Plan]:
+    """Go back as if the scores had no ReLU, which they have, and hidden layers one, which they have not."""
+    if net.of(StepKind.RELU) and net.steps[-1].kind is StepKind.RELU:
+        yield _plan(net, net.steps[:-1], (Mistake.RELU_ON_SCORES, ""))
+    linear = [step for step in net.of(StepKind.LINEAR) if step.layer < net.last]
+    lacking = [step for step in linear if _of_layer(net, StepKind.RELU, step.layer) is None]
+    if not lacking:
+        return
+    steps = net.steps
+    for step in lacking:
+        last = _of_layer(net, StepKind.NORM, step.layer) or step
+        place = next(index for index, other in enumerate(steps) if other is last) + 1
+        masked = Step(StepKind.RELU, step.layer, last.out, last.out, mask_backward(last.out > 0))
+        steps = [*steps[:place], masked, *steps[place:]]
+    yield _plan(net, steps, (Mistake.RELU_MISSING_IN_FORWARD, _where(net, lacking)))
 
 
 # ------------------------------------------------------------------------------------ steps that are left out
@@ -214,6 +247,33 @@ def _too_early(net: Chain) -> Iterator[Plan]:
                 about = (mistake, f"dx of layer {step.layer}")
                 below = [name for name in net.right() if layer_of(name) < step.layer]
                 yield Plan(_findings(about), partial(_mixed, net, without(net.steps, step), below))
+        if kind is not StepKind.NORM:
+            yield from _parameters_too_early(net, kind, mistake)
+
+
+def _parameters_too_early(net: Chain, kind: StepKind, mistake: Mistake) -> Iterator[Plan]:
+    """Compute the gradient of gamma or beta before the backward pass of a step behind it."""
+    pairs = [(step, _of_layer(net, StepKind.NORM, step.layer)) for step in net.of(kind)]
+    behind = [step for step, norm in pairs if norm is not None and _is_behind(net, step, norm)]
+    for chosen in _choices(behind):
+        for kinds in (("gamma", "beta"), ("beta",), ("gamma",)):
+            names = [f"{name}{step.layer}" for step in chosen for name in kinds]
+            gradients = partial(_each_too_early, net, chosen, kinds)
+            yield Plan(_findings((mistake, _gradients(names))), gradients)
+
+
+def _is_behind(net: Chain, step: Step, other: Step) -> bool:
+    order = [id(one) for one in net.steps]
+    return order.index(id(step)) > order.index(id(other))
+
+
+def _each_too_early(net: Chain, steps: Sequence[Step], kinds: Sequence[str]) -> Grads:
+    """Return the right gradients, except for some kinds in the layers of some steps, which skip these."""
+    found = net.right()
+    for step in steps:
+        wrong = go_back(without(net.steps, step), net.dscores)
+        found |= {name: wrong[name] for name in (f"{kind}{step.layer}" for kind in kinds)}
+    return found
 
 
 def _mixed(net: Chain, steps: Sequence[Step], names: Sequence[str]) -> Grads:

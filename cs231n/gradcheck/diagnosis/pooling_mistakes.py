@@ -17,6 +17,7 @@ from cs231n.gradcheck.diagnosis.windows import (
     Candidate,
     Place,
     argument_of,
+    borders,
     changes_of_dout,
     first_that_fits,
     windows_left_out,
@@ -27,6 +28,8 @@ OWN_WINDOW = "The maximum is that of one window, in one channel of one example."
 TIES = "On a tie the first maximum, in row-major order, gets the whole gradient."
 FLAT = "Entry k of a window, in row-major order, is in row k // pool_width and column k % pool_width."
 OFFSET = "Entry (p, q) of window (i, j) is x[n, c, i * stride + p, j * stride + q]."
+SIDES = "A window has pool_height rows and pool_width columns."
+GUARD = "The last window may end with the last row and column of x, and the first begins at (0, 0)."
 TILES = "Windows (N, C, H', W', height, width) need transpose(0, 1, 2, 4, 3, 5) before reshape(N, C, H, W)."
 SLOPE = "A maximum has the slope 1: dx gets dout, and nothing that depends on x."
 
@@ -67,6 +70,10 @@ def wrong_dx(case: Case, layer: Pooling, dout: Array) -> Iterator[Candidate]:
     yield from _other_windows(case, layer, right)
     yield from _other_places(layer, right)
     yield from _tiles_reshaped(layer, right)
+    dx = layer.dx(right)
+    for words, mask in borders(*layer.x.shape[2:]):
+        gradient = partial(_part, dx * mask)
+        yield Candidate(Mistake.PIXELS_LEFT_OUT, gradient, GUARD, "without them", words)
     for spread in spreads:
         yield from _dout_changed(case, layer, spread)
 
@@ -101,6 +108,10 @@ def _other_entries(case: Case, layer: Pooling) -> Iterator[WeightsWithMistake]:
     for about, maximum in maxima.items():
         weights, evidence = (values == maximum).astype(np.float64), f"with the maxima over {about}"
         yield Mistake.MAXIMUM_OVER, weights, OWN_WINDOW, evidence, about
+    for p, q in np.ndindex(size):
+        weights = np.zeros(size)
+        weights[p, q] = 1
+        yield Mistake.SAME_PLACE, weights, LARGEST, f"with entry ({p}, {q}) of each window", ""
     first = first_largest(values)
     yield Mistake.MAXIMUM_AS_FACTOR, first * values, SLOPE, "with this mistake", ""
     for axis, name in ((1, "channel"), (0, "example")):
@@ -197,6 +208,9 @@ def _other_windows(case: Case, layer: Pooling, right: Spread) -> Iterator[Candid
     ]
     grids.append((Mistake.STRIDE_IS_SIZE, grid._replace(strides=grid.size), STRIDE))
     grids.append((Mistake.WINDOW_SWAPPED, grid._replace(size=(width, height)), OFFSET))
+    for length in (height, width):
+        if height != width:
+            grids.append((Mistake.ONE_SIDE_FOR_BOTH, grid._replace(size=(length, length)), SIDES))
     for mistake, other, look in grids:
         if other == grid or out is None:
             continue
@@ -207,7 +221,8 @@ def _other_windows(case: Case, layer: Pooling, right: Spread) -> Iterator[Candid
         ):
             spread = right._replace(weights=weights, strides=other.strides)
             evidence = f"with windows of shape {other.size}, strides {other.strides} apart"
-            yield Candidate(mistake, partial(layer.dx, spread), look, evidence)
+            about = "height" if other.size[0] == height else "width"
+            yield Candidate(mistake, partial(layer.dx, spread), look, evidence, about)
 
 
 def _other_places(layer: Pooling, right: Spread) -> Iterator[Candidate]:

@@ -9,7 +9,8 @@ same loss to nine digits, and the numeric gradients have to agree as well.
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -56,6 +57,7 @@ class Recipe:
     - axis: along which affine layers are normalized, 0 for batch and 1 for layer normalization
     - norm_first: whether the normalization comes before ReLU; pooled: whether convolutions have a pooling
     - masks: draws the masks of dropout, given the shapes of the hidden layers; None without dropout
+    - relus: whether layer i of L has a ReLU, a function of both
     """
 
     axis: int
@@ -64,13 +66,14 @@ class Recipe:
     pooled: bool
     masks: Masks | None
     loss: Loss
+    relus: Callable[[int, int], bool] = lambda layer, last: layer < last
 
 
 def recognize(case: Case) -> Chain | None:
     """Return the network that a case's gradient belongs to as a Chain, or None if we do not know it."""
     if case.network is None or not _is_network(case):
         return None
-    for recipe in _recipes(case):
+    for recipe in itertools.chain(_recipes(case), _recipes_with_other_relus(case)):
         try:
             found = _built(case, recipe)
         except (ValueError, IndexError):  # shapes that do not fit
@@ -126,6 +129,21 @@ def _recipes(case: Case) -> Iterator[Recipe]:
     )
 
 
+def _recipes_with_other_relus(case: Case) -> Iterator[Recipe]:
+    """Yield recipes whose scores have a ReLU, or that lack one or all of the hidden layers' ReLUs."""
+    last = layers_of(_params(case)) or 0
+    others: list[Callable[[int, int], bool]] = [lambda layer, last: True, lambda layer, last: False]
+    if last > 2:
+        others += [partial(_has_other_relu, without=without) for without in range(1, last)]
+    for recipe, relus in itertools.product(_recipes(case), others if last > 1 else []):
+        if recipe.eps == EPS_BY_TRIAL[0]:
+            yield replace(recipe, relus=relus)
+
+
+def _has_other_relu(layer: int, last: int, without: int) -> bool:
+    return layer not in (last, without)
+
+
 def _built(case: Case, recipe: Recipe) -> Chain:
     """Run the network forward."""
     params = {name: np.asarray(param, dtype=np.float64) for name, param in _params(case).items()}
@@ -135,20 +153,22 @@ def _built(case: Case, recipe: Recipe) -> Chain:
     masks = iter(recipe.masks(hidden_shapes) if recipe.masks else [])
     steps: list[Step] = []
     for i in range(1, last + 1):
-        steps += _layer(steps[-1].out if steps else X, params, i, recipe, i == last, masks)
+        steps += _layer(steps[-1].out if steps else X, params, (i, last), recipe, masks)
     return Chain(X, y, steps, *recipe.loss(steps[-1].out, y))
 
 
 def _layer(
-    x: Array, params: Grads, i: int, recipe: Recipe, is_last: bool, masks: Iterator[Array]
+    x: Array, params: Grads, layer: tuple[int, int], recipe: Recipe, masks: Iterator[Array]
 ) -> list[Step]:
-    """Return the steps of layer i."""
+    """Return the steps of a layer, given its number and that of the last layer."""
+    i, last = layer
     w, b = params[f"W{i}"], params[f"b{i}"]
     is_conv = w.ndim == 4
     steps = [chain.conv(x, w, b, i, pad=(w.shape[2] - 1) // 2) if is_conv else chain.affine(x, w, b, i)]
-    if is_last:
-        return steps
-    makers: list[Callable[[Array], Step]] = [lambda x: chain.relu(x, i)]
+    has_relu = recipe.relus(i, last)
+    if i == last:
+        return [*steps, chain.relu(steps[-1].out, i)] if has_relu else steps
+    makers: list[Callable[[Array], Step]] = [lambda x: chain.relu(x, i)] if has_relu else []
     if f"gamma{i}" in params:
         axes = (0, 2, 3) if is_conv else (recipe.axis,)
         gamma, beta = params[f"gamma{i}"], params[f"beta{i}"]

@@ -145,7 +145,8 @@ def penalty_findings(case: Case, extra: float) -> Iterator[Finding]:
     if not _near(in_gradient, due):
         of_loss = "The loss is right." if _near(in_loss, due) else "The loss is wrong too."
         evidence = f"the gradient contains {_text(in_gradient)} * {term}, expected {_text(due)} * {term}"
-        yield _finding(case, _mistake_in_gradient(case, in_gradient), evidence, f"{FORMULA} {of_loss}")
+        for mistake in _mistakes_in_gradient(case, in_gradient):
+            yield _finding(case, mistake, evidence, f"{FORMULA} {of_loss}")
     if not _near(in_loss, due):
         yield _in_loss(case, in_gradient, in_loss)
 
@@ -192,12 +193,17 @@ def _finding(case: Case, mistake: Mistake, evidence: str, look: str) -> Finding:
     return Finding(mistake, evidence, look, about=next(kinds, case.name))
 
 
-def _mistake_in_gradient(case: Case, count: float) -> Mistake:
+def _mistakes_in_gradient(case: Case, count: float) -> Iterator[Mistake]:
+    """Yield what a wrong number of penalty terms means: with reg = 0.5, W is also 2 * reg * W."""
     if not case.is_of_weights:
-        return Mistake.PENALTY_ON_OTHERS
-    if not _near(case.reg, 1) and _near(count * case.reg, 1):
-        return Mistake.PENALTY_WITHOUT_REG
-    return _by_count(IN_GRADIENT, count, Mistake.PENALTY_SCALED)
+        yield Mistake.PENALTY_ON_OTHERS
+        return
+    lacks_reg = not _near(case.reg, 1) and _near(count * case.reg, 1)
+    by_count = _by_count(IN_GRADIENT, count, Mistake.PENALTY_SCALED)
+    if by_count is not Mistake.PENALTY_SCALED or not lacks_reg:
+        yield by_count
+    if lacks_reg:
+        yield Mistake.PENALTY_WITHOUT_REG
 
 
 def _mistake_in_loss(case: Case, count: float) -> Mistake:

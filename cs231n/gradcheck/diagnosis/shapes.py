@@ -8,7 +8,7 @@ import numpy as np
 from cs231n.gradcheck.diagnosis.causes import Case, Finding, same, same_values
 from cs231n.gradcheck.diagnosis.mistakes import Mistake
 from cs231n.gradcheck.diagnosis.sums import AXES, axes_text, products_summed_in, some_axes
-from cs231n.gradcheck.diagnosis.whole import ORDER
+from cs231n.gradcheck.diagnosis.whole import where_it_belongs
 
 
 def find_shapes(case: Case) -> Finding:
@@ -45,7 +45,7 @@ def _of_another_argument(case: Case) -> Iterator[Finding]:
     for name, gradient in case.numeric.items():
         if name != case.name and same(case.actual, gradient):
             evidence = f"its shape and every entry match d{name}"
-            yield Finding(Mistake.OF_ANOTHER_ARGUMENT, evidence, ORDER, about=name)
+            yield Finding(Mistake.OF_ANOTHER_ARGUMENT, evidence, where_it_belongs(case, name), about=name)
 
 
 def _other_layout(case: Case) -> Iterator[Finding]:

@@ -146,6 +146,8 @@ def _wrong_probabilities(scores: Scores) -> Iterator[tuple[Mistake, Array]]:
         yield Mistake.EXP_OVER_EXAMPLES, softmax(z, axis=0)
         yield Mistake.EXP_OVER_ALL, softmax(z, axis=None)
         yield Mistake.EXP_NOT_NORMALIZED, np.exp(z)
+        if scores.N == scores.C:
+            yield Mistake.EXP_OVER_SUM_OF_ANOTHER, np.exp(z) / np.exp(z).sum(axis=1)
         yield Mistake.SCORES_FOR_P, z
     yield Mistake.EXP_NOT_NORMALIZED, np.exp(scores.x - scores.x.max())
     yield Mistake.LOGS_FOR_P, np.log(p)

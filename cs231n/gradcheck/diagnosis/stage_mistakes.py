@@ -8,7 +8,14 @@ import numpy as np
 from cs231n.gradcheck.diagnosis.candidates import MATCHES, Candidate
 from cs231n.gradcheck.diagnosis.causes import Array, Case, Observed
 from cs231n.gradcheck.diagnosis.mistakes import Mistake
-from cs231n.gradcheck.diagnosis.staged import STAGES, Pass, Stage, backward, closed_form
+from cs231n.gradcheck.diagnosis.staged import (
+    STAGES,
+    Pass,
+    Stage,
+    backward,
+    closed_form,
+    parameter_gradients,
+)
 from cs231n.gradcheck.diagnosis.sums import some_axes
 from cs231n.gradcheck.diagnosis.term_counts import CLOSED_FORM, DIRECT, MEAN, VARIANCE, unbiased
 from cs231n.gradcheck.diagnosis.terms import LEAST_POINTS, USUAL_EPS, Grouping, Scale, Terms, groupings
@@ -25,6 +32,14 @@ TRANSPOSE = (
 )
 AXES = "Backward sums over the axes that the forward pass takes the mean over."
 KEEPDIMS = "A mean over axis 1 needs keepdims=True, or it is subtracted along axis 0."
+GAMMA_IN_SUMS = "dbeta and dgamma are sums of dout; the sums in dx are those of dx_hat = gamma * dout."
+GAMMA_AXIS = "gamma has one entry for each feature or channel: axis 1 of dout. Transpose both, or neither."
+STD = "std = sqrt(var + eps) has its root already, var has not. Which of the two does the cache hold?"
+ROOT = "every entry matches with sqrt(std + eps) in place of sqrt(var + eps)"
+WITH_DOUT = "every entry matches with sums of dout in place of sums of dx_hat"
+WITH_PARAMETERS = "every entry matches with dbeta and dgamma in place of sums of dx_hat"
+EACH = "every entry matches with the summands in place of their sum"
+SUM = "One mean and one variance are shared by many entries: their gradients are sums over all of these."
 TIMES_DOUT = "every entry is dout times one number for each feature or channel"
 POWER = "Is x_hat used where x - mean belongs, or std where var belongs? " + VARIANCE
 POWERS = (0, 1, 1.5, 2, 4, 5, 6)  # of 1 / sqrt(var + eps), where 3 is right
@@ -35,12 +50,80 @@ def wrong_stages(terms: Terms) -> Iterator[Candidate]:
     letters = terms.layer.grouping.letters
     for mistake, look, changes in _changed_stages():
         yield Candidate(mistake, backward(terms, **changes), look.format(letters))
+    yield from _without_gamma_in_sums(terms)
+    yield from _along_other_axes(terms)
+    yield from _other_roots(terms)
     for power in POWERS:
         evidence = (
             f"every entry matches with (var + eps)**{-power / 2:g} instead of (var + eps)**-1.5 in dvar"
         )
         gradient = backward(terms, dvar=_with_power(power))
         yield Candidate(Mistake.WRONG_POWER, gradient, POWER.format(letters), evidence=evidence)
+    yield from _roots_in_variance(terms)
+
+
+def _without_gamma_in_sums(terms: Terms) -> Iterator[Candidate]:
+    """Yield dx with sums of dout in place of sums of dx_hat in both terms; dbeta and dgamma are such sums."""
+    grouping, look = terms.layer.grouping, f"{GAMMA_IN_SUMS} {CLOSED_FORM}"
+    gradient = backward(
+        terms,
+        dinv=lambda p: p.sum(p.layer.dout * p.centered),
+        dmean=lambda p: -p.sum(p.layer.dout * p.r),
+    )
+    yield Candidate(Mistake.NO_GAMMA_IN_SUMS, gradient, look, evidence=WITH_DOUT)
+    parameters = parameter_gradients(terms)
+    if len(parameters) == 2:
+        dgamma, dbeta = (grouping.spread(sums, terms.shape) for sums in parameters.values())
+        g = terms.layer.gamma * terms.layer.dout
+        gradient = terms.r * (g - (dbeta + terms.x_hat * dgamma) / terms.count)
+        yield Candidate(Mistake.NO_GAMMA_IN_SUMS, gradient, look, evidence=WITH_PARAMETERS)
+
+
+def _along_other_axes(terms: Terms) -> Iterator[Candidate]:
+    """Yield dx with gamma along another axis than 1, where equal sizes hide it."""
+    gamma = terms.layer.parameters[0]
+    for axis, size in enumerate(terms.shape):
+        if axis != 1 and size == gamma.size:
+            along = gamma.reshape([size if other == axis else 1 for other in range(len(terms.shape))])
+            gradient = backward(terms, dx_hat=_times(along))
+            evidence = f"every entry matches with gamma along axis {axis} of dout"
+            yield Candidate(Mistake.GAMMA_ALONG_WRONG_AXIS, gradient, GAMMA_AXIS, evidence=evidence)
+
+
+def _times(gamma: Array) -> Stage:
+    return lambda p: gamma * p.layer.dout
+
+
+def _other_roots(terms: Terms) -> Iterator[Candidate]:
+    """Yield dx with std in place of var, which adds a root, or without eps var in place of std."""
+    for eps in {terms.scale.eps, 0.0}:
+        for gradient in _with_root(terms, 1 / np.sqrt(terms.std + eps)):
+            yield Candidate(Mistake.STD_FOR_VAR, gradient, STD, evidence=ROOT)
+    for gradient in _with_root(terms, 1 / np.maximum(terms.var, TINY_VARIANCE)):
+        yield Candidate(Mistake.DIVIDED_BY_VARIANCE, gradient, STD)
+
+
+def _with_root(terms: Terms, r: Array) -> Iterator[Array]:
+    """Yield dx with another 1 / std: in front of the closed form, or in the stages that divide by it."""
+    yield backward(terms, dx=lambda p: r / p.r * STAGES["dx"](p))
+    yield closed_form(terms, r=r, x_hat=terms.centered * r)
+    yield backward(terms, direct=lambda p: r * p.dx_hat, dvar=lambda p: -0.5 * r**3 * p.dinv)
+    yield backward(terms, direct=lambda p: r * p.dx_hat)
+
+
+def _roots_in_variance(terms: Terms) -> Iterator[Candidate]:
+    """Yield dx with std in place of var in the variance's path alone."""
+    look = f"{STD} {VARIANCE.format(terms.layer.grouping.letters)}"
+    for eps in {terms.scale.eps, 0.0}:
+        r = 1 / np.sqrt(terms.std + eps)
+        for dvar in (_dvar_with(r, r, r), _dvar_with(r, terms.r, terms.r), _dvar_with(terms.r, r, r)):
+            gradient = backward(terms, dvar=dvar)
+            yield Candidate(Mistake.STD_FOR_VAR, gradient, look, evidence=f"{ROOT}, in the variance's term")
+
+
+def _dvar_with(*factors: Array) -> Stage:
+    """Return dvar with other factors in place of the three that are 1 / std."""
+    return lambda p: -0.5 * factors[0] * factors[1] * factors[2] * p.dinv
 
 
 def _with_power(power: float) -> Stage:
@@ -166,7 +249,14 @@ def wrong_groupings(observed: Observed, terms: Terms) -> Iterator[Candidate]:
             mistake, look = _of_other_grouping(right, other)
             evidence = f"the forward pass normalizes over {right.over}, the backward pass over {other.over}"
             whole = backward(terms.over(other))
-            for gradient in (whole, closed_form(terms, grouping=other)):
+            gradients = [whole, closed_form(terms, grouping=other)]
+            if (
+                len(right.view) == len(other.view) == 5 and right.view[1] == other.view[2]
+            ):  # r, laid out as groups
+                of_groups = terms.r.reshape(right.view)[:, :, :1, :1, :1].swapaxes(1, 2)
+                spread = np.broadcast_to(of_groups, other.view).reshape(terms.shape)
+                gradients.append(closed_form(terms, grouping=other, r=spread))
+            for gradient in gradients:
                 yield Candidate(mistake, gradient, look, evidence=evidence)
 
 
@@ -190,6 +280,12 @@ def wrong_sums(terms: Terms) -> Iterator[Candidate]:
                 yield from _with_total(
                     terms, total, Mistake.MEANS_OVER_WRONG_AXES, Mistake.TERM_OVER_WRONG_AXES, AXES, evidence
                 )
+    if right.count > 1:
+        of_both, of_one = Mistake.MEANS_NOT_SUMMED, Mistake.TERM_NOT_SUMMED
+        yield from _with_total(terms, lambda array: array, of_both, of_one, SUM, EACH)
+        gradient = backward(terms, dinv=lambda p: right.count * p.dx_hat * p.centered)
+        look, evidence = f"{SUM} {VARIANCE.format(right.letters)}", f"{EACH}, not divided by {right.letters}"
+        yield Candidate(of_one, gradient, look, "variance", evidence)
     if right.axes == (1,) and terms.shape[0] == terms.shape[1]:
         laid_out = Mistake.MEANS_LAID_OUT_WRONGLY
         yield from _with_total(terms, lambda array: right.sum(array).T, laid_out, laid_out, KEEPDIMS, MATCHES)
@@ -228,6 +324,8 @@ def _with_total(
         in_mean, in_variance = backward(terms, **mean), backward(terms, dmean=_mean_of_direct, **variance)
         yield Candidate(of_one, in_mean, f"{look} {MEAN.format(letters)}", about[0], evidence)
         yield Candidate(of_one, in_variance, f"{look} {VARIANCE.format(letters)}", about[1], evidence)
+    power_in_sum = backward(terms, dvar=lambda p: -0.5 * total(p.dx_hat * p.centered * p.r**3))
+    yield Candidate(of_one, power_in_sum, f"{look} {VARIANCE.format(letters)}", about[1], evidence)
     yield Candidate(
         of_one, backward(terms, **staged[1]), f"{look} {VARIANCE.format(letters)}", about[1], evidence
     )

@@ -21,7 +21,9 @@ from cs231n.gradcheck.tolerances import SAME, WHOLE_NUMBER
 
 SHOWN = 6  # indices that are listed
 MOST_ENTRIES = 10**7  # of contributions, which are in memory all at once
-ADD = "Use += in a loop: = forgets what came before."
+ADD = (
+    "Use += in a loop: = forgets what came before. Set the sum to zero before the loop, and not inside of it."
+)
 AXES = "Sum over all axes but that of the features or channels. Equal sizes can hide a wrong axis."
 MOST_AXES = 5  # that are summed over at once: more than a layer of the course has
 RANGE = "Look at where the loop or the slice begins and ends."
@@ -46,7 +48,8 @@ def _summed_elsewhere(case: Case) -> Iterator[Finding]:
                 is_one_number = len(axes) == products.ndim
                 if not is_one_number and reduced.size != case.actual.size:
                     continue
-                if case.is_explained_by(np.broadcast_to(reduced.reshape(-1), case.actual.shape)):
+                shape = () if reduced.size == 1 else case.actual.shape
+                if case.is_explained_by(np.broadcast_to(reduced.reshape(shape), case.actual.shape)):
                     many, wrong = Mistake.SUMMED_OVER_TOO_MANY_AXES, Mistake.SUMMED_OVER_WRONG_AXES
                     evidence = f"it is the {word} over {axes_text(axes)}"
                     yield Finding(many if is_one_number else wrong, evidence, AXES)

@@ -166,21 +166,35 @@ def _names(inputs: Mapping[str, Array]) -> Iterator[tuple[str, ...]]:
         yield names
 
 
-def _recognize(observed: Observed, names: tuple[str, ...]) -> Terms | None:
+def layers_of(observed: Observed) -> Iterator[Layer]:
+    """Yield the normalizations that a layer with these arguments may be, whatever its output."""
+    for names in _names(observed.inputs):
+        if len(names) == 3:
+            yield from (layer for layer in _layers(observed, names) if layer.grouping.transposed)
+
+
+def _layers(observed: Observed, names: tuple[str, ...]) -> list[Layer]:
+    """Return a Layer for each way to normalize; none if the shapes are not those of a normalization."""
     x, parameters = observed.inputs[names[0]], [observed.inputs[name] for name in names[1:]]
     out, dout = observed.out, observed.dout
     if out is None or dout is None or x.ndim not in (2, 4) or not x.size:
-        return None
+        return []
     if not x.shape == out.shape == dout.shape or any(p.size != x.shape[1] for p in parameters):
-        return None
+        return []
     defaults = (np.ones(x.shape[1]), np.zeros(x.shape[1]))
     gamma, beta = parameters + list(defaults[len(parameters) :])
-    layers = [Layer(names, x, (gamma, beta), dout, grouping) for grouping in groupings(observed)]
+    return [Layer(names, x, (gamma, beta), dout, grouping) for grouping in groupings(observed)]
+
+
+def _recognize(observed: Observed, names: tuple[str, ...]) -> Terms | None:
+    layers, out = _layers(observed, names), observed.out
+    if not layers or out is None:
+        return None
     for layer in layers:
         scale = _scale(layer, out, observed.number("eps"))
         if scale is not None:
             return Terms(layer, scale)
-    return _in_test_mode(observed, layers, out) if len(parameters) == 2 else None
+    return _in_test_mode(observed, layers, out) if len(names) == 3 else None
 
 
 def groupings(observed: Observed) -> Iterator[Grouping]:

@@ -9,9 +9,12 @@ from cs231n.gradcheck.diagnosis.causes import Array, Case, Finding, matching, sa
 from cs231n.gradcheck.diagnosis.geometry import geometry_of
 from cs231n.gradcheck.diagnosis.mistakes import Mistake
 from cs231n.gradcheck.tolerances import OVERLAP, SAME
+from cs231n.gradcheck.values import float64_copy, is_numbers
 
 FILTERS = "The forward pass does not flip filters; the backward pass may have to, or must not."
 ORDER = "Return the gradients in the order of the forward pass's arguments."
+NAMES = "Store each gradient under the name of its own parameter."
+COPIED = "That gradient is in its own place too: this one needs a formula of its own."
 USED = "Either the forward pass does not use it, or its gradient has to be 0."
 LEAST_REACH = 2  # pixels that a shift is looked for in each direction, or the padding if that is wider
 
@@ -67,7 +70,15 @@ def _of_another_argument(case: Case) -> Iterator[Finding]:
     for name, gradient in case.numeric.items():
         if name != case.name and case.is_explained_by(gradient):
             evidence = f"every entry matches d{name}"
-            yield Finding(Mistake.OF_ANOTHER_ARGUMENT, evidence, ORDER, about=name)
+            yield Finding(Mistake.OF_ANOTHER_ARGUMENT, evidence, where_it_belongs(case, name), about=name)
+
+
+def where_it_belongs(case: Case, other: str) -> str:
+    """Return where to look if a gradient is that of another argument, whose own may be right or wrong."""
+    own = case.returned.get(other)
+    if is_numbers(own) and same(float64_copy(own), case.numeric[other]):
+        return COPIED
+    return ORDER if case.network is None else NAMES
 
 
 def _rearranged(case: Case) -> Iterator[Finding]:

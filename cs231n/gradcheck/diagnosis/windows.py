@@ -1,6 +1,7 @@
 """What convolution and max pooling share: windows over images, and gradients that are tried one by one."""
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import permutations, product
 from typing import NamedTuple
 
 import numpy as np
@@ -157,8 +158,9 @@ def argument_of(case: Case) -> int | None:
 # ---------------------------------------------------------------------------------------------------------
 
 LOOK_AT_DOUT = "Each output pixel has an entry of dout of its own: dout[n, {}, i, j]."
+INDICES = "Look at the indices one by one: each loop has one of its own."
 LOOP = "Look at where the loops over windows begin and end: dout has one entry for each window."
-ADD_WINDOWS = "Every window contributes a term: use +=."
+ADD_WINDOWS = "Every window contributes a term: use +=, and set the sum to zero before all loops."
 ORDINALS = {2: "second", 3: "third"}  # steps of a loop
 MOST_AT_AN_END = 3  # rows or columns that are looked for as left out
 
@@ -195,6 +197,7 @@ def changes_of_dout(observed: Observed, channel: str) -> Iterator[Change]:
         one = np.broadcast_to(dout[:, :, index, index][:, :, np.newaxis, np.newaxis], dout.shape)
         which = "first" if index == 0 else "last"
         yield Change(Mistake.ONE_FOR_ALL, one, look, f"with dout of the {which} window only", "window's dout")
+    yield from _indexed_twice(dout, channel)
     yield from _summed(dout, channel, look)
     for wrong in reshapes(dout.ndim):
         evidence = f"with {wrong.words('dout', dout.shape)} for dout"
@@ -217,6 +220,35 @@ def _moved(dout: Array, channel: str, look: str) -> Iterator[Change]:
     yield Change(Mistake.DOUT_REVERSED, dout[:, :, ::-1, ::-1], look, evidence)
 
 
+def _indexed_twice(dout: Array, channel: str) -> Iterator[Change]:
+    """Yield dout, and sums of it, with one index in place of another, where that raises no error."""
+    letters = ("n", channel[0], "i", "j")
+    for source, target in permutations(range(4), 2):
+        size = dout.shape[source]
+        if size > dout.shape[target] or dout.shape[target] == 1:
+            continue
+        used = list(letters)
+        used[target] = letters[source]
+        words = f"dout[{', '.join(used)}] for dout[{', '.join(letters)}]"
+        about, look = f"{letters[source]} is used for {letters[target]} in dout", INDICES
+        diagonal = np.moveaxis(dout, (source, target), (0, 1))[np.arange(size), np.arange(size)]
+        repeated = np.broadcast_to(diagonal[:, np.newaxis], (size, dout.shape[target], *diagonal.shape[1:]))
+        yield Change(
+            Mistake.WRONG_INDEX, np.moveaxis(repeated, (0, 1), (source, target)), look, f"with {words}", about
+        )
+    for source, target in ((2, 3), (3, 2)):
+        if dout.shape[source] <= dout.shape[target] and dout.shape[target] > 1:
+            both, total = letters[source], dout.sum(axis=target)
+            moved = np.zeros_like(np.moveaxis(dout, (source, target), (0, 1)))
+            index = np.arange(dout.shape[source])
+            moved[index, index] = np.moveaxis(total, 2, 0)
+            about = f"{both} is used for {letters[target]} in the place of a window"
+            evidence = f"with window ({both}, {both}) for window (i, j)"
+            yield Change(
+                Mistake.WRONG_INDEX, np.moveaxis(moved, (0, 1), (source, target)), INDICES, evidence, about
+            )
+
+
 def _summed(dout: Array, channel: str, look: str) -> Iterator[Change]:
     """Yield sums and means of dout in place of its entries."""
     sums: dict[str, tuple[int, ...]] = {
@@ -232,6 +264,18 @@ def _summed(dout: Array, channel: str, look: str) -> Iterator[Change]:
             combined = np.broadcast_to(combine(dout, axis=axes, keepdims=True), dout.shape)
             word = "sum" if mistake is Mistake.SUMMED_FIRST else "mean"
             yield Change(mistake, combined, look, f"with the {word} of dout over {name}", "dout")
+
+
+def borders(height: int, width: int) -> Iterator[tuple[str, Array]]:
+    """Yield (words, mask (height, width) that is 0 in rows or columns at the border of an image)."""
+    choices: tuple[tuple[str, list[int]], ...] = (("", []), ("first {}", [0]), ("last {}", [-1]))
+    choices += (("first and last {}", [0, -1]),)
+    for (of_rows, rows), (of_columns, columns) in product(choices, repeat=2):
+        mask = np.ones((height, width))
+        mask[rows], mask[:, columns] = 0, 0
+        words = [of_rows.format("row"), of_columns.format("column")]
+        if (rows or columns) and mask.any():
+            yield " and ".join(filter(None, words)), mask
 
 
 def windows_left_out(dout: Array, sizes: Iterable[int], with_examples: bool) -> Iterator[Change]:
