@@ -1,15 +1,8 @@
-"""Gradient mistakes that learners of CS231n, assignment 2, really make, each with what a teaching assistant would say.
+"""Gradient mistakes that learners of CS231n, assignment 2, make: a test set for tools that name the cause.
 
-`CASES` lists them. `case.make()` returns fresh objects every time:
-
-- a layer or a loss: dict(kind="layer", forward, backward, inputs, settings). `forward(*inputs.values())`
-  returns (out, cache), `backward(dout, cache)` a gradient, or a tuple of them in the order of the inputs.
-  The gradient of the input `x` is called `dx`. A loss's `out` is a number, its cache the gradient.
-- a network: dict(kind="model", model, X, y). `model.loss(X, y)` returns (loss, grads), and a gradient has
-  the name of its parameter.
-
-`case.wrong` names the gradients that are wrong; all others are right. Where the mistake is in forward,
-backward belongs to the right forward.
+`CASES` lists them. `case.make()` returns fresh objects: a layer (kind "layer") or a network (kind "model").
+`case.wrong` names the inputs (or the parameters) whose gradient is wrong, with respect to the forward pass as
+it is written in the case. Everything is in float64 and repeats itself.
 """
 
 from collections.abc import Callable
@@ -17,142 +10,80 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from cs231n import layer_utils as right_utils
+from cs231n import layers as right
 from cs231n.classifiers.cnn import ThreeLayerConvNet
 from cs231n.classifiers.fc_net import FullyConnectedNet, TwoLayerNet
-from cs231n.fast_layers import (
-    conv_backward_fast,
-    conv_forward_fast,
-    max_pool_backward_fast,
-    max_pool_forward_fast,
-)
-from cs231n.layer_utils import (
-    affine_relu_backward,
-    affine_relu_forward,
-    conv_relu_pool_backward,
-    conv_relu_pool_forward,
-)
-from cs231n.layers import (
-    affine_backward,
-    affine_forward,
-    batchnorm_backward,
-    batchnorm_forward,
-    dropout_backward,
-    dropout_forward,
-    layernorm_backward,
-    layernorm_forward,
-    relu_backward,
-    relu_forward,
-    softmax_loss,
-    spatial_batchnorm_backward,
-    spatial_batchnorm_forward,
-)
 
 
 @dataclass(frozen=True)
 class Case:
-    """A mistake: how to make an example of it, which gradients it spoils, and what it is in words."""
-
     id: str
     family: str
     make: Callable[[], dict]
-    wrong: list[str]
+    wrong: list
     what: str
-    also_fine: list[str] = field(default_factory=list)
+    also_fine: list = field(default_factory=list)
 
 
-CASES: list[Case] = []
+CASES = []
 
 
 def mistake(family, wrong, what, *also_fine):
-    """Add the decorated `make` to CASES, under its own name; `wrong` is a string of names."""
+    """Register the decorated make() as a case; `wrong` are names separated by spaces."""
 
-    def add(make):
-        CASES.append(Case(make.__name__, family, make, wrong.split(), what, list(also_fine)))
+    def register(make):
+        slug = make.__name__.replace("_", "-")
+        CASES.append(Case(slug, family, make, wrong.split(), what, list(also_fine)))
         return make
 
-    return add
+    return register
 
 
-def layer(forward, backward, inputs, **settings):
-    return {"kind": "layer", "forward": forward, "backward": backward, "inputs": inputs, "settings": settings}
-
-
-def normal(seed, **shapes):
-    """Return normally distributed float64 arrays of the given shapes, by name."""
+def draw(seed, *shapes):
     rng = np.random.RandomState(seed)
-    return {name: rng.randn(*shape) for name, shape in shapes.items()}
+    return [rng.randn(*shape) for shape in shapes]
 
 
-# ---------------------------------------------------------------- affine
+def layer(forward, backward, settings=None, **inputs):
+    return {
+        "kind": "layer",
+        "forward": forward,
+        "backward": backward,
+        "inputs": inputs,
+        "settings": settings or {},
+    }
 
 
-def affine_with_cache(x, w, b):
-    """The right forward pass, with the course's cache."""
+def loss_layer(loss, seed, N, C, scale=1.0):
+    rng = np.random.RandomState(seed)
+    x, y = scale * rng.randn(N, C), rng.randint(C, size=N)
+    return layer(lambda x: loss(x, y), lambda dout, dx: dout * dx, {"y": y}, x=x)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Affine, ReLU, sandwiches
+# ---------------------------------------------------------------------------------------------------------
+
+
+def affine_forward(x, w, b):
     out = x.reshape(x.shape[0], -1).dot(w) + b
     return out, (x, w, b)
 
 
-@mistake(
-    "affine",
-    "dx",
-    "dx multiplies dout by w, where it has to multiply by w transposed.",
-    "the transpose of w is missing in dx",
-    "dx is dout w instead of dout w^T",
-)
-def affine_dx_no_transpose():
-    def backward(dout, cache):
-        x, w, b = cache
-        dx = np.dot(dout, w).reshape(x.shape)
-        dw = np.dot(x.T, dout)
-        db = np.sum(dout, axis=0)
-        return dx, dw, db
-
-    return layer(affine_with_cache, backward, normal(1, x=(3, 4), w=(4, 4), b=(4,)))
+def affine_case(backward, seed, x_shape, M, forward=affine_forward):
+    D = int(np.prod(x_shape[1:]))
+    x, w, b = draw(seed, x_shape, (D, M), (M,))
+    return layer(forward, backward, x=x, w=w, b=b)
 
 
 @mistake(
     "affine",
-    "dw",
-    "dw is transposed: it is dout^T x instead of x^T dout.",
-    "dw is the transpose of the right gradient",
-    "rows and columns of dw are swapped",
+    "b",
+    "The bias gradient is summed over the outputs (axis 1) instead of over the batch (axis 0); it fits only because N = M.",
+    "db sums dout along the wrong axis.",
 )
-def affine_dw_transposed():
-    def backward(dout, cache):
-        x, w, b = cache
-        dx = dout.dot(w.T).reshape(x.shape)
-        dw = dout.T.dot(x)
-        db = dout.sum(axis=0)
-        return dx, dw, db
-
-    return layer(affine_with_cache, backward, normal(2, x=(6, 3), w=(3, 3), b=(3,)))
-
-
-@mistake(
-    "affine",
-    "db",
-    "db is the mean of dout over the batch instead of its sum.",
-    "db is N times too small",
-    "db is divided by the batch size",
-)
-def affine_db_mean():
-    def backward(dout, cache):
-        x, w, b = cache
-        dx = dout.dot(w.T).reshape(x.shape)
-        dw = x.reshape(x.shape[0], -1).T.dot(dout)
-        db = np.mean(dout, axis=0)
-        return dx, dw, db
-
-    return layer(affine_with_cache, backward, normal(3, x=(5, 2, 3), w=(6, 4), b=(4,)))
-
-
-@mistake(
-    "affine",
-    "db",
-    "db sums dout over the units (axis 1) instead of over the batch (axis 0).",
-    "db is summed over the wrong axis",
-)
-def affine_db_axis():
+def affine_db_axis_one():
     def backward(dout, cache):
         x, w, b = cache
         dx = dout.dot(w.T).reshape(x.shape)
@@ -160,211 +91,181 @@ def affine_db_axis():
         db = np.sum(dout, axis=1)
         return dx, dw, db
 
-    return layer(affine_with_cache, backward, normal(4, x=(4, 7), w=(7, 4), b=(4,)))
+    return affine_case(backward, 1, (5, 7), 5)
 
 
 @mistake(
     "affine",
-    "db",
-    "db adds up all of dout, over the units too, so that every bias gets the same total.",
-    "the axis is missing in the sum for db",
-    "db is summed over everything, not only the batch",
+    "w",
+    "x is reshaped to (D, N) instead of being transposed, so the entries of different examples are mixed up in dw.",
+    "dw uses a reshape where a transpose is needed.",
 )
-def affine_db_no_axis():
+def affine_dw_reshape_for_transpose():
     def backward(dout, cache):
         x, w, b = cache
-        db = np.zeros_like(b)
-        dx = dout.dot(w.T).reshape(x.shape)
-        dw = x.reshape(x.shape[0], -1).T.dot(dout)
-        db += np.sum(dout)
+        N, D = x.shape[0], w.shape[0]
+        dx = np.dot(dout, w.T).reshape(x.shape)
+        dw = np.dot(x.reshape(D, N), dout)
+        db = np.sum(dout, axis=0)
         return dx, dw, db
 
-    return layer(affine_with_cache, backward, normal(5, x=(3, 2, 2), w=(4, 5), b=(5,)))
+    return affine_case(backward, 2, (4, 2, 3), 5)
 
 
 @mistake(
     "affine",
-    "dw db",
-    "dw and db are divided by the batch size, though the loss already averages.",
-    "dw and db are N times too small",
-    "dw and db are averaged over the batch instead of summed",
+    "w",
+    "x.T reverses all axes of a multi-dimensional x, so the rows of dw come in the wrong order: flatten first, then transpose.",
+    "The rows of dw are permuted: the features are flattened in reversed axis order.",
+    "dw flattens the transposed x instead of transposing the flattened x.",
+)
+def affine_dw_transpose_before_flatten():
+    def backward(dout, cache):
+        x, w, b = cache
+        N = x.shape[0]
+        dx = np.dot(dout, w.T).reshape(x.shape)
+        dw = np.dot(x.T.reshape(-1, N), dout)
+        db = np.sum(dout, axis=0)
+        return dx, dw, db
+
+    return affine_case(backward, 3, (3, 2, 4), 3)
+
+
+@mistake(
+    "affine",
+    "x",
+    "dx multiplies dout by w instead of by w transposed; it fits only because D = M.",
+    "The transpose of w is missing in dx.",
+)
+def affine_dx_no_transpose():
+    def backward(dout, cache):
+        x, w, b = cache
+        dx = dout.dot(w).reshape(x.shape)
+        dw = x.T.dot(dout)
+        db = dout.sum(axis=0)
+        return dx, dw, db
+
+    return affine_case(backward, 4, (3, 6), 6)
+
+
+@mistake(
+    "affine",
+    "w",
+    "The weight gradient is returned transposed (dout^T x instead of x^T dout); it fits only because w is square.",
+    "dw is the transpose of the right gradient.",
+)
+def affine_dw_transposed():
+    def backward(dout, cache):
+        x, w, b = cache
+        dx = dout.dot(w.T)
+        dw = dout.T.dot(x)
+        db = dout.sum(axis=0)
+        return dx, dw, db
+
+    return affine_case(backward, 5, (7, 4), 4)
+
+
+@mistake(
+    "affine",
+    "w b",
+    "dw and db are averaged over the batch: divided by N, though the averaging belongs to the loss and is already in dout.",
+    "dw and db are N times too small.",
+    "The gradients of the parameters are scaled by 1 / N.",
 )
 def affine_params_averaged():
     def backward(dout, cache):
         x, w, b = cache
         N = x.shape[0]
+        x_row = x.reshape(N, -1)
         dx = dout.dot(w.T).reshape(x.shape)
-        dw = x.reshape(N, -1).T.dot(dout) / N
-        db = dout.sum(axis=0) / N
+        dw = x_row.T.dot(dout) / N
+        db = np.mean(dout, axis=0)
         return dx, dw, db
 
-    return layer(affine_with_cache, backward, normal(6, x=(7, 3), w=(3, 2), b=(2,)))
+    return affine_case(backward, 6, (6, 5), 3)
 
 
 @mistake(
     "affine",
-    "dw",
-    "dw flattens x the wrong way: it reshapes to (D, N), which mixes the examples, instead of "
-    "reshaping to (N, D) and transposing.",
-    "in dw, x is reshaped where it has to be transposed",
-    "the elements of x are in the wrong order in dw",
-)
-def affine_dw_reshape_for_transpose():
-    def backward(dout, cache):
-        x, w, b = cache
-        N = x.shape[0]
-        D = w.shape[0]
-        dx = dout.dot(w.T).reshape(x.shape)
-        dw = x.reshape(D, N).dot(dout)
-        db = dout.sum(axis=0)
-        return dx, dw, db
-
-    return layer(affine_with_cache, backward, normal(7, x=(3, 2, 4), w=(8, 2), b=(2,)))
-
-
-@mistake(
-    "affine",
-    "dw",
-    "the loop over the examples assigns dw instead of adding to it, so that only the last example counts.",
-    "dw is the gradient of the last example alone",
-    "dw is not summed over the batch",
+    "w",
+    "In the loop over examples dw is overwritten instead of added up, so only the last example counts.",
+    "dw uses = where it needs +=.",
+    "dw holds the contribution of the last example only.",
 )
 def affine_dw_last_example():
     def backward(dout, cache):
         x, w, b = cache
-        N = x.shape[0]
-        rows = x.reshape(N, -1)
-        dx = np.zeros_like(rows)
-        dw = np.zeros_like(w)
-        db = np.zeros_like(b)
-        for n in range(N):
-            dx[n] = w.dot(dout[n])
-            dw = np.outer(rows[n], dout[n])
-            db += dout[n]
-        return dx.reshape(x.shape), dw, db
-
-    return layer(affine_with_cache, backward, normal(8, x=(4, 3), w=(3, 5), b=(5,)))
-
-
-@mistake(
-    "affine",
-    "dw",
-    "dw is computed from the layer's output instead of its input: forward overwrote x before it put it in the cache.",
-    "the cache holds out in place of x",
-    "dw uses out where it needs x",
-)
-def affine_cache_holds_output():
-    def forward(x, w, b):
-        shape = x.shape
-        x = x.reshape(shape[0], -1)
-        x = x.dot(w) + b
-        cache = (x, w, shape)
-        return x, cache
-
-    def backward(dout, cache):
-        x, w, shape = cache
-        dx = dout.dot(w.T).reshape(shape)
-        dw = x.T.dot(dout)
-        db = dout.sum(axis=0)
-        return dx, dw, db
-
-    return layer(forward, backward, normal(9, x=(5, 3), w=(3, 3), b=(3,)))
-
-
-@mistake(
-    "affine",
-    "db",
-    "forward forgets to add the bias.",
-    "the output does not depend on b",
-    "b has no effect in forward, so its true gradient is zero",
-)
-def affine_forward_no_bias():
-    def forward(x, w, b):
-        out = x.reshape(x.shape[0], -1).dot(w)
-        return out, (x, w, b)
-
-    def backward(dout, cache):
-        x, w, b = cache
+        x_row = x.reshape(x.shape[0], -1)
         dx = dout.dot(w.T).reshape(x.shape)
-        dw = x.reshape(x.shape[0], -1).T.dot(dout)
+        dw = np.zeros_like(w)
+        for i in range(x.shape[0]):
+            dw = np.outer(x_row[i], dout[i])
         db = dout.sum(axis=0)
         return dx, dw, db
 
-    return layer(forward, backward, normal(10, x=(2, 3, 2), w=(6, 3), b=(3,)))
+    return affine_case(backward, 7, (4, 3), 2)
 
 
 @mistake(
     "affine",
-    "dx",
-    "dx is put back into the shape of x in column-major (Fortran) order, so that its elements are at the wrong places.",
-    "the elements of dx are scrambled by the reshape",
-    "dx has the right numbers in the wrong order",
+    "b",
+    "db adds up dout over the batch and over the outputs too: every bias gets the sum of all of dout.",
+    "np.sum(dout) without an axis: all entries of db are the same number.",
+    "The sum over the batch has no axis=0.",
 )
-def affine_dx_fortran_reshape():
+def affine_db_total_sum():
     def backward(dout, cache):
         x, w, b = cache
-        N = x.shape[0]
-        dx = np.dot(w, dout.T).reshape(x.shape[::-1]).T  # (D, N) back to x
-        dw = x.reshape(N, -1).T.dot(dout)
-        db = dout.sum(axis=0)
+        dx = np.reshape(np.dot(dout, w.T), x.shape)
+        dw = np.dot(np.reshape(x, (x.shape[0], -1)).T, dout)
+        db = np.ones_like(b) * np.sum(dout)
         return dx, dw, db
 
-    return layer(affine_with_cache, backward, normal(11, x=(3, 2, 3), w=(6, 4), b=(4,)))
+    return affine_case(backward, 8, (2, 3, 2), 4)
 
 
-# ---------------------------------------------------------------- relu
-
-
-def away_from_zero(seed, shape):
-    """Return an array without numbers near 0, where the ReLU has its kink."""
-    x = np.random.RandomState(seed).randn(*shape)
-    return {"x": x + 0.1 * np.sign(x)}
-
-
-def relu_with_cache(x):
-    out = np.maximum(0, x)
-    return out, x
+def relu_forward(x):
+    return np.maximum(0, x), x
 
 
 @mistake(
     "relu",
-    "dx",
-    "the mask looks at the sign of dout instead of the sign of x.",
-    "dx is dout where dout is positive, not where x is",
-    "negative upstream gradients are set to zero",
+    "x",
+    "The mask looks at the sign of dout instead of the sign of the input x.",
+    "dx zeroes the negative upstream gradients, not the units that were off.",
+    "dx is max(0, dout).",
 )
 def relu_mask_of_dout():
     def backward(dout, cache):
-        x = cache
-        dx = np.maximum(dout, 0)
+        dx = dout.copy()
+        dx[dout <= 0] = 0
         return dx
 
-    return layer(relu_with_cache, backward, away_from_zero(12, (4, 5)))
+    (x,) = draw(11, (4, 6))
+    return layer(relu_forward, backward, x=x)
 
 
 @mistake(
     "relu",
-    "dx",
-    "dx is only the mask: it is not multiplied by the upstream gradient dout.",
-    "dout is missing",
-    "dx is the local derivative, 1 or 0, without the chain rule",
+    "x",
+    "dout is multiplied by the output max(0, x) instead of by the mask x > 0.",
+    "The derivative of ReLU is taken to be x where x > 0; it is 1.",
+    "Each gradient is x times what it should be.",
 )
-def relu_no_dout():
+def relu_times_output():
     def backward(dout, cache):
         x = cache
-        dx = np.zeros_like(x)
-        dx[x > 0] = 1
-        return dx
+        return dout * np.maximum(0, x)
 
-    return layer(relu_with_cache, backward, away_from_zero(13, (3, 2, 4)))
+    (x,) = draw(12, (5, 5))
+    return layer(relu_forward, backward, x=x)
 
 
 @mistake(
     "relu",
-    "dx",
-    "the mask is the wrong way round: the gradient passes where x is negative.",
-    "dx is zero where x is positive, and dout where it is negative",
-    "the mask is inverted",
+    "x",
+    "The mask is inverted: the gradient flows where x < 0 and is blocked where x > 0.",
+    "The comparison sign in the mask is the wrong way round.",
 )
 def relu_mask_inverted():
     def backward(dout, cache):
@@ -373,1105 +274,933 @@ def relu_mask_inverted():
         dx[x > 0] = 0
         return dx
 
-    return layer(relu_with_cache, backward, away_from_zero(14, (5, 5)))
+    (x,) = draw(13, (3, 2, 4))
+    return layer(relu_forward, backward, x=x)
 
 
 @mistake(
     "relu",
-    "dx",
-    "dout is multiplied by the ReLU's output instead of by 1 where the input is positive.",
-    "dx is dout times max(x, 0)",
-    "dx has a factor x too much",
+    "x",
+    "The upstream gradient is forgotten: the local derivative x > 0 is returned without being multiplied by dout.",
+    "dx is the mask of zeros and ones itself.",
+    "The chain rule's factor dout is missing.",
 )
-def relu_times_output():
+def relu_no_upstream():
     def backward(dout, cache):
         x = cache
-        dx = dout * np.maximum(0, x)
-        return dx
+        return (x > 0).astype(float)
 
-    return layer(relu_with_cache, backward, away_from_zero(15, (6, 2)))
+    (x,) = draw(14, (3, 7))
+    return layer(relu_forward, backward, x=x)
 
 
 @mistake(
     "relu",
-    "dx",
-    "forward is a leaky ReLU, which lets 0.1 x through below zero, where backward is that of a plain ReLU.",
-    "where x is negative, dx is zero but the output moves",
-    "the slope for negative x is missing in backward",
+    "x",
+    "The gradient is passed through everywhere: the units with negative input are not switched off.",
+    "dx is dout; the mask is missing.",
+    "The mask is out >= 0, which is true everywhere: the output of a ReLU is never negative.",
 )
-def relu_forward_leaky():
-    def forward(x):
-        out = np.where(x > 0, x, 0.1 * x)
-        return out, x
-
+def relu_pass_through():
     def backward(dout, cache):
-        x = cache
-        return dout * (x > 0)
+        out = np.maximum(0, cache)
+        return dout * (out >= 0)
 
-    return layer(forward, backward, away_from_zero(16, (2, 7)))
+    (x,) = draw(15, (2, 9))
+    return layer(relu_forward, backward, x=x)
 
 
-# ---------------------------------------------------------------- sandwiches
+def affine_relu_forward(x, w, b):
+    a, fc_cache = affine_forward(x, w, b)
+    out, relu_cache = relu_forward(a)
+    return out, (fc_cache, relu_cache)
+
+
+def right_affine_backward(dout, cache):
+    x, w, b = cache
+    dx = dout.dot(w.T).reshape(x.shape)
+    dw = x.reshape(x.shape[0], -1).T.dot(dout)
+    return dx, dw, dout.sum(axis=0)
 
 
 @mistake(
     "sandwich",
-    "dx dw db",
-    "backward undoes the layers in the wrong order: the affine layer first, then the ReLU.",
-    "the ReLU's mask is applied to dx, after the affine layer, instead of to dout",
-    "relu_backward has to come before affine_backward",
+    "x w b",
+    "The ReLU is left out of the backward pass: dout goes straight to the affine layer.",
+    "The ReLU mask is never applied.",
 )
-def sandwich_order():
-    def forward(x, w, b):
-        a, fc_cache = affine_forward(x, w, b)
-        out, relu_cache = relu_forward(a)
-        return out, (fc_cache, relu_cache)
-
-    def backward(dout, cache):
-        fc_cache, relu_cache = cache
-        da, dw, db = affine_backward(dout, fc_cache)
-        dx = relu_backward(da, relu_cache)
-        return dx, dw, db
-
-    return layer(forward, backward, normal(17, x=(3, 4), w=(4, 4), b=(4,)))
-
-
-@mistake(
-    "sandwich",
-    "dx dw db",
-    "backward skips the ReLU.",
-    "the ReLU's mask is missing",
-    "gradient also flows through units that the ReLU has switched off",
-)
-def sandwich_no_relu():
-    def forward(x, w, b):
-        a, fc_cache = affine_forward(x, w, b)
-        out, relu_cache = relu_forward(a)
-        return out, (fc_cache, relu_cache)
-
+def affine_relu_skips_relu():
     def backward(dout, cache):
         fc_cache, relu_cache = cache
-        dx, dw, db = affine_backward(dout, fc_cache)
+        dx, dw, db = right_affine_backward(dout, fc_cache)
         return dx, dw, db
 
-    return layer(forward, backward, normal(18, x=(5, 2, 2), w=(4, 3), b=(3,)))
-
-
-def affine_bn_relu_inputs(seed, N, D, M):
-    inputs = normal(seed, x=(N, D), w=(D, M), b=(M,), gamma=(M,), beta=(M,))
-    inputs["gamma"] = 1 + 0.3 * inputs["gamma"]
-    return inputs
+    return affine_case(backward, 21, (4, 5), 6, affine_relu_forward)
 
 
 @mistake(
     "sandwich",
-    "dx dw dgamma dbeta",
-    "the ReLU's mask is taken from the affine layer's output instead of from its own "
-    "input, the output of the batch normalization.",
-    "relu_backward gets the wrong cache",
-    "the mask looks at the numbers before the normalization",
+    "w b",
+    "Only dx gets the gradient that went through the ReLU; dw and db are computed from dout before the ReLU.",
+    "dw and db ignore the ReLU mask.",
 )
-def sandwich_bn_relu_mask_of_affine():
-    def forward(x, w, b, gamma, beta):
-        a, fc_cache = affine_forward(x, w, b)
-        an, bn_cache = batchnorm_forward(a, gamma, beta, {"mode": "train"})
-        out, relu_cache = relu_forward(an)
-        return out, (fc_cache, bn_cache, a)
-
+def affine_relu_params_before_mask():
     def backward(dout, cache):
-        fc_cache, bn_cache, relu_cache = cache
-        dan = relu_backward(dout, relu_cache)
-        da, dgamma, dbeta = batchnorm_backward(dan, bn_cache)
-        dx, dw, db = affine_backward(da, fc_cache)
-        return dx, dw, db, dgamma, dbeta
+        fc_cache, relu_cache = cache
+        x, w, b = fc_cache
+        da = dout * (relu_cache > 0)
+        dx = da.dot(w.T).reshape(x.shape)
+        dw = x.reshape(x.shape[0], -1).T.dot(dout)
+        db = np.sum(dout, axis=0)
+        return dx, dw, db
 
-    return layer(forward, backward, affine_bn_relu_inputs(19, 5, 3, 4))
+    return affine_case(backward, 22, (3, 2, 2), 5, affine_relu_forward)
 
 
 @mistake(
     "sandwich",
-    "dx dw db",
-    "backward skips the batch normalization on its way to the affine layer: affine_backward "
-    "gets the gradient of the normalization's output, not of its input.",
-    "the affine layer's gradients do not go through batchnorm_backward",
-    "dan is passed on in place of da",
+    "x w b",
+    "The ReLU mask is taken from the input of the affine layer instead of from its output; it fits only because D = M.",
+    "The wrong array is masked on: x > 0 instead of x w + b > 0.",
 )
-def sandwich_bn_result_unused():
+def affine_relu_mask_of_input():
+    def backward(dout, cache):
+        (x, w, b), a = cache
+        da = dout * (x > 0)
+        return right_affine_backward(da, (x, w, b))
+
+    return affine_case(backward, 23, (5, 4), 4, affine_relu_forward)
+
+
+def affine_bn_relu_case(backward, seed):
+    x, w, b, gamma, beta = draw(seed, (6, 4), (4, 5), (5,), (5,), (5,))
+
     def forward(x, w, b, gamma, beta):
-        a, fc_cache = affine_forward(x, w, b)
-        an, bn_cache = batchnorm_forward(a, gamma, beta, {"mode": "train"})
-        out, relu_cache = relu_forward(an)
+        a, fc_cache = right.affine_forward(x, w, b)
+        n, bn_cache = right.batchnorm_forward(a, gamma, beta, {"mode": "train"})
+        out, relu_cache = right.relu_forward(n)
         return out, (fc_cache, bn_cache, relu_cache)
 
-    def backward(dout, cache):
-        fc_cache, bn_cache, relu_cache = cache
-        dan = relu_backward(dout, relu_cache)
-        da, dgamma, dbeta = batchnorm_backward(dan, bn_cache)
-        dx, dw, db = affine_backward(dan, fc_cache)
-        return dx, dw, db, dgamma, dbeta
-
-    return layer(forward, backward, affine_bn_relu_inputs(20, 6, 4, 3))
+    return layer(forward, backward, x=x, w=w, b=b, gamma=gamma, beta=beta)
 
 
 @mistake(
     "sandwich",
-    "dx dw db",
-    "backward skips the ReLU between the convolution and the pooling.",
-    "the ReLU's mask is missing",
-    "gradient also flows through outputs that the ReLU has set to zero",
+    "gamma beta",
+    "The gradients of gamma and beta are returned in the wrong order.",
+    "dgamma and dbeta are swapped.",
 )
-def sandwich_conv_relu_pool_no_relu():
-    pool_param = {"pool_height": 2, "pool_width": 2, "stride": 2}
+def affine_bn_relu_swapped():
+    def backward(dout, cache):
+        fc_cache, bn_cache, relu_cache = cache
+        dn = right.relu_backward(dout, relu_cache)
+        da, dgamma, dbeta = right.batchnorm_backward(dn, bn_cache)
+        dx, dw, db = right.affine_backward(da, fc_cache)
+        return dx, dw, db, dbeta, dgamma
+
+    return affine_bn_relu_case(backward, 24)
+
+
+@mistake(
+    "sandwich",
+    "x w b gamma beta",
+    "Backward runs ReLU and batch normalization in the order of the forward pass instead of in reverse: batch norm first, then the ReLU mask.",
+    "The ReLU mask is applied after the batch-normalization backward instead of before it.",
+)
+def affine_bn_relu_order():
+    def backward(dout, cache):
+        fc_cache, bn_cache, relu_cache = cache
+        dn, dgamma, dbeta = right.batchnorm_backward(dout, bn_cache)
+        da = right.relu_backward(dn, relu_cache)
+        dx, dw, db = right.affine_backward(da, fc_cache)
+        return dx, dw, db, dgamma, dbeta
+
+    return affine_bn_relu_case(backward, 25)
+
+
+@mistake(
+    "sandwich",
+    "x w b",
+    "The ReLU between convolution and pooling is skipped in the backward pass.",
+    "The ReLU mask is missing: gradient flows through units that were off.",
+)
+def conv_relu_pool_skips_relu():
+    conv_param, pool_param = {"stride": 1, "pad": 1}, {"pool_height": 2, "pool_width": 2, "stride": 2}
 
     def forward(x, w, b):
-        a, conv_cache = conv_forward_fast(x, w, b, {"stride": 1, "pad": 1})
-        s, relu_cache = relu_forward(a)
-        out, pool_cache = max_pool_forward_fast(s, pool_param)
+        a, conv_cache = right.conv_forward_naive(x, w, b, conv_param)
+        r, relu_cache = right.relu_forward(a)
+        out, pool_cache = right.max_pool_forward_naive(r, pool_param)
         return out, (conv_cache, relu_cache, pool_cache)
 
     def backward(dout, cache):
         conv_cache, relu_cache, pool_cache = cache
-        ds = max_pool_backward_fast(dout, pool_cache)
-        dx, dw, db = conv_backward_fast(ds, conv_cache)
+        ds = right.max_pool_backward_naive(dout, pool_cache)
+        dx, dw, db = right.conv_backward_naive(ds, conv_cache)
         return dx, dw, db
 
-    inputs = normal(21, x=(2, 2, 4, 4), w=(3, 2, 3, 3), b=(3,))
-    inputs["b"] -= 3.0
-    return layer(forward, backward, inputs, stride=1, pad=1, pool_height=2, pool_width=2)
+    x, w, b = draw(26, (2, 2, 4, 6), (3, 2, 3, 3), (3,))
+    return layer(forward, backward, x=x, w=w, b=b - 2)
 
 
-@mistake(
-    "sandwich",
-    "dx dw dgamma dbeta",
-    "the gradient that came out of the ReLU is never used: the normalization's backward gets dout itself.",
-    "the ReLU's mask is missing",
-    "backward skips the ReLU",
-)
-def sandwich_conv_bn_relu_dout_reused():
-    def forward(x, w, b, gamma, beta):
-        a, conv_cache = conv_forward_fast(x, w, b, {"stride": 1, "pad": 1})
-        an, bn_cache = spatial_batchnorm_forward(a, gamma, beta, {"mode": "train"})
-        out, relu_cache = relu_forward(an)
-        return out, (conv_cache, bn_cache, relu_cache)
-
-    def backward(dout, cache):
-        conv_cache, bn_cache, relu_cache = cache
-        dan = relu_backward(dout, relu_cache)
-        da, dgamma, dbeta = spatial_batchnorm_backward(dout, bn_cache)
-        dx, dw, db = conv_backward_fast(da, conv_cache)
-        return dx, dw, db, dgamma, dbeta
-
-    inputs = normal(22, x=(2, 2, 3, 4), w=(2, 2, 3, 3), b=(2,), gamma=(2,), beta=(2,))
-    return layer(forward, backward, inputs, stride=1, pad=1)
+# ---------------------------------------------------------------------------------------------------------
+# Dropout
+# ---------------------------------------------------------------------------------------------------------
 
 
-# ---------------------------------------------------------------- dropout
+def dropout_case(backward, seed, shape, p, mode="train", forward=None):
+    """The learner's forward keeps the 0/1 mask and the settings."""
 
+    def right_forward(x):
+        if mode == "test":
+            return x.copy(), (None, p, mode)
+        np.random.seed(seed)
+        keep = (np.random.rand(*x.shape) < p).astype(float)
+        return x * keep / p, (keep, p, mode)
 
-def inverted_dropout(p, seed):
-    """Return the right forward pass in training; its cache is the mask, with numbers 0 and 1 / p."""
-
-    def forward(x):
-        mask = (np.random.RandomState(seed).rand(*x.shape) < p) / p
-        return x * mask, mask
-
-    return forward
+    (x,) = draw(seed + 100, shape)
+    settings = {"p": p} if mode == "train" else {"p": p, "mode": mode}
+    return layer(forward or right_forward, backward, settings, x=x)
 
 
 @mistake(
     "dropout",
-    "dx",
-    "backward ignores the mask and passes dout on as it is.",
-    "dropped units get a gradient, and kept ones lack the factor 1 / p",
-    "dropout_backward is that of test mode",
+    "x",
+    "The backward pass applies the mask but forgets the division by p of inverted dropout.",
+    "dx is p times what it should be.",
+    "The scale 1 / p is missing.",
+)
+def dropout_no_scale():
+    def backward(dout, cache):
+        keep, p, mode = cache
+        return dout * keep
+
+    return dropout_case(backward, 31, (5, 6), 0.4)
+
+
+@mistake(
+    "dropout",
+    "x",
+    "The backward pass multiplies by p where the forward pass divides by p.",
+    "dx is p squared times what it should be.",
+)
+def dropout_times_p():
+    def backward(dout, cache):
+        keep, p, mode = cache
+        return dout * keep * p
+
+    return dropout_case(backward, 32, (4, 4), 0.7)
+
+
+@mistake(
+    "dropout",
+    "x",
+    "A new mask is drawn in the backward pass instead of using the mask of the forward pass.",
+    "Backward drops other units than forward did.",
+)
+def dropout_new_mask():
+    def backward(dout, cache):
+        keep, p, mode = cache
+        mask = (np.random.rand(*dout.shape) < p) / p
+        return dout * mask
+
+    return dropout_case(backward, 33, (6, 5), 0.5)
+
+
+@mistake(
+    "dropout",
+    "x",
+    "The gradient is scaled by 1 / p but the mask is missing: dropped units get gradient too.",
+    "dx is dout / p everywhere.",
 )
 def dropout_no_mask():
     def backward(dout, cache):
-        dx = dout
-        return dx
+        keep, p, mode = cache
+        return dout / p
 
-    return layer(inverted_dropout(0.6, 3), backward, normal(30, x=(4, 6)), p=0.6)
+    return dropout_case(backward, 34, (3, 8), 0.6)
 
 
 @mistake(
     "dropout",
-    "dx",
-    "backward draws a new random mask instead of using forward's.",
-    "backward drops other units than forward",
-    "the mask is not kept in the cache",
+    "x",
+    "The backward pass divides by 1 - p instead of by p: the probability to keep is mixed up with the one to drop.",
+    "dx is p / (1 - p) times what it should be.",
+    "The scale is 1 / (1 - p) where it should be 1 / p.",
 )
-def dropout_new_mask():
-    p = 0.5
-
-    def forward(x):
-        rng = np.random.RandomState(11)
-        mask = (rng.rand(*x.shape) < p) / p
-        return x * mask, rng
-
+def dropout_scale_one_minus_p():
     def backward(dout, cache):
-        rng = cache
-        mask = (rng.rand(*dout.shape) < p) / p
-        return dout * mask
+        keep, p, mode = cache
+        return dout * keep / (1 - p)
 
-    return layer(forward, backward, normal(31, x=(5, 5)), p=p)
+    return dropout_case(backward, 35, (5, 5), 0.8)
 
 
 @mistake(
     "dropout",
-    "dx",
-    "backward applies the mask but forgets to divide by p.",
-    "dx is p times the right gradient",
-    "the factor 1 / p of inverted dropout is missing in backward",
-)
-def dropout_no_scale():
-    p = 0.4
-
-    def forward(x):
-        mask = np.random.RandomState(5).rand(*x.shape) < p
-        return x * mask / p, mask
-
-    def backward(dout, cache):
-        mask = cache
-        dx = dout * mask
-        return dx
-
-    return layer(forward, backward, normal(32, x=(3, 8)), p=p)
-
-
-@mistake(
-    "dropout",
-    "dx",
-    "backward divides by p twice: the mask already contains the division.",
-    "dx is 1 / p times too large",
-    "the scale 1 / p is applied once more in backward",
-)
-def dropout_scaled_twice():
-    p = 0.7
-
-    def backward(dout, cache):
-        mask = cache
-        dx = dout * mask / p
-        return dx
-
-    return layer(inverted_dropout(p, 6), backward, normal(33, x=(4, 3, 2)), p=p)
-
-
-@mistake(
-    "dropout",
-    "dx",
-    "the mask is inverted: backward passes the gradient to the dropped units and none to the kept ones.",
-    "dx is zero where units are kept",
-    "backward uses 1 - mask",
+    "x",
+    "The mask is inverted in the backward pass: the gradient goes to the dropped units instead of the kept ones.",
+    "Backward uses the complement of the mask.",
 )
 def dropout_mask_inverted():
-    p = 0.6
-
-    def forward(x):
-        drop = np.random.RandomState(7).rand(*x.shape) >= p
-        out = x / p
-        out[drop] = 0
-        return out, drop
-
     def backward(dout, cache):
-        mask = cache
-        dx = dout * mask / p
+        keep, p, mode = cache
+        dx = dout / p
+        dx[keep == 1] = 0
         return dx
 
-    return layer(forward, backward, normal(34, x=(6, 4)), p=p)
+    return dropout_case(backward, 36, (4, 3, 2), 0.45)
 
 
 @mistake(
     "dropout",
-    "dx",
-    "forward does not divide by p in training, where backward does.",
-    "forward is plain dropout, backward that of inverted dropout",
-    "dx is 1 / p times too large for this forward",
+    "x",
+    "In test mode dropout does nothing, but the backward pass still divides the gradient by p.",
+    "In test mode dx should be dout; it is dout / p.",
+    "dx is 1 / p times what it should be.",
 )
-def dropout_forward_not_inverted():
-    p = 0.3
-
-    def forward(x):
-        mask = np.random.RandomState(8).rand(*x.shape) < p
-        return x * mask, mask
-
+def dropout_test_mode_scaled():
     def backward(dout, cache):
-        mask = cache
-        return dout * mask / p
-
-    return layer(forward, backward, normal(35, x=(7, 3)), p=p)
-
-
-@mistake(
-    "dropout",
-    "dx",
-    "in test mode backward multiplies dout by p, though forward changes nothing there.",
-    "dx is p times the right gradient",
-    "the scaling at test time belongs to plain dropout, not to the inverted one",
-)
-def dropout_test_times_p():
-    p = 0.8
-
-    def forward(x):
-        out = x
-        return out, ("test", p)
-
-    def backward(dout, cache):
-        mode, p = cache
+        keep, p, mode = cache
         if mode == "test":
-            dx = dout * p
-        return dx
+            return dout / p
+        return dout * keep / p
 
-    return layer(forward, backward, normal(36, x=(3, 5)), p=p, mode="test")
-
-
-@mistake(
-    "dropout",
-    "dx",
-    "backward applies the training mask in test mode too, where forward drops nothing.",
-    "the test mode is not handled in backward",
-    "in test mode dx has to be dout, but it is masked and scaled",
-)
-def dropout_test_masked():
-    p = 0.5
-
-    def forward(x):
-        mask = (np.random.RandomState(9).rand(*x.shape) < p) / p
-        mode = "test"
-        out = x * mask if mode == "train" else x
-        return out, mask
-
-    def backward(dout, cache):
-        mask = cache
-        dx = dout * mask
-        return dx
-
-    return layer(forward, backward, normal(37, x=(4, 4)), p=p, mode="test")
+    return dropout_case(backward, 37, (3, 5), 0.3, mode="test")
 
 
 @mistake(
     "dropout",
-    "dx",
-    "backward divides by 1 - p, the probability to drop a unit, instead of by p, the one to keep it.",
-    "dx is p / (1 - p) times the right gradient",
-    "p is mistaken for the probability to drop a unit in backward",
+    "x",
+    "The forward pass divides by p twice (the mask already holds 1 / p), the backward pass only once.",
+    "dx is p times what the forward pass asks for.",
+    "The forward output is 1 / p too large.",
 )
-def dropout_scale_of_drop_probability():
-    p = 0.75
+def dropout_forward_scaled_twice():
+    seed, p = 38, 0.5
 
     def forward(x):
-        mask = np.random.RandomState(10).rand(*x.shape) < p
+        np.random.seed(seed)
+        mask = (np.random.rand(*x.shape) < p) / p
         return x * mask / p, mask
 
-    def backward(dout, cache):
-        mask = cache
-        dx = dout * mask / (1 - p)
-        return dx
+    def backward(dout, mask):
+        return dout * mask
 
-    return layer(forward, backward, normal(38, x=(5, 6)), p=p)
+    return dropout_case(backward, seed, (7, 3), p, forward=forward)
 
 
 @mistake(
     "dropout",
-    "dx",
-    "dout is multiplied by the output instead of by the mask: forward put the wrong array in the cache.",
-    "dx has a factor x too much",
-    "the cache holds out in place of the mask",
+    "x",
+    "The upstream gradient is forgotten: backward returns the mask itself.",
+    "dx is the local derivative, mask / p, without the factor dout.",
 )
-def dropout_times_output():
-    p = 0.6
-
-    def forward(x):
-        mask = (np.random.RandomState(12).rand(*x.shape) < p) / p
-        out = x * mask
-        return out, out
-
+def dropout_no_upstream():
     def backward(dout, cache):
-        dx = dout * cache
-        return dx
+        keep, p, mode = cache
+        return keep / p
 
-    return layer(forward, backward, normal(39, x=(2, 9)), p=p)
-
-
-@mistake(
-    "dropout",
-    "dx",
-    "backward multiplies by p where it has to divide by it.",
-    "dx is p squared times the right gradient",
-    "the scale is upside down in backward",
-)
-def dropout_scale_upside_down():
-    p = 0.5
-
-    def forward(x):
-        mask = np.random.RandomState(13).rand(*x.shape) < p
-        return x * mask / p, mask
-
-    def backward(dout, cache):
-        mask = cache
-        dx = dout * mask * p
-        return dx
-
-    return layer(forward, backward, normal(40, x=(2, 3, 3)), p=p)
+    return dropout_case(backward, 39, (4, 5), 0.75)
 
 
-# ---------------------------------------------------------------- softmax loss
-
-
-def loss(function, seed, N, C, scale=1.0):
-    """Return a loss as a layer: its cache is the gradient that the learner's function computed."""
-    rng = np.random.RandomState(seed)
-    x, y = scale * rng.randn(N, C), rng.randint(C, size=N)
-
-    def forward(x):
-        return function(x, y)
-
-    def backward(dout, dx):
-        return dout * dx
-
-    return layer(forward, backward, {"x": x}, y=y)
-
-
-def softmax_of(x):
-    """Return the right loss and the probabilities."""
-    exp_scores = np.exp(x - np.max(x, axis=1, keepdims=True))
-    probs = exp_scores / np.sum(exp_scores, axis=1, keepdims=True)
-    return probs
+# ---------------------------------------------------------------------------------------------------------
+# Losses
+# ---------------------------------------------------------------------------------------------------------
 
 
 @mistake(
     "softmax",
-    "dx",
-    "the gradient is not divided by the batch size, though the loss is an average.",
-    "dx is N times too large",
-)
-def softmax_no_average():
-    def softmax(x, y):
-        N = x.shape[0]
-        probs = softmax_of(x)
-        loss = -np.sum(np.log(probs[np.arange(N), y])) / N
-        dx = probs.copy()
-        dx[np.arange(N), y] -= 1
-        return loss, dx
-
-    return loss(softmax, 50, 6, 4)
-
-
-@mistake(
-    "softmax",
-    "dx",
-    "the gradient is divided by the number of classes instead of the number of examples.",
-    "dx is N / C times the right gradient",
-    "dx is averaged over the wrong axis",
-)
-def softmax_divided_by_classes():
-    def softmax(x, y):
-        N, C = x.shape
-        probs = softmax_of(x)
-        loss = -np.sum(np.log(probs[np.arange(N), y])) / N
-        dx = probs.copy()
-        dx[np.arange(N), y] -= 1
-        dx /= C
-        return loss, dx
-
-    return loss(softmax, 51, 3, 7)
-
-
-@mistake(
-    "softmax",
-    "dx",
-    "the 1 is not subtracted at the correct class: dx is only the probabilities over N.",
-    "the gradient at the correct class is wrong by 1 / N",
-    "dx is p / N instead of (p - onehot) / N",
+    "x",
+    "The 1 is not subtracted at the correct class: dx is just the probabilities over N.",
+    "The onehot(y) term is missing in p - onehot(y).",
 )
 def softmax_no_minus_one():
-    def softmax(x, y):
+    def loss(x, y):
         N = x.shape[0]
-        probs = softmax_of(x)
+        shifted = x - np.max(x, axis=1, keepdims=True)
+        probs = np.exp(shifted) / np.sum(np.exp(shifted), axis=1, keepdims=True)
         loss = -np.sum(np.log(probs[np.arange(N), y])) / N
-        dx = probs / N
+        dx = probs.copy()
+        dx /= N
         return loss, dx
 
-    return loss(softmax, 52, 5, 5)
+    return loss_layer(loss, 41, 5, 4)
 
 
 @mistake(
     "softmax",
-    "dx",
-    "dx[:, y] subtracts 1 in the columns of all labels in every row; dx[np.arange(N), y] picks each row's own.",
-    "the 1 is subtracted at the other examples' classes too",
-    "the index of the correct classes is wrong",
+    "x",
+    "The gradient is not divided by the number of examples, though the loss is an average.",
+    "dx is N times too large.",
 )
-def softmax_colon_y():
-    def softmax(x, y):
+def softmax_not_averaged():
+    def loss(x, y):
         N = x.shape[0]
-        probs = softmax_of(x)
-        loss = -np.sum(np.log(probs[np.arange(N), y])) / N
+        shifted = x - np.max(x, axis=1, keepdims=True)
+        probs = np.exp(shifted) / np.sum(np.exp(shifted), axis=1, keepdims=True)
+        loss = -np.mean(np.log(probs[np.arange(N), y]))
+        dx = probs.copy()
+        dx[np.arange(N), y] -= 1
+        return loss, dx
+
+    return loss_layer(loss, 42, 6, 3)
+
+
+@mistake(
+    "softmax",
+    "x",
+    "The probabilities are divided by N before the 1 is subtracted, so the 1 at the correct class is not averaged.",
+    "dx is p / N - onehot(y); the division by N must come after the subtraction.",
+    "The entry of the correct class is off by 1/N - 1: 1 is subtracted there instead of 1 / N.",
+)
+def softmax_one_not_averaged():
+    def loss(x, y):
+        N = x.shape[0]
+        exps = np.exp(x - x.max(axis=1, keepdims=True))
+        probs = exps / exps.sum(axis=1, keepdims=True)
+        loss = -np.log(probs[range(N), y]).sum() / N
+        dx = probs / N
+        dx[range(N), y] -= 1
+        return loss, dx
+
+    return loss_layer(loss, 43, 4, 5)
+
+
+@mistake(
+    "softmax",
+    "x",
+    "dx[:, y] -= 1 subtracts 1 in every row at every class that occurs in the batch, instead of in row n at class y_n.",
+    "The indexing of the correct class uses : instead of np.arange(N).",
+)
+def softmax_index_all_rows():
+    def loss(x, y):
+        N = x.shape[0]
+        exps = np.exp(x - x.max(axis=1, keepdims=True))
+        probs = exps / exps.sum(axis=1, keepdims=True)
+        loss = -np.log(probs[np.arange(N), y]).sum() / N
         dx = probs.copy()
         dx[:, y] -= 1
         dx /= N
         return loss, dx
 
-    return loss(softmax, 53, 4, 6)
+    return loss_layer(loss, 44, 3, 6)
 
 
 @mistake(
     "softmax",
-    "dx",
-    "the sign is wrong: the gradient points towards a smaller loss.",
-    "dx is -1 times the right gradient",
-    "dx is (onehot - p) / N instead of (p - onehot) / N",
+    "x",
+    "The sign is flipped: onehot(y) - p instead of p - onehot(y).",
+    "dx is minus the right gradient.",
+    "The minus sign of -log is lost.",
 )
 def softmax_sign():
-    def softmax(x, y):
-        N = x.shape[0]
-        probs = softmax_of(x)
-        loss = -np.mean(np.log(probs[np.arange(N), y]))
-        dx = -probs
-        dx[np.arange(N), y] += 1
-        dx /= N
+    def loss(x, y):
+        N, C = x.shape
+        exps = np.exp(x - x.max(axis=1, keepdims=True))
+        probs = exps / exps.sum(axis=1, keepdims=True)
+        onehot = np.eye(C)[y]
+        loss = -np.sum(onehot * np.log(probs)) / N
+        dx = (onehot - probs) / N
         return loss, dx
 
-    return loss(softmax, 54, 5, 3)
+    return loss_layer(loss, 45, 5, 5)
 
 
 @mistake(
     "softmax",
-    "dx",
-    "the probabilities are divided by N before the 1 is subtracted, so that the 1 is not divided.",
-    "at the correct class 1 is subtracted instead of 1 / N",
-    "the correct class's entry is not averaged",
+    "x",
+    "The gradient is divided by the number of classes C instead of the number of examples N.",
+    "dx is scaled by N / C.",
+    "x.shape[1] is used where x.shape[0] belongs.",
 )
-def softmax_one_not_averaged():
-    def softmax(x, y):
+def softmax_divided_by_classes():
+    def loss(x, y):
         N = x.shape[0]
-        probs = softmax_of(x)
-        loss = -np.sum(np.log(probs[np.arange(N), y])) / N
-        dx = probs / N
+        logp = x - x.max(axis=1, keepdims=True)
+        logp = logp - np.log(np.sum(np.exp(logp), axis=1, keepdims=True))
+        loss = -np.mean(logp[np.arange(N), y])
+        dx = np.exp(logp)
         dx[np.arange(N), y] -= 1
+        dx /= x.shape[1]
         return loss, dx
 
-    return loss(softmax, 55, 4, 4)
+    return loss_layer(loss, 46, 3, 7)
 
 
 @mistake(
     "softmax",
-    "dx",
-    "the derivative of the logarithm is missing: dx is the gradient of minus the correct class's "
-    "probability, not of minus its log.",
-    "every row lacks the factor 1 / p of its correct class",
-    "each row is multiplied by the probability of its label",
+    "x",
+    "The derivative of the softmax is applied once more: p - onehot(y) is multiplied by p (1 - p), as if the softmax were an elementwise sigmoid.",
+    "There is an extra factor p (1 - p) in dx.",
 )
-def softmax_no_log_derivative():
-    def softmax(x, y):
+def softmax_extra_sigmoid_factor():
+    def loss(x, y):
         N = x.shape[0]
-        probs = softmax_of(x)
-        correct = probs[np.arange(N), y]
-        loss = -np.sum(np.log(correct)) / N
-        dx = correct[:, np.newaxis] * probs
-        dx[np.arange(N), y] -= correct
-        dx /= N
+        exps = np.exp(x - x.max(axis=1, keepdims=True))
+        probs = exps / exps.sum(axis=1, keepdims=True)
+        loss = -np.log(probs[np.arange(N), y]).mean()
+        dprobs = probs.copy()
+        dprobs[np.arange(N), y] -= 1
+        dx = dprobs * probs * (1 - probs) / N
         return loss, dx
 
-    return loss(softmax, 56, 6, 3)
+    return loss_layer(loss, 47, 6, 4)
 
 
 @mistake(
     "softmax",
-    "dx",
-    "for the gradient the exponentials are normalized over the batch (axis 0) instead of over the classes (axis 1).",
-    "the probabilities in dx are normalized over the wrong axis",
-    "the columns of the probabilities sum to 1, not the rows",
+    "x",
+    "The loss is summed over the batch while the gradient is averaged.",
+    "dx is N times too small for the loss that is returned.",
+    "The loss is not divided by N.",
 )
-def softmax_axis():
-    def softmax(x, y):
+def softmax_loss_summed():
+    def loss(x, y):
         N = x.shape[0]
-        shifted = x - np.max(x, axis=1, keepdims=True)
-        loss = np.mean(np.log(np.sum(np.exp(shifted), axis=1)) - shifted[np.arange(N), y])
-        dx = np.exp(shifted) / np.sum(np.exp(shifted), axis=0)
-        dx[np.arange(N), y] -= 1
-        dx /= N
-        return loss, dx
-
-    return loss(softmax, 57, 4, 4)
-
-
-@mistake(
-    "softmax",
-    "dx",
-    "the loss is the sum over the batch, where the gradient is that of the average.",
-    "dx is N times too small for this loss",
-    "the division by N is missing in the loss",
-)
-def softmax_loss_not_averaged():
-    def softmax(x, y):
-        N = x.shape[0]
-        probs = softmax_of(x)
+        exps = np.exp(x - x.max(axis=1, keepdims=True))
+        probs = exps / exps.sum(axis=1, keepdims=True)
         loss = -np.sum(np.log(probs[np.arange(N), y]))
         dx = probs.copy()
         dx[np.arange(N), y] -= 1
         dx /= N
         return loss, dx
 
-    return loss(softmax, 58, 7, 4)
+    return loss_layer(loss, 48, 7, 3)
 
 
 @mistake(
     "softmax",
-    "dx",
-    "dx uses the exponentials without dividing them by their sum.",
-    "the probabilities are not normalized in the gradient",
-    "exp of the scores stands in place of the softmax",
+    "x",
+    "The exponentials are never normalized in the gradient: dx uses exp(x) instead of the probabilities.",
+    "The division by the sum of the exponentials is missing in dx.",
 )
 def softmax_unnormalized():
-    def softmax(x, y):
+    def loss(x, y):
         N = x.shape[0]
-        exp_scores = np.exp(x - x.max(axis=1, keepdims=True))
-        probs = exp_scores / exp_scores.sum(axis=1, keepdims=True)
-        loss = -np.sum(np.log(probs[np.arange(N), y])) / N
-        dx = exp_scores.copy()
+        exps = np.exp(x - x.max(axis=1, keepdims=True))
+        loss = -np.mean(np.log(exps[np.arange(N), y] / exps.sum(axis=1)))
+        dx = exps
         dx[np.arange(N), y] -= 1
         dx /= N
         return loss, dx
 
-    return loss(softmax, 59, 3, 5)
+    return loss_layer(loss, 49, 4, 3)
 
 
 @mistake(
     "softmax",
-    "dx",
-    "only the correct class gets a gradient; the other classes' probabilities are left out.",
-    "dx is zero at all wrong classes",
-    "raising a wrong class's score also raises the loss, which dx does not say",
+    "x",
+    "For the gradient the exponentials are normalized over the batch (axis 0) instead of over the classes (axis 1).",
+    "The probabilities in dx sum to one down the columns, not along the rows.",
 )
-def softmax_only_correct():
-    def softmax(x, y):
+def softmax_normalized_over_batch():
+    def loss(x, y):
         N = x.shape[0]
-        probs = softmax_of(x)
-        loss = -np.sum(np.log(probs[np.arange(N), y])) / N
-        dx = np.zeros_like(x)
-        dx[np.arange(N), y] = (probs[np.arange(N), y] - 1) / N
+        exps = np.exp(x - x.max(axis=1, keepdims=True))
+        correct = exps[np.arange(N), y]
+        loss = -np.mean(np.log(correct / exps.sum(axis=1)))
+        dx = exps / exps.sum(axis=0)
+        dx[np.arange(N), y] -= 1
+        dx /= N
         return loss, dx
 
-    return loss(softmax, 60, 5, 4)
+    return loss_layer(loss, 50, 4, 4)
 
 
-@mistake(
-    "softmax",
-    "dx",
-    "the loop skips the correct class, which therefore gets no gradient.",
-    "dx is zero at the correct class, where it has to be (p - 1) / N",
-    "the correct class is left out",
-)
-def softmax_skips_correct():
-    def softmax(x, y):
-        N, C = x.shape
-        dx = np.zeros_like(x)
-        loss = 0.0
-        for i in range(N):
-            scores = x[i] - np.max(x[i])
-            total = np.sum(np.exp(scores))
-            loss += -scores[y[i]] + np.log(total)
-            for j in range(C):
-                if j == y[i]:
-                    continue
-                dx[i, j] += np.exp(scores[j]) / total
-        return loss / N, dx / N
-
-    return loss(softmax, 61, 4, 3)
-
-
-@mistake(
-    "softmax",
-    "dx",
-    "the loss takes the mean over all N x C entries instead of dividing by N, where dx divides by N.",
-    "dx is C times too large for this loss",
-    "the loss is C times too small",
-)
-def softmax_loss_mean_of_all():
-    def softmax(x, y):
-        N, C = x.shape
-        probs = softmax_of(x)
-        onehot = np.eye(C)[y]
-        loss = -np.mean(onehot * np.log(probs))
-        dx = (probs - onehot) / N
-        return loss, dx
-
-    return loss(softmax, 62, 4, 5)
-
-
-# ---------------------------------------------------------------- svm loss
-
-
-def hinge_of(x, y):
-    """Return the right loss and margins, zero at the correct class."""
+def margins_of(x, y):
     N = x.shape[0]
-    correct = x[np.arange(N), y]
-    margins = np.maximum(0, x - correct[:, np.newaxis] + 1.0)
+    margins = np.maximum(0, x - x[np.arange(N), y][:, np.newaxis] + 1.0)
     margins[np.arange(N), y] = 0
-    return np.sum(margins) / N, margins
+    return margins
 
 
 @mistake(
     "svm",
-    "dx",
-    "the correct class gets -1 once, instead of -1 for every class that violates the margin.",
-    "the correct class's entry is not multiplied by the number of violated margins",
-    "dx at the correct class is assigned in the loop instead of added up",
+    "x",
+    "The correct class gets -1 instead of minus the number of classes that violate the margin.",
+    "The violations are not counted at the correct class.",
 )
-def svm_correct_counted_once():
-    def svm(x, y):
-        N, C = x.shape
+def svm_correct_minus_one():
+    def loss(x, y):
+        N = x.shape[0]
+        margins = margins_of(x, y)
+        loss = np.sum(margins) / N
         dx = np.zeros_like(x)
-        loss = 0.0
+        dx[margins > 0] = 1
+        dx[np.arange(N), y] = -1
+        dx /= N
+        return loss, dx
+
+    return loss_layer(loss, 51, 5, 6)
+
+
+@mistake(
+    "svm",
+    "x",
+    "The correct class gets no gradient at all: the loss depends on its score in every violated margin.",
+    "The -count term at the correct class is missing.",
+)
+def svm_correct_class_missing():
+    def loss(x, y):
+        N = x.shape[0]
+        margins = margins_of(x, y)
+        loss = np.sum(margins) / N
+        dx = (margins > 0).astype(float) / N
+        return loss, dx
+
+    return loss_layer(loss, 52, 4, 4)
+
+
+@mistake(
+    "svm",
+    "x",
+    "dx uses the margins themselves instead of the indicator margin > 0: that is half the gradient of a squared hinge loss.",
+    "Every contribution is multiplied by the size of its margin.",
+)
+def svm_margin_values():
+    def loss(x, y):
+        N = x.shape[0]
+        margins = margins_of(x, y)
+        loss = np.sum(margins) / N
+        dx = margins.copy()
+        dx[np.arange(N), y] -= np.sum(margins, axis=1)
+        dx /= N
+        return loss, dx
+
+    return loss_layer(loss, 53, 6, 3)
+
+
+@mistake(
+    "svm",
+    "x",
+    "The correct class gets -(C - 1) always, also for classes whose margin is kept.",
+    "All other classes are counted at the correct class, not only those that violate the margin.",
+)
+def svm_counts_all_classes():
+    def loss(x, y):
+        N, C = x.shape
+        margins = margins_of(x, y)
+        loss = np.sum(margins) / N
+        dx = (margins > 0).astype(float)
+        dx[np.arange(N), y] -= C - 1
+        dx /= N
+        return loss, dx
+
+    return loss_layer(loss, 54, 5, 5, scale=2.0)
+
+
+@mistake(
+    "svm",
+    "x",
+    "The gradient is not divided by the number of examples.",
+    "dx is N times too large.",
+)
+def svm_not_averaged():
+    def loss(x, y):
+        N = x.shape[0]
+        margins = margins_of(x, y)
+        loss = np.sum(margins) / N
+        dx = (margins > 0).astype(float)
+        dx[np.arange(N), y] -= np.sum(margins > 0, axis=1)
+        return loss, dx
+
+    return loss_layer(loss, 55, 3, 8)
+
+
+@mistake(
+    "svm",
+    "x",
+    "The gradient is computed without the margin 1: a class counts only where its score is above the correct one's.",
+    "The + 1 is missing in the mask of the gradient.",
+)
+def svm_mask_without_margin():
+    def loss(x, y):
+        N = x.shape[0]
+        correct = x[np.arange(N), y][:, np.newaxis]
+        margins = np.maximum(0, x - correct + 1)
+        margins[np.arange(N), y] = 0
+        loss = margins.sum() / N
+        mask = (x - correct > 0).astype(float)
+        dx = mask
+        dx[np.arange(N), y] = -mask.sum(axis=1)
+        dx /= N
+        return loss, dx
+
+    return loss_layer(loss, 56, 6, 5)
+
+
+@mistake(
+    "svm",
+    "x",
+    "The correct class itself is counted as a violation (its margin of 1 is positive), so its entry is one too low.",
+    "The count at the correct class is one too large: the correct class was not excluded.",
+)
+def svm_counts_itself():
+    def loss(x, y):
+        N = x.shape[0]
+        margins = np.maximum(0, x - x[np.arange(N), y].reshape(-1, 1) + 1)
+        loss = np.sum(margins) / N - 1
+        mask = (margins > 0).astype(float)
+        dx = mask.copy()
+        dx[np.arange(N), y] = -np.sum(mask, axis=1)
+        dx /= N
+        return loss, dx
+
+    return loss_layer(loss, 57, 7, 4)
+
+
+@mistake(
+    "svm",
+    "x",
+    "The entry of the correct class has the wrong sign: plus the number of violations instead of minus.",
+    "The gradient of the correct class is negated.",
+)
+def svm_correct_class_sign():
+    def loss(x, y):
+        N = x.shape[0]
+        loss, dx = 0.0, np.zeros_like(x)
         for i in range(N):
-            for j in range(C):
+            for j in range(x.shape[1]):
                 if j == y[i]:
                     continue
                 margin = x[i, j] - x[i, y[i]] + 1
                 if margin > 0:
                     loss += margin
-                    dx[i, j] = 1
-                    dx[i, y[i]] = -1
+                    dx[i, j] += 1
+                    dx[i, y[i]] += 1
         return loss / N, dx / N
 
-    return loss(svm, 70, 5, 4)
+    return loss_layer(loss, 58, 4, 6)
 
 
 @mistake(
     "svm",
-    "dx",
-    "the correct class gets no gradient.",
-    "dx is zero at the correct class, where it has to be minus the number of violated margins over N",
-    "only the wrong classes get a gradient",
+    "x",
+    "The loss is averaged over examples and classes (np.mean) while the gradient is divided by N only.",
+    "dx is C times too large for the loss that is returned.",
 )
-def svm_no_correct():
-    def svm(x, y):
+def svm_loss_mean_over_all():
+    def loss(x, y):
         N = x.shape[0]
-        loss, margins = hinge_of(x, y)
-        dx = np.zeros_like(x)
-        dx[margins > 0] = 1
-        dx /= N
-        return loss, dx
-
-    return loss(svm, 71, 4, 5)
-
-
-@mistake("svm", "dx", "the gradient is not divided by the batch size.", "dx is N times too large")
-def svm_no_average():
-    def svm(x, y):
-        N = x.shape[0]
-        loss, margins = hinge_of(x, y)
-        num_pos = np.sum(margins > 0, axis=1)
-        dx = np.zeros_like(x)
-        dx[margins > 0] = 1
-        dx[np.arange(N), y] -= num_pos
-        return loss, dx
-
-    return loss(svm, 72, 6, 3)
-
-
-@mistake(
-    "svm",
-    "dx",
-    "the correct class counts as a violated margin of its own, since its margin of 1 is not set to zero "
-    "before the violations are counted.",
-    "the entry of the correct class is one violation, 1 / N, too negative",
-    "the count of violations is one too large",
-)
-def svm_correct_counts_itself():
-    def svm(x, y):
-        N = x.shape[0]
-        correct = x[np.arange(N), y]
-        margins = np.maximum(0, x - correct[:, np.newaxis] + 1.0)
-        loss = np.sum(margins) / N - 1
-        dx = np.zeros_like(x)
-        dx[margins > 0] = 1
-        dx[np.arange(N), y] = -np.sum(margins > 0, axis=1)
-        dx /= N
-        return loss, dx
-
-    return loss(svm, 73, 5, 5)
-
-
-@mistake(
-    "svm",
-    "dx",
-    "dx contains the margins themselves instead of 1 for each positive margin.",
-    "the indicator of a violated margin is replaced by the margin's size",
-    "dx is half the gradient of the squared hinge",
-)
-def svm_margins_for_indicator():
-    def svm(x, y):
-        N = x.shape[0]
-        loss, margins = hinge_of(x, y)
-        dx = margins.copy()
-        dx[np.arange(N), y] = -np.sum(margins, axis=1)
-        dx /= N
-        return loss, dx
-
-    return loss(svm, 74, 4, 6)
-
-
-@mistake(
-    "svm",
-    "dx",
-    "the margin of 1 is missing in the gradient: it only counts classes that score higher than the correct "
-    "one, not those within the margin.",
-    "delta is forgotten in backward",
-    "classes that are below the correct score by less than 1 get no gradient",
-)
-def svm_no_delta():
-    def svm(x, y):
-        N = x.shape[0]
-        loss, margins = hinge_of(x, y)
-        correct = x[np.arange(N), y][:, np.newaxis]
-        dx = (x - correct > 0).astype(float)
-        dx[np.arange(N), y] = -dx.sum(axis=1)
-        dx /= N
-        return loss, dx
-
-    return loss(svm, 75, 6, 4)
-
-
-@mistake(
-    "svm",
-    "dx",
-    "the gradient is divided by the number of all scores, N times C, instead of by N.",
-    "dx is C times too small",
-    "dx is averaged over the classes too",
-)
-def svm_divided_by_size():
-    def svm(x, y):
-        loss, margins = hinge_of(x, y)
+        margins = margins_of(x, y)
+        loss = np.mean(margins)
         dx = (margins > 0).astype(float)
-        dx[np.arange(len(y)), y] = -dx.sum(axis=1)
-        dx /= x.size
-        return loss, dx
-
-    return loss(svm, 76, 3, 4)
-
-
-@mistake(
-    "svm",
-    "dx",
-    "the violations are counted per class (axis 0) instead of per example (axis 1).",
-    "the count at the correct class is summed over the wrong axis",
-)
-def svm_count_axis():
-    def svm(x, y):
-        N = x.shape[0]
-        loss, margins = hinge_of(x, y)
-        mask = (margins > 0).astype(float)
-        num_pos = np.sum(mask, axis=0)
-        dx = mask
-        dx[np.arange(N), y] -= num_pos
+        dx[np.arange(N), y] -= np.sum(dx, axis=1)
         dx /= N
         return loss, dx
 
-    return loss(svm, 77, 5, 5)
+    return loss_layer(loss, 59, 5, 3)
 
 
 @mistake(
     "svm",
-    "dx",
-    "the sign at the correct class is wrong: the violations are added there instead of subtracted.",
-    "raising the correct score lowers the loss, but dx says the opposite",
-    "the correct class's entry has to be negative",
+    "x",
+    "The violations are counted down the batch (axis 0) instead of along the classes (axis 1); it fits only because N = C.",
+    "The count at the correct class sums the mask over the wrong axis.",
 )
-def svm_correct_sign():
-    def svm(x, y):
+def svm_count_axis_zero():
+    def loss(x, y):
         N = x.shape[0]
-        loss, margins = hinge_of(x, y)
+        margins = margins_of(x, y)
+        loss = np.sum(margins) / N
         dx = (margins > 0).astype(float)
-        dx[np.arange(N), y] = dx.sum(axis=1)
+        dx[np.arange(N), y] = -np.sum(dx, axis=0)
         dx /= N
         return loss, dx
 
-    return loss(svm, 78, 4, 3)
+    return loss_layer(loss, 60, 5, 5)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Batch and layer normalization
+# ---------------------------------------------------------------------------------------------------------
+
+
+def batchnorm_forward(x, gamma, beta, eps=1e-5):
+    mean = np.mean(x, axis=0)
+    var = np.var(x, axis=0)
+    std = np.sqrt(var + eps)
+    x_hat = (x - mean) / std
+    return gamma * x_hat + beta, (x, x_hat, mean, var, std, gamma, eps)
+
+
+def norm_case(forward, backward, seed, shape, eps=None, settings=None, per_channel=None):
+    C = per_channel or shape[1]
+    x, gamma, beta = draw(seed, shape, (C,), (C,))
+    settings = dict(settings or {})
+    if eps is not None:
+        settings["eps"] = eps
+        inner = forward
+        forward = lambda x, gamma, beta: inner(x, gamma, beta, eps)  # noqa: E731
+    return layer(forward, backward, settings, x=2.5 * x + 1, gamma=gamma, beta=beta)
 
 
 @mistake(
-    "svm",
-    "dx",
-    "the loss squares the margins, where the gradient is that of the plain hinge.",
-    "the factor 2 times the margin is missing in dx",
-    "the loss is the squared hinge loss",
+    "batchnorm",
+    "x",
+    "The path through the mean is missing: x also moves x_hat through the batch mean.",
+    "The term -mean(dx_hat) / std is missing in dx.",
+    "The mean is treated as a constant.",
 )
-def svm_loss_squared():
-    def svm(x, y):
+def bn_staged_no_mean_path():
+    def backward(dout, cache):
+        x, x_hat, mean, var, std, gamma, eps = cache
         N = x.shape[0]
-        _, margins = hinge_of(x, y)
-        loss = np.sum(margins**2) / N
-        dx = (margins > 0).astype(float)
-        dx[np.arange(N), y] = -dx.sum(axis=1)
-        dx /= N
-        return loss, dx
+        dbeta = np.sum(dout, axis=0)
+        dgamma = np.sum(dout * x_hat, axis=0)
+        dx_hat = dout * gamma
+        dvar = np.sum(dx_hat * (x - mean) * -0.5 * (var + eps) ** -1.5, axis=0)
+        dx = dx_hat / std + dvar * 2 * (x - mean) / N
+        return dx, dgamma, dbeta
 
-    return loss(svm, 79, 7, 3)
-
-
-# ---------------------------------------------------------------- batch normalization
+    return norm_case(batchnorm_forward, backward, 101, (5, 4))
 
 
-def bn_forward(eps=1e-5):
-    """Return the right forward pass in training, step by step, with all intermediate results in the cache."""
+@mistake(
+    "batchnorm",
+    "x",
+    "The path through the variance is missing: x also moves x_hat through the batch variance.",
+    "The term -x_hat * mean(dx_hat * x_hat) is missing in dx.",
+    "The variance is treated as a constant.",
+)
+def bn_staged_no_var_path():
+    def backward(dout, cache):
+        x, x_hat, mean, var, std, gamma, eps = cache
+        N = x.shape[0]
+        dbeta = np.sum(dout, axis=0)
+        dgamma = np.sum(dout * x_hat, axis=0)
+        dx_hat = dout * gamma
+        dmean = np.sum(-dx_hat / std, axis=0)
+        dx = dx_hat / std + dmean / N
+        return dx, dgamma, dbeta
+
+    return norm_case(batchnorm_forward, backward, 102, (4, 6))
+
+
+@mistake(
+    "batchnorm",
+    "x",
+    "gamma is missing in dx: dout is not multiplied by gamma before it goes through the normalization.",
+    "dx is 1 / gamma times what it should be, feature by feature.",
+    "dx_hat = dout instead of dout * gamma.",
+)
+def bn_alt_no_gamma():
+    def backward(dout, cache):
+        x, x_hat, mean, var, std, gamma, eps = cache
+        N = x.shape[0]
+        dbeta = dout.sum(axis=0)
+        dgamma = (dout * x_hat).sum(axis=0)
+        dx = (N * dout - dbeta - x_hat * dgamma) / (N * std)
+        return dx, dgamma, dbeta
+
+    return norm_case(batchnorm_forward, backward, 103, (7, 3))
+
+
+@mistake(
+    "batchnorm",
+    "x",
+    "The power in the derivative of 1 / sqrt(var + eps) is wrong: -0.5 instead of -1.5.",
+    "dvar lacks a factor 1 / (var + eps).",
+    "The path through the variance is (var + eps) times too large.",
+)
+def bn_staged_dvar_power():
+    def backward(dout, cache):
+        x, x_hat, mean, var, std, gamma, eps = cache
+        N = x.shape[0]
+        dbeta = np.sum(dout, axis=0)
+        dgamma = np.sum(dout * x_hat, axis=0)
+        dx_hat = dout * gamma
+        dvar = np.sum(dx_hat * (x - mean), axis=0) * -0.5 * np.power(var + eps, -0.5)
+        dmean = np.sum(-dx_hat / std, axis=0) + dvar * np.mean(-2 * (x - mean), axis=0)
+        dx = dx_hat / std + dvar * 2 * (x - mean) / N + dmean / N
+        return dx, dgamma, dbeta
+
+    return norm_case(batchnorm_forward, backward, 104, (6, 4))
+
+
+@mistake(
+    "batchnorm",
+    "gamma",
+    "dgamma multiplies dout by the input x instead of the normalized x_hat.",
+    "gamma scales x_hat, so its gradient is the sum of dout * x_hat; x was used.",
+)
+def bn_dgamma_with_x():
+    def backward(dout, cache):
+        x, x_hat, mean, var, std, gamma, eps = cache
+        N = x.shape[0]
+        dbeta = np.sum(dout, axis=0)
+        dgamma = np.sum(dout * x, axis=0)
+        dx_hat = dout * gamma
+        dx = (N * dx_hat - dx_hat.sum(axis=0) - x_hat * (dx_hat * x_hat).sum(axis=0)) / (N * std)
+        return dx, dgamma, dbeta
+
+    return norm_case(batchnorm_forward, backward, 105, (5, 5))
+
+
+@mistake(
+    "batchnorm",
+    "gamma",
+    "dgamma multiplies dout by the output gamma * x_hat + beta instead of by x_hat.",
+    "The output of the layer was cached and used in dgamma in the place of x_hat.",
+)
+def bn_dgamma_with_out():
+    def backward(dout, cache):
+        x, x_hat, mean, var, std, gamma, beta = cache
+        out = gamma * x_hat + beta
+        N = x.shape[0]
+        dbeta = np.sum(dout, axis=0)
+        dgamma = np.sum(dout * out, axis=0)
+        dx_hat = dout * gamma
+        dx = (N * dx_hat - dx_hat.sum(axis=0) - x_hat * (dx_hat * x_hat).sum(axis=0)) / (N * std)
+        return dx, dgamma, dbeta
 
     def forward(x, gamma, beta):
+        out, cache = batchnorm_forward(x, gamma, beta)
+        return out, (*cache[:-1], beta)
+
+    return norm_case(forward, backward, 106, (6, 3))
+
+
+@mistake(
+    "batchnorm",
+    "x",
+    "The gradient of the mean is not divided by N when it is handed back to the N examples.",
+    "The mean path is N times too large.",
+    "The 1 / N of the mean is missing.",
+)
+def bn_staged_dmean_not_divided():
+    def backward(dout, cache):
+        x, x_hat, mean, var, std, gamma, eps = cache
+        N = x.shape[0]
+        dbeta = np.sum(dout, axis=0)
+        dgamma = np.sum(dout * x_hat, axis=0)
+        dx_hat = dout * gamma
+        dvar = np.sum(dx_hat * (x - mean), axis=0) * -0.5 * (var + eps) ** (-1.5)
+        dmean = np.sum(dx_hat, axis=0) * -1 / std
+        dx = dx_hat / std + dvar * 2 * (x - mean) / N + dmean
+        return dx, dgamma, dbeta
+
+    return norm_case(batchnorm_forward, backward, 107, (4, 4))
+
+
+@mistake(
+    "batchnorm",
+    "x",
+    "The 2 from the derivative of the square is missing in the variance path.",
+    "The variance path is half of what it should be.",
+)
+def bn_staged_no_two():
+    def backward(dout, cache):
+        x, x_hat, mean, var, std, gamma, eps = cache
         N, D = x.shape
-        mu = 1.0 / N * np.sum(x, axis=0)
-        xmu = x - mu
-        var = 1.0 / N * np.sum(xmu**2, axis=0)
-        sqrtvar = np.sqrt(var + eps)
-        ivar = 1.0 / sqrtvar
-        xhat = xmu * ivar
-        out = gamma * xhat + beta
-        return out, (xhat, gamma, xmu, ivar, sqrtvar, var, eps)
-
-    return forward
-
-
-def bn_inputs(seed, N, D, scale=2.0):
-    inputs = normal(seed, x=(N, D), gamma=(D,), beta=(D,))
-    inputs["x"] = scale * inputs["x"] + 0.5
-    inputs["gamma"] += 1.5
-    return inputs
-
-
-@mistake(
-    "batchnorm",
-    "dx",
-    "the mean is treated as a constant: the gradient that flows to x through the mean is missing.",
-    "the last step, dmu / N, is left out",
-    "dx does not sum to zero over the batch",
-)
-def bn_no_mean_path():
-    def backward(dout, cache):
-        xhat, gamma, xmu, ivar, sqrtvar, var, eps = cache
-        N, D = dout.shape
         dbeta = np.sum(dout, axis=0)
-        dgamma = np.sum(dout * xhat, axis=0)
-        dxhat = dout * gamma
-        divar = np.sum(dxhat * xmu, axis=0)
-        dxmu1 = dxhat * ivar
-        dsqrtvar = -1.0 / (sqrtvar**2) * divar
-        dvar = 0.5 / np.sqrt(var + eps) * dsqrtvar
-        dsq = 1.0 / N * np.ones((N, D)) * dvar
-        dxmu2 = 2 * xmu * dsq
-        dx = dxmu1 + dxmu2
-        return dx, dgamma, dbeta
-
-    return layer(bn_forward(), backward, bn_inputs(100, 5, 4))
-
-
-@mistake(
-    "batchnorm",
-    "dx",
-    "the variance is treated as a constant: the gradient that flows to x through the variance is missing.",
-    "the path through the standard deviation is left out",
-    "the term with xhat * sum(dxhat * xhat) is missing",
-)
-def bn_no_var_path():
-    def backward(dout, cache):
-        xhat, gamma, xmu, ivar, sqrtvar, var, eps = cache
-        N, D = dout.shape
-        dbeta = np.sum(dout, axis=0)
-        dgamma = np.sum(dout * xhat, axis=0)
-        dxhat = dout * gamma
-        dxmu = dxhat * ivar
-        dmu = -np.sum(dxmu, axis=0)
-        dx = dxmu + dmu / N
-        return dx, dgamma, dbeta
-
-    return layer(bn_forward(), backward, bn_inputs(101, 4, 6))
-
-
-@mistake(
-    "batchnorm",
-    "dx",
-    "mean and variance are both treated as constants: dx is only dout * gamma / std.",
-    "backward is that of test mode, though forward used the batch's statistics",
-    "the paths through the mean and the variance are missing",
-)
-def bn_constants():
-    def backward(dout, cache):
-        xhat, gamma, xmu, ivar, sqrtvar, var, eps = cache
-        dbeta = np.sum(dout, axis=0)
-        dgamma = np.sum(dout * xhat, axis=0)
-        dx = dout * gamma / np.sqrt(var + eps)
-        return dx, dgamma, dbeta
-
-    return layer(bn_forward(), backward, bn_inputs(102, 6, 3))
-
-
-@mistake(
-    "batchnorm",
-    "dx",
-    "the derivative of 1 / sqrtvar is -1 / sqrtvar squared; the square is missing.",
-    "the path through the variance has the wrong power of the standard deviation",
-    "the variance's share of dx is too large by a factor of the standard deviation",
-)
-def bn_inverse_not_squared():
-    def backward(dout, cache):
-        xhat, gamma, xmu, ivar, sqrtvar, var, eps = cache
-        N, D = dout.shape
-        dbeta = np.sum(dout, axis=0)
-        dgamma = np.sum(dout * xhat, axis=0)
-        dxhat = dout * gamma
-        divar = np.sum(dxhat * xmu, axis=0)
-        dxmu1 = dxhat * ivar
-        dsqrtvar = -1.0 / sqrtvar * divar
-        dvar = 0.5 * 1.0 / np.sqrt(var + eps) * dsqrtvar
-        dsq = 1.0 / N * np.ones((N, D)) * dvar
-        dxmu2 = 2 * xmu * dsq
-        dx1 = dxmu1 + dxmu2
-        dmu = -1 * np.sum(dxmu1 + dxmu2, axis=0)
-        dx2 = 1.0 / N * np.ones((N, D)) * dmu
-        dx = dx1 + dx2
-        return dx, dgamma, dbeta
-
-    return layer(bn_forward(), backward, bn_inputs(103, 5, 3, scale=3.0))
-
-
-@mistake(
-    "batchnorm",
-    "dx",
-    "the minus sign is missing in the derivative of 1 / sqrt(var): the variance's share of dx is added "
-    "instead of subtracted.",
-    "dvar has the wrong sign",
-    "the term with xhat * sum(dxhat * xhat) has the wrong sign",
-)
-def bn_dvar_sign():
-    def backward(dout, cache):
-        xhat, gamma, xmu, ivar, sqrtvar, var, eps = cache
-        N = dout.shape[0]
-        dbeta = np.sum(dout, axis=0)
-        dgamma = np.sum(dout * xhat, axis=0)
-        dxhat = dout * gamma
-        dvar = np.sum(dxhat * xmu * 0.5 * (var + eps) ** (-1.5), axis=0)
-        dmean = np.sum(-dxhat * ivar, axis=0) + dvar * np.sum(-2 * xmu, axis=0) / N
-        dx = dxhat * ivar + dvar * 2 * xmu / N + dmean / N
-        return dx, dgamma, dbeta
-
-    return layer(bn_forward(), backward, bn_inputs(104, 4, 5))
-
-
-@mistake(
-    "batchnorm",
-    "dx",
-    "the factor 2 is missing in the derivative of the square.",
-    "the variance's share of dx is half as large as it has to be",
-    "dxmu2 is xmu * dsq instead of 2 * xmu * dsq",
-)
-def bn_no_factor_two():
-    def backward(dout, cache):
-        xhat, gamma, xmu, ivar, sqrtvar, var, eps = cache
-        N, D = dout.shape
-        dbeta = np.sum(dout, axis=0)
-        dgamma = np.sum(dout * xhat, axis=0)
-        dxhat = dout * gamma
-        divar = np.sum(dxhat * xmu, axis=0)
-        dxmu1 = dxhat * ivar
-        dsqrtvar = -1.0 / (sqrtvar**2) * divar
+        dgamma = np.sum(dout * x_hat, axis=0)
+        xmu, ivar = x - mean, 1.0 / std
+        dx_hat = dout * gamma
+        divar = np.sum(dx_hat * xmu, axis=0)
+        dxmu1 = dx_hat * ivar
+        dsqrtvar = -1.0 / (std**2) * divar
         dvar = 0.5 * 1.0 / np.sqrt(var + eps) * dsqrtvar
         dsq = 1.0 / N * np.ones((N, D)) * dvar
         dxmu2 = xmu * dsq
@@ -1480,207 +1209,27 @@ def bn_no_factor_two():
         dx2 = 1.0 / N * np.ones((N, D)) * dmu
         return dx1 + dx2, dgamma, dbeta
 
-    return layer(bn_forward(), backward, bn_inputs(105, 4, 4))
+    return norm_case(batchnorm_forward, backward, 108, (5, 3))
 
 
 @mistake(
     "batchnorm",
-    "dx",
-    "the 1 / N of the variance is missing: dvar is not spread over the batch.",
-    "the variance's share of dx is N times too large",
-    "the mean in the variance is treated as a sum",
+    "x",
+    "In the derivative of 1 / sqrtvar the square is missing: -1 / sqrtvar instead of -1 / sqrtvar**2.",
+    "The variance path lacks a factor 1 / std.",
+    "The variance path is sqrt(var + eps) times too large.",
 )
-def bn_dvar_not_averaged():
+def bn_staged_dsqrtvar_square():
     def backward(dout, cache):
-        xhat, gamma, xmu, ivar, sqrtvar, var, eps = cache
-        N, D = dout.shape
+        x, x_hat, mean, var, std, gamma, eps = cache
+        N, D = x.shape
         dbeta = np.sum(dout, axis=0)
-        dgamma = np.sum(dout * xhat, axis=0)
-        dxhat = dout * gamma
-        divar = np.sum(dxhat * xmu, axis=0)
-        dxmu1 = dxhat * ivar
-        dsqrtvar = -1.0 / (sqrtvar**2) * divar
-        dvar = 0.5 * 1.0 / np.sqrt(var + eps) * dsqrtvar
-        dsq = np.ones((N, D)) * dvar
-        dxmu2 = 2 * xmu * dsq
-        dx1 = dxmu1 + dxmu2
-        dmu = -1 * np.sum(dxmu1 + dxmu2, axis=0)
-        dx2 = 1.0 / N * np.ones((N, D)) * dmu
-        return dx1 + dx2, dgamma, dbeta
-
-    return layer(bn_forward(), backward, bn_inputs(106, 7, 3))
-
-
-@mistake(
-    "batchnorm",
-    "dx",
-    "the 1 / N of the mean is missing: dmu is added to every row without dividing by the batch size.",
-    "the mean's share of dx is N times too large",
-    "the mean is treated as a sum in the last step",
-)
-def bn_dmu_not_averaged():
-    def backward(dout, cache):
-        xhat, gamma, xmu, ivar, sqrtvar, var, eps = cache
-        N, D = dout.shape
-        dbeta = np.sum(dout, axis=0)
-        dgamma = np.sum(dout * xhat, axis=0)
-        dxhat = dout * gamma
-        divar = np.sum(dxhat * xmu, axis=0)
-        dxmu1 = dxhat * ivar
-        dvar = -0.5 * sqrtvar ** (-3) * divar
-        dxmu2 = 2.0 / N * xmu * dvar
-        dx1 = dxmu1 + dxmu2
-        dmu = -np.sum(dx1, axis=0)
-        dx2 = np.ones((N, D)) * dmu
-        return dx1 + dx2, dgamma, dbeta
-
-    return layer(bn_forward(), backward, bn_inputs(107, 3, 5))
-
-
-@mistake(
-    "batchnorm",
-    "dx",
-    "the sign of dmu is wrong: xmu is x minus mu, so that the mean's share has to be subtracted.",
-    "the gradient through the mean has the wrong sign",
-    "dmu / N is added to dx instead of subtracted",
-)
-def bn_dmu_sign():
-    def backward(dout, cache):
-        xhat, gamma, xmu, ivar, sqrtvar, var, eps = cache
-        N = dout.shape[0]
-        dbeta = np.sum(dout, axis=0)
-        dgamma = np.sum(dout * xhat, axis=0)
-        dxhat = dout * gamma
-        dxmu = dxhat * ivar
-        divar = np.sum(dxhat * xmu, axis=0)
-        dvar = -0.5 * (var + eps) ** (-1.5) * divar
-        dxmu += 2.0 / N * xmu * dvar
-        dmu = np.sum(dxmu, axis=0)
-        dx = dxmu + dmu / N
-        return dx, dgamma, dbeta
-
-    return layer(bn_forward(), backward, bn_inputs(108, 5, 5))
-
-
-@mistake(
-    "batchnorm",
-    "dx",
-    "gamma is missing in dx: the gradient of xhat is dout times gamma, not dout.",
-    "dxhat is not multiplied by gamma",
-    "each column of dx is to be multiplied by its gamma",
-)
-def bn_no_gamma():
-    def backward(dout, cache):
-        xhat, gamma, xmu, ivar, sqrtvar, var, eps = cache
-        N = dout.shape[0]
-        dbeta = np.sum(dout, axis=0)
-        dgamma = np.sum(dout * xhat, axis=0)
-        dxhat = dout
-        dvar = np.sum(dxhat * xmu * -0.5 * (var + eps) ** (-1.5), axis=0)
-        dmean = np.sum(-dxhat * ivar, axis=0) + dvar * np.mean(-2 * xmu, axis=0)
-        dx = dxhat * ivar + dvar * 2 * xmu / N + dmean / N
-        return dx, dgamma, dbeta
-
-    return layer(bn_forward(), backward, bn_inputs(109, 4, 3))
-
-
-@mistake(
-    "batchnorm",
-    "dgamma",
-    "dgamma uses the centered x, which is not divided by the standard deviation, in place of xhat.",
-    "each dgamma is multiplied by its feature's standard deviation",
-    "dgamma needs the normalized x",
-)
-def bn_dgamma_of_centered():
-    def backward(dout, cache):
-        xhat, gamma, xmu, ivar, sqrtvar, var, eps = cache
-        N = dout.shape[0]
-        dbeta = np.sum(dout, axis=0)
-        dgamma = np.sum(dout * xmu, axis=0)
-        dxhat = dout * gamma
-        dx = ivar / N * (N * dxhat - np.sum(dxhat, axis=0) - xhat * np.sum(dxhat * xhat, axis=0))
-        return dx, dgamma, dbeta
-
-    return layer(bn_forward(), backward, bn_inputs(110, 6, 4))
-
-
-@mistake(
-    "batchnorm",
-    "dgamma",
-    "dgamma is summed over the features (axis 1) instead of over the batch (axis 0).",
-    "dgamma is summed over the wrong axis",
-)
-def bn_dgamma_axis():
-    def backward(dout, cache):
-        xhat, gamma, xmu, ivar, sqrtvar, var, eps = cache
-        N = dout.shape[0]
-        dbeta = np.sum(dout, axis=0)
-        dgamma = np.sum(dout * xhat, axis=1)
-        dxhat = dout * gamma
-        dx = ivar / N * (N * dxhat - np.sum(dxhat, axis=0) - xhat * np.sum(dxhat * xhat, axis=0))
-        return dx, dgamma, dbeta
-
-    return layer(bn_forward(), backward, bn_inputs(111, 4, 4))
-
-
-@mistake(
-    "batchnorm",
-    "dgamma dbeta",
-    "dgamma and dbeta are averaged over the batch instead of summed.",
-    "dgamma and dbeta are N times too small",
-)
-def bn_params_averaged():
-    def backward(dout, cache):
-        xhat, gamma, xmu, ivar, sqrtvar, var, eps = cache
-        N = dout.shape[0]
-        dbeta = np.mean(dout, axis=0)
-        dgamma = np.mean(dout * xhat, axis=0)
-        dxhat = dout * gamma
-        dx = ivar / N * (N * dxhat - np.sum(dxhat, axis=0) - xhat * np.sum(dxhat * xhat, axis=0))
-        return dx, dgamma, dbeta
-
-    return layer(bn_forward(), backward, bn_inputs(112, 5, 3))
-
-
-@mistake(
-    "batchnorm",
-    "dgamma",
-    "dgamma is not multiplied by xhat: it is the sum of dout, the same as dbeta.",
-    "xhat is missing in dgamma",
-    "dgamma is a copy of dbeta",
-)
-def bn_dgamma_no_xhat():
-    def backward(dout, cache):
-        xhat, gamma, xmu, ivar, sqrtvar, var, eps = cache
-        N = dout.shape[0]
-        dbeta = np.sum(dout, axis=0)
-        dgamma = np.sum(dout, axis=0)
-        dxhat = dout * gamma
-        dvar = np.sum(dxhat * xmu, axis=0) * -0.5 * ivar**3
-        dmu = -np.sum(dxhat * ivar, axis=0)
-        dx = dxhat * ivar + dvar * 2 * xmu / N + dmu / N
-        return dx, dgamma, dbeta
-
-    return layer(bn_forward(), backward, bn_inputs(113, 3, 7))
-
-
-@mistake(
-    "batchnorm",
-    "dx",
-    "divar is not summed over the batch, though all rows share one variance.",
-    "the sum over axis 0 is missing in the gradient of the variance",
-    "each example only gets its own share of the variance's gradient",
-)
-def bn_divar_not_summed():
-    def backward(dout, cache):
-        xhat, gamma, xmu, ivar, sqrtvar, var, eps = cache
-        N, D = dout.shape
-        dbeta = np.sum(dout, axis=0)
-        dgamma = np.sum(dout * xhat, axis=0)
-        dxhat = dout * gamma
-        divar = dxhat * xmu
-        dxmu1 = dxhat * ivar
-        dsqrtvar = -1.0 / (sqrtvar**2) * divar
+        dgamma = np.sum(dout * x_hat, axis=0)
+        xmu, ivar = x - mean, 1.0 / std
+        dx_hat = dout * gamma
+        divar = np.sum(dx_hat * xmu, axis=0)
+        dxmu1 = dx_hat * ivar
+        dsqrtvar = -1.0 / std * divar
         dvar = 0.5 * 1.0 / np.sqrt(var + eps) * dsqrtvar
         dsq = 1.0 / N * np.ones((N, D)) * dvar
         dxmu2 = 2 * xmu * dsq
@@ -1689,894 +1238,669 @@ def bn_divar_not_summed():
         dx2 = 1.0 / N * np.ones((N, D)) * dmu
         return dx1 + dx2, dgamma, dbeta
 
-    return layer(bn_forward(), backward, bn_inputs(114, 5, 4))
+    return norm_case(batchnorm_forward, backward, 109, (3, 5))
 
 
 @mistake(
     "batchnorm",
-    "dx",
-    "in the closed form dxhat is not multiplied by N, while the sums are subtracted from it and all is divided by N.",
-    "the direct term of dx is N times too small",
-    "the factor N is missing in front of dxhat",
+    "x",
+    "In the closed form the N in front of the first term is missing: it should be N * dx_hat minus the two sums, all over N.",
+    "The direct path is N times too small.",
+    "dx_hat is divided by N although only the two sums should be.",
 )
-def bn_closed_no_n():
+def bn_alt_first_term_no_n():
     def backward(dout, cache):
-        xhat, gamma, xmu, ivar, sqrtvar, var, eps = cache
-        N = dout.shape[0]
-        dbeta = np.sum(dout, axis=0)
-        dgamma = np.sum(dout * xhat, axis=0)
-        dxhat = dout * gamma
-        dx = 1.0 / N * ivar * (dxhat - np.sum(dxhat, axis=0) - xhat * np.sum(dxhat * xhat, axis=0))
-        return dx, dgamma, dbeta
-
-    return layer(bn_forward(), backward, bn_inputs(115, 4, 5))
-
-
-@mistake(
-    "batchnorm",
-    "dx",
-    "the closed form mixes dout and dxhat: the sums that are subtracted are dbeta and dgamma, which lack gamma.",
-    "gamma is missing in the terms of the mean and the variance",
-    "only the direct term is multiplied by gamma",
-)
-def bn_closed_sums_without_gamma():
-    def backward(dout, cache):
-        xhat, gamma, xmu, ivar, sqrtvar, var, eps = cache
-        N = dout.shape[0]
-        dbeta = np.sum(dout, axis=0)
-        dgamma = np.sum(dout * xhat, axis=0)
-        dxhat = dout * gamma
-        dx = ivar / N * (N * dxhat - dbeta - xhat * dgamma)
-        return dx, dgamma, dbeta
-
-    return layer(bn_forward(), backward, bn_inputs(116, 5, 3))
-
-
-@mistake(
-    "batchnorm",
-    "dx",
-    "in the closed form the last term has the wrong sign: xhat * sum(dxhat * xhat) has to be subtracted.",
-    "the variance's share of dx has the wrong sign",
-    "a plus stands where a minus belongs in front of the xhat term",
-)
-def bn_closed_sign():
-    def backward(dout, cache):
-        xhat, gamma, xmu, ivar, sqrtvar, var, eps = cache
-        N = dout.shape[0]
-        dbeta = np.sum(dout, axis=0)
-        dgamma = np.sum(dout * xhat, axis=0)
-        dx = gamma * ivar / N * (N * dout - dbeta + xhat * dgamma)
-        return dx, dgamma, dbeta
-
-    return layer(bn_forward(), backward, bn_inputs(117, 3, 3))
-
-
-@mistake(
-    "batchnorm",
-    "dx",
-    "backward forgets eps: it divides by sqrt(var) where forward divided by sqrt(var + eps).",
-    "eps is missing in backward",
-    "the standard deviation in backward is smaller than forward's",
-)
-def bn_no_eps():
-    eps = 0.1
-
-    def backward(dout, cache):
-        xhat, gamma, xmu, ivar, sqrtvar, var, eps = cache
-        N = dout.shape[0]
-        dbeta = np.sum(dout, axis=0)
-        dgamma = np.sum(dout * xhat, axis=0)
-        dxhat = dout * gamma
-        dvar = np.sum(dxhat * xmu * -0.5 * var ** (-1.5), axis=0)
-        dmu = np.sum(-dxhat / np.sqrt(var), axis=0)
-        dx = dxhat / np.sqrt(var) + dvar * 2 * xmu / N + dmu / N
-        return dx, dgamma, dbeta
-
-    return layer(bn_forward(eps), backward, bn_inputs(118, 6, 3, scale=1.0), eps=eps)
-
-
-@mistake(
-    "batchnorm",
-    "dx",
-    "backward takes the square root once more: the cache holds the standard deviation, but is read as the variance.",
-    "dx is divided by the square root of the standard deviation",
-    "variance and standard deviation are mixed up in the cache",
-)
-def bn_std_taken_for_var():
-    def forward(x, gamma, beta):
-        eps = 1e-5
-        mean = np.mean(x, axis=0)
-        std = np.sqrt(np.var(x, axis=0) + eps)
-        xhat = (x - mean) / std
-        return gamma * xhat + beta, (xhat, gamma, std, eps)
-
-    def backward(dout, cache):
-        xhat, gamma, var, eps = cache
-        N = dout.shape[0]
-        dbeta = np.sum(dout, axis=0)
-        dgamma = np.sum(dout * xhat, axis=0)
-        dxhat = dout * gamma
-        dx = (N * dxhat - np.sum(dxhat, axis=0) - xhat * np.sum(dxhat * xhat, axis=0)) / (
-            N * np.sqrt(var + eps)
-        )
-        return dx, dgamma, dbeta
-
-    return layer(forward, backward, bn_inputs(119, 5, 4, scale=3.0))
-
-
-@mistake(
-    "batchnorm",
-    "dx dgamma",
-    "forward uses the unbiased variance, divided by N - 1, where backward and the assignment have the "
-    "biased one, divided by N.",
-    "the variance in forward has ddof=1",
-    "forward's standard deviation is too large",
-)
-def bn_forward_unbiased():
-    def forward(x, gamma, beta):
+        x, x_hat, mean, var, std, gamma, eps = cache
         N = x.shape[0]
-        eps = 1e-5
+        dbeta = dout.sum(axis=0)
+        dgamma = (dout * x_hat).sum(axis=0)
+        dx_hat = dout * gamma
+        dx = (1.0 / N) / std * (dx_hat - np.sum(dx_hat, axis=0) - x_hat * np.sum(dx_hat * x_hat, axis=0))
+        return dx, dgamma, dbeta
+
+    return norm_case(batchnorm_forward, backward, 110, (6, 2))
+
+
+@mistake(
+    "batchnorm",
+    "x",
+    "In the closed form the variance term is a sum instead of a mean over the batch.",
+    "The term x_hat * sum(dx_hat * x_hat) lacks its 1 / N.",
+    "The variance path is N times too large.",
+)
+def bn_alt_third_term_sum():
+    def backward(dout, cache):
+        x, x_hat, mean, var, std, gamma, eps = cache
+        dbeta = dout.sum(axis=0)
+        dgamma = (dout * x_hat).sum(axis=0)
+        dx_hat = dout * gamma
+        dx = (dx_hat - dx_hat.mean(axis=0) - x_hat * (dx_hat * x_hat).sum(axis=0)) / std
+        return dx, dgamma, dbeta
+
+    return norm_case(batchnorm_forward, backward, 111, (4, 7))
+
+
+@mistake(
+    "batchnorm",
+    "x",
+    "The sign of the variance term is wrong in the closed form: plus instead of minus.",
+    "The term x_hat * mean(dx_hat * x_hat) is added instead of subtracted.",
+    "The path through the variance is negated.",
+)
+def bn_alt_third_term_sign():
+    def backward(dout, cache):
+        x, x_hat, mean, var, std, gamma, eps = cache
+        N = x.shape[0]
+        dbeta = dout.sum(axis=0)
+        dgamma = (dout * x_hat).sum(axis=0)
+        dx = gamma / (N * std) * (N * dout - dbeta + x_hat * dgamma)
+        return dx, dgamma, dbeta
+
+    return norm_case(batchnorm_forward, backward, 112, (8, 3))
+
+
+@mistake(
+    "batchnorm",
+    "x",
+    "The forward pass divides the sum of squares by N - 1 (ddof=1), the backward pass assumes the biased variance with N.",
+    "The variance of the forward pass is the unbiased one.",
+    "The variance path of the backward pass does not fit the forward pass: it is off by (N - 1) / N.",
+)
+def bn_forward_unbiased_variance():
+    def forward(x, gamma, beta, eps=1e-5):
         mean = np.mean(x, axis=0)
-        xmu = x - mean
-        out = gamma * xmu / np.sqrt(np.var(x, axis=0, ddof=1) + eps) + beta
-        ivar = 1.0 / np.sqrt(np.sum(xmu**2, axis=0) / N + eps)
-        return out, (xmu * ivar, gamma, ivar)
+        var = np.var(x, axis=0, ddof=1)
+        std = np.sqrt(var + eps)
+        x_hat = (x - mean) / std
+        return gamma * x_hat + beta, (x, x_hat, mean, var, std, gamma, eps)
 
-    return layer(forward, bn_closed_backward, bn_inputs(120, 4, 3))
+    def backward(dout, cache):
+        x, x_hat, mean, var, std, gamma, eps = cache
+        N = x.shape[0]
+        dbeta = np.sum(dout, axis=0)
+        dgamma = np.sum(dout * x_hat, axis=0)
+        dx_hat = dout * gamma
+        dvar = np.sum(dx_hat * (x - mean) * -0.5 * (var + eps) ** -1.5, axis=0)
+        dmean = np.sum(-dx_hat / std, axis=0) + dvar * np.mean(-2 * (x - mean), axis=0)
+        dx = dx_hat / std + dvar * 2 * (x - mean) / N + dmean / N
+        return dx, dgamma, dbeta
+
+    return norm_case(forward, backward, 113, (4, 5))
 
 
-def bn_closed_backward(dout, cache):
-    """The right backward pass, for mistakes in forward."""
-    xhat, gamma, ivar = cache
-    N = dout.shape[0]
-    dbeta = np.sum(dout, axis=0)
-    dgamma = np.sum(dout * xhat, axis=0)
-    dx = gamma * ivar / N * (N * dout - dbeta - xhat * dgamma)
+@mistake(
+    "batchnorm",
+    "x",
+    "eps is left out of the backward pass: it divides by sqrt(var) where the forward pass divides by sqrt(var + eps).",
+    "The standard deviation of the backward pass lacks eps.",
+)
+def bn_no_eps_in_backward():
+    def backward(dout, cache):
+        x, x_hat, mean, var, std, gamma, eps = cache
+        N = x.shape[0]
+        dbeta = dout.sum(axis=0)
+        dgamma = (dout * x_hat).sum(axis=0)
+        dx_hat = dout * gamma
+        std = np.sqrt(var)
+        dvar = np.sum(dx_hat * (x - mean), axis=0) * -0.5 / std**3
+        dx = dx_hat / std + 2.0 / N * (x - mean) * dvar - np.mean(dx_hat / std, axis=0)
+        return dx, dgamma, dbeta
+
+    return norm_case(batchnorm_forward, backward, 114, (6, 4), eps=0.5)
+
+
+@mistake(
+    "batchnorm",
+    "x",
+    "The sums over the batch are taken along the features (axis 1); it fits only because N = D.",
+    "The means in the closed form are over the wrong axis: it is layer normalization's formula.",
+)
+def bn_alt_wrong_axis():
+    def backward(dout, cache):
+        x, x_hat, mean, var, std, gamma, eps = cache
+        dbeta = dout.sum(axis=0)
+        dgamma = (dout * x_hat).sum(axis=0)
+        dx_hat = dout * gamma
+        dx = dx_hat - dx_hat.mean(axis=1, keepdims=True)
+        dx = dx - x_hat * (dx_hat * x_hat).mean(axis=1, keepdims=True)
+        dx = dx / std
+        return dx, dgamma, dbeta
+
+    return norm_case(batchnorm_forward, backward, 115, (5, 5))
+
+
+@mistake(
+    "batchnorm",
+    "beta",
+    "dbeta is averaged over the batch instead of summed.",
+    "dbeta is N times too small.",
+)
+def bn_dbeta_mean():
+    def backward(dout, cache):
+        x, x_hat, mean, var, std, gamma, eps = cache
+        dbeta = np.mean(dout, axis=0)
+        dgamma = np.sum(dout * x_hat, axis=0)
+        dx_hat = dout * gamma
+        dx = (dx_hat - dx_hat.mean(axis=0) - x_hat * (dx_hat * x_hat).mean(axis=0)) / std
+        return dx, dgamma, dbeta
+
+    return norm_case(batchnorm_forward, backward, 116, (7, 4))
+
+
+def batchnorm_test_case(backward, seed, N, D):
+    rng = np.random.RandomState(seed + 1)
+    running_mean, running_var = rng.randn(D), 0.5 + 2 * rng.rand(D)
+
+    def forward(x, gamma, beta):
+        std = np.sqrt(running_var + 1e-5)
+        x_hat = (x - running_mean) / std
+        return gamma * x_hat + beta, (x_hat, std, gamma)
+
+    return norm_case(forward, backward, seed, (N, D), settings={"mode": "test"})
+
+
+@mistake(
+    "batchnorm",
+    "x",
+    "In test mode the running averages are constants, but the backward pass uses the training formula with its mean and variance paths.",
+    "The training-mode backward is used in test mode.",
+    "dx should be dout * gamma / std; the mean and variance terms do not belong there.",
+)
+def bn_test_mode_training_backward():
+    def backward(dout, cache):
+        x_hat, std, gamma = cache
+        N = dout.shape[0]
+        dbeta = dout.sum(axis=0)
+        dgamma = (dout * x_hat).sum(axis=0)
+        dx = gamma / (N * std) * (N * dout - dbeta - x_hat * dgamma)
+        return dx, dgamma, dbeta
+
+    return batchnorm_test_case(backward, 117, 5, 4)
+
+
+@mistake(
+    "batchnorm",
+    "x",
+    "In test mode dx is not divided by the standard deviation.",
+    "The factor 1 / sqrt(running_var + eps) is missing in dx.",
+)
+def bn_test_mode_no_std():
+    def backward(dout, cache):
+        x_hat, std, gamma = cache
+        dbeta = dout.sum(axis=0)
+        dgamma = (dout * x_hat).sum(axis=0)
+        dx = dout * gamma
+        return dx, dgamma, dbeta
+
+    return batchnorm_test_case(backward, 118, 3, 6)
+
+
+def layernorm_forward(x, gamma, beta, eps=1e-5):
+    mean = np.mean(x, axis=1, keepdims=True)
+    var = np.var(x, axis=1, keepdims=True)
+    std = np.sqrt(var + eps)
+    x_hat = (x - mean) / std
+    return gamma * x_hat + beta, (x, x_hat, mean, var, std, gamma, eps)
+
+
+@mistake(
+    "layernorm",
+    "x",
+    "The closed form divides by the batch size N instead of the number of features D.",
+    "The two means over the features use N in the place of D, so the mean and variance terms are D / N times too large.",
+)
+def ln_alt_n_for_d():
+    def backward(dout, cache):
+        x, x_hat, mean, var, std, gamma, eps = cache
+        N, D = x.shape
+        dbeta = np.sum(dout, axis=0)
+        dgamma = np.sum(dout * x_hat, axis=0)
+        dx_hat = dout * gamma
+        dx = N * dx_hat - np.sum(dx_hat, axis=1, keepdims=True)
+        dx = dx - x_hat * np.sum(dx_hat * x_hat, axis=1, keepdims=True)
+        dx = dx / (N * std)
+        return dx, dgamma, dbeta
+
+    return norm_case(layernorm_forward, backward, 121, (3, 7))
+
+
+@mistake(
+    "layernorm",
+    "x",
+    "gamma is multiplied in at the end, as in batch normalization; in layer normalization it differs between the features that are averaged, so it must come before the means.",
+    "gamma is outside the means over the features instead of inside.",
+)
+def ln_gamma_outside():
+    def backward(dout, cache):
+        x, x_hat, mean, var, std, gamma, eps = cache
+        dbeta = np.sum(dout, axis=0)
+        dgamma = np.sum(dout * x_hat, axis=0)
+        dx = dout - np.mean(dout, axis=1, keepdims=True)
+        dx -= x_hat * np.mean(dout * x_hat, axis=1, keepdims=True)
+        dx *= gamma / std
+        return dx, dgamma, dbeta
+
+    return norm_case(layernorm_forward, backward, 122, (4, 6))
+
+
+@mistake(
+    "layernorm",
+    "x",
+    "The means are taken over the batch (axis 0), as in batch normalization, instead of over the features of an example (axis 1).",
+    "Batch normalization's backward formula is used.",
+    "The sums are along the wrong axis.",
+)
+def ln_means_over_batch():
+    def backward(dout, cache):
+        x, x_hat, mean, var, std, gamma, eps = cache
+        N = x.shape[0]
+        dbeta = np.sum(dout, axis=0)
+        dgamma = np.sum(dout * x_hat, axis=0)
+        dx_hat = dout * gamma
+        dx = (N * dx_hat - dx_hat.sum(axis=0) - x_hat * (dx_hat * x_hat).sum(axis=0)) / (N * std)
+        return dx, dgamma, dbeta
+
+    return norm_case(layernorm_forward, backward, 123, (5, 4))
+
+
+@mistake(
+    "layernorm",
+    "gamma beta",
+    "dgamma and dbeta are summed over the features (axis 1) instead of over the batch; it fits only because N = D.",
+    "The sums of dgamma and dbeta are along the wrong axis.",
+)
+def ln_params_axis_one():
+    def backward(dout, cache):
+        x, x_hat, mean, var, std, gamma, eps = cache
+        dbeta = np.sum(dout, axis=1)
+        dgamma = np.sum(dout * x_hat, axis=1)
+        dx_hat = dout * gamma
+        dx = dx_hat - np.mean(dx_hat, axis=1, keepdims=True)
+        dx -= x_hat * np.mean(dx_hat * x_hat, axis=1, keepdims=True)
+        dx /= std
+        return dx, dgamma, dbeta
+
+    return norm_case(layernorm_forward, backward, 124, (6, 6))
+
+
+@mistake(
+    "layernorm",
+    "x",
+    "The variance path divides by N where it should divide by D, the number of features.",
+    "The variance path is D / N times what it should be.",
+)
+def ln_staged_var_path_n():
+    def backward(dout, cache):
+        x, x_hat, mean, var, std, gamma, eps = cache
+        N, D = x.shape
+        dbeta = np.sum(dout, axis=0)
+        dgamma = np.sum(dout * x_hat, axis=0)
+        dx_hat = dout * gamma
+        dvar = np.sum(dx_hat * (x - mean) * -0.5 * (var + eps) ** -1.5, axis=1, keepdims=True)
+        dmean = np.sum(-dx_hat / std, axis=1, keepdims=True)
+        dx = dx_hat / std + dvar * 2 * (x - mean) / N + dmean / D
+        return dx, dgamma, dbeta
+
+    return norm_case(layernorm_forward, backward, 125, (2, 5))
+
+
+@mistake(
+    "layernorm",
+    "x",
+    "The path through the mean is missing.",
+    "The term -mean(dx_hat) / std is missing.",
+    "The mean of each example is treated as a constant.",
+)
+def ln_staged_no_mean_path():
+    def backward(dout, cache):
+        x, x_hat, mean, var, std, gamma, eps = cache
+        N, D = x.shape
+        dbeta = np.sum(dout, axis=0)
+        dgamma = np.sum(dout * x_hat, axis=0)
+        dx_hat = dout * gamma
+        dvar = np.sum(dx_hat * (x - mean) * -0.5 * (var + eps) ** -1.5, axis=1, keepdims=True)
+        dx = dx_hat / std + dvar * 2 * (x - mean) / D
+        return dx, dgamma, dbeta
+
+    return norm_case(layernorm_forward, backward, 126, (5, 5))
+
+
+@mistake(
+    "layernorm",
+    "x",
+    "Batch normalization is run on the transposed arrays, but dx is not transposed back; it fits only because N = D.",
+    "dx is the transpose of the right gradient.",
+)
+def ln_dx_not_transposed_back():
+    def backward(dout, cache):
+        x, x_hat, mean, var, std, gamma, eps = cache
+        dbeta = np.sum(dout, axis=0)
+        dgamma = np.sum(dout * x_hat, axis=0)
+        dx_hat = (dout * gamma).T
+        x_hat = x_hat.T
+        D = dx_hat.shape[0]
+        dx = D * dx_hat - dx_hat.sum(axis=0) - x_hat * (dx_hat * x_hat).sum(axis=0)
+        dx = dx / (D * std.T)
+        return dx, dgamma, dbeta
+
+    return norm_case(layernorm_forward, backward, 127, (4, 4))
+
+
+@mistake(
+    "layernorm",
+    "x",
+    "x_hat is missing in front of the mean of dx_hat * x_hat in the variance term.",
+    "The last term of the closed form is not multiplied by x_hat.",
+)
+def ln_alt_no_x_hat():
+    def backward(dout, cache):
+        x, x_hat, mean, var, std, gamma, eps = cache
+        dbeta = np.sum(dout, axis=0)
+        dgamma = np.sum(dout * x_hat, axis=0)
+        dx_hat = dout * gamma
+        dx = dx_hat - np.mean(dx_hat, axis=1, keepdims=True)
+        dx = dx - np.mean(dx_hat * x_hat, axis=1, keepdims=True)
+        dx = dx / std
+        return dx, dgamma, dbeta
+
+    return norm_case(layernorm_forward, backward, 128, (6, 3))
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Spatial batch normalization and group normalization
+# ---------------------------------------------------------------------------------------------------------
+
+
+def spatial_batchnorm_forward(x, gamma, beta, eps=1e-5):
+    N, C, H, W = x.shape
+    flat = x.transpose(0, 2, 3, 1).reshape(-1, C)
+    out, cache = batchnorm_forward(flat, gamma, beta, eps)
+    return out.reshape(N, H, W, C).transpose(0, 3, 1, 2), cache
+
+
+def right_batchnorm_backward(dout, cache):
+    x, x_hat, mean, var, std, gamma, eps = cache
+    N = x.shape[0]
+    dbeta = dout.sum(axis=0)
+    dgamma = (dout * x_hat).sum(axis=0)
+    dx = gamma / (N * std) * (N * dout - dbeta - x_hat * dgamma)
     return dx, dgamma, dbeta
 
 
 @mistake(
-    "batchnorm",
-    "dx dgamma",
-    "forward divides by the variance instead of by its square root.",
-    "the square root is missing in forward",
-    "forward's xhat has the wrong scale",
-)
-def bn_forward_no_sqrt():
-    def forward(x, gamma, beta):
-        eps = 1e-5
-        xmu = x - np.mean(x, axis=0)
-        var = np.var(x, axis=0)
-        out = gamma * xmu / (var + eps) + beta
-        ivar = 1.0 / np.sqrt(var + eps)
-        return out, (xmu * ivar, gamma, ivar)
-
-    return layer(forward, bn_closed_backward, bn_inputs(121, 6, 4))
-
-
-@mistake(
-    "batchnorm",
-    "dx",
-    "in test mode backward uses the formula of training, though mean and variance are constants there.",
-    "the test mode is not handled in backward",
-    "gradient flows through statistics that do not depend on x",
-)
-def bn_test_mode_as_train():
-    rng = np.random.RandomState(1)
-    mean, var, eps = rng.randn(3), 1 + rng.rand(3), 1e-5
-
-    def forward(x, gamma, beta):
-        ivar = 1.0 / np.sqrt(var + eps)
-        xhat = (x - mean) * ivar
-        return gamma * xhat + beta, (xhat, gamma, ivar)
-
-    def backward(dout, cache):
-        xhat, gamma, ivar = cache
-        N = dout.shape[0]
-        dbeta = np.sum(dout, axis=0)
-        dgamma = np.sum(dout * xhat, axis=0)
-        dx = gamma * ivar / N * (N * dout - dbeta - xhat * dgamma)
-        return dx, dgamma, dbeta
-
-    return layer(forward, backward, bn_inputs(122, 5, 3), mode="test", running_mean=mean, running_var=var)
-
-
-@mistake(
-    "batchnorm",
-    "dx",
-    "the second part of dxmu replaces the first instead of being added: only the path through the variance is "
-    "left, the direct one is lost.",
-    "dxmu is assigned where it has to be added to",
-    "dxhat / std is missing in dx",
-)
-def bn_dxmu_overwritten():
-    def backward(dout, cache):
-        xhat, gamma, xmu, ivar, sqrtvar, var, eps = cache
-        N, D = dout.shape
-        dbeta = np.sum(dout, axis=0)
-        dgamma = np.sum(dout * xhat, axis=0)
-        dxhat = dout * gamma
-        dxmu = dxhat * ivar
-        dmu = -np.sum(dxmu, axis=0)
-        divar = np.sum(dxhat * xmu, axis=0)
-        dvar = -0.5 * ivar**3 * divar
-        dxmu = 2.0 / N * xmu * dvar
-        dx = dxmu + dmu / N
-        return dx, dgamma, dbeta
-
-    return layer(bn_forward(), backward, bn_inputs(123, 4, 4))
-
-
-@mistake(
-    "batchnorm",
-    "dx",
-    "the sum for dmu has no axis: it adds up all features, so that every column gets the same number.",
-    "axis=0 is missing in dmu",
-    "the gradient of the mean is summed over the features too",
-)
-def bn_dmu_no_axis():
-    def backward(dout, cache):
-        xhat, gamma, xmu, ivar, sqrtvar, var, eps = cache
-        N, D = dout.shape
-        dbeta = np.sum(dout, axis=0)
-        dgamma = np.sum(dout * xhat, axis=0)
-        dxhat = dout * gamma
-        dvar = np.sum(dxhat * xmu * -0.5 * (var + eps) ** (-1.5), axis=0)
-        dxmu = dxhat * ivar + 2.0 / N * xmu * dvar
-        dmu = -np.sum(dxmu)
-        dx = dxmu + dmu / N
-        return dx, dgamma, dbeta
-
-    return layer(bn_forward(), backward, bn_inputs(124, 6, 2))
-
-
-@mistake(
-    "batchnorm",
-    "dx",
-    "the sums over the batch are divided by D, the number of features, where they have to be divided by N.",
-    "N and D are swapped in the closed form",
-    "the paths through mean and variance are divided by the wrong number",
-)
-def bn_d_for_n():
-    def backward(dout, cache):
-        xhat, gamma, xmu, ivar, sqrtvar, var, eps = cache
-        D, N = dout.shape
-        dbeta = np.sum(dout, axis=0)
-        dgamma = np.sum(dout * xhat, axis=0)
-        dxhat = dout * gamma
-        dx = ivar * (dxhat - np.sum(dxhat, axis=0) / N - xhat * np.sum(dxhat * xhat, axis=0) / N)
-        return dx, dgamma, dbeta
-
-    return layer(bn_forward(), backward, bn_inputs(125, 3, 6))
-
-
-@mistake(
-    "batchnorm",
-    "dx",
-    "the exponent in dvar is -1/2 where it has to be -3/2.",
-    "the variance's share of dx lacks a division by var + eps",
-    "dvar has the wrong power of the variance",
-)
-def bn_dvar_power():
-    def backward(dout, cache):
-        xhat, gamma, xmu, ivar, sqrtvar, var, eps = cache
-        N = dout.shape[0]
-        dbeta = np.sum(dout, axis=0)
-        dgamma = np.sum(dout * xhat, axis=0)
-        dxhat = dout * gamma
-        dvar = np.sum(dxhat * xmu * -0.5 * (var + eps) ** (-0.5), axis=0)
-        dmu = np.sum(-dxhat * ivar, axis=0)
-        dx = dxhat * ivar + dvar * 2 * xmu / N + dmu / N
-        return dx, dgamma, dbeta
-
-    return layer(bn_forward(), backward, bn_inputs(126, 5, 5, scale=1.5))
-
-
-# ---------------------------------------------------------------- layer normalization
-
-
-def ln_forward(x, gamma, beta):
-    """The right forward pass."""
-    D = x.shape[1]
-    eps = 1e-5
-    mu = np.sum(x, axis=1, keepdims=True) / D
-    xmu = x - mu
-    var = np.sum(xmu**2, axis=1, keepdims=True) / D
-    ivar = 1.0 / np.sqrt(var + eps)
-    xhat = xmu * ivar
-    return gamma * xhat + beta, (xhat, gamma, xmu, ivar, var, eps)
-
-
-@mistake(
-    "layernorm",
-    "dx",
-    "backward is copied from batch normalization: the statistics' gradients are summed over the batch (axis 0) "
-    "instead of over the features (axis 1).",
-    "the means in dx are taken over the wrong axis",
-)
-def ln_as_bn():
-    def backward(dout, cache):
-        xhat, gamma, xmu, ivar, var, eps = cache
-        N, D = dout.shape
-        dbeta = np.sum(dout, axis=0)
-        dgamma = np.sum(dout * xhat, axis=0)
-        dxhat = dout * gamma
-        dx = ivar / N * (N * dxhat - np.sum(dxhat, axis=0) - xhat * np.sum(dxhat * xhat, axis=0))
-        return dx, dgamma, dbeta
-
-    return layer(ln_forward, backward, bn_inputs(130, 4, 4))
-
-
-@mistake(
-    "layernorm",
-    "dx",
-    "the sums over the features are divided by N, the batch size, instead of by D, the number of features.",
-    "N stands in place of D in dx",
-    "the paths through mean and variance have the wrong divisor",
-)
-def ln_n_for_d():
-    def backward(dout, cache):
-        xhat, gamma, xmu, ivar, var, eps = cache
-        N, D = dout.shape
-        dbeta = np.sum(dout, axis=0)
-        dgamma = np.sum(dout * xhat, axis=0)
-        dxhat = dout * gamma
-        dvar = np.sum(dxhat * xmu * -0.5 * (var + eps) ** (-1.5), axis=1, keepdims=True)
-        dmu = np.sum(-dxhat * ivar, axis=1, keepdims=True)
-        dx = dxhat * ivar + dvar * 2 * xmu / N + dmu / N
-        return dx, dgamma, dbeta
-
-    return layer(ln_forward, backward, bn_inputs(131, 3, 5))
-
-
-@mistake(
-    "layernorm",
-    "dgamma dbeta",
-    "dgamma and dbeta are summed over the features (axis 1), like the statistics, instead of over the batch (axis 0).",
-    "dgamma and dbeta are summed over the wrong axis",
-)
-def ln_params_axis():
-    def backward(dout, cache):
-        xhat, gamma, xmu, ivar, var, eps = cache
-        dbeta = np.sum(dout, axis=1)
-        dgamma = np.sum(dout * xhat, axis=1)
-        dxhat = dout * gamma
-        dx = (
-            dxhat
-            - np.mean(dxhat, axis=1, keepdims=True)
-            - xhat * np.mean(dxhat * xhat, axis=1, keepdims=True)
-        )
-        return dx * ivar, dgamma, dbeta
-
-    return layer(ln_forward, backward, bn_inputs(132, 5, 5))
-
-
-@mistake(
-    "layernorm",
-    "dx",
-    "gamma is multiplied along the wrong axis: after the transposition it scales the examples instead of the features.",
-    "row n of dxhat is multiplied by gamma n",
-    "gamma is applied to the transposed dout",
-)
-def ln_gamma_on_transposed():
-    def backward(dout, cache):
-        xhat, gamma, xmu, ivar, var, eps = cache
-        dbeta = np.sum(dout, axis=0)
-        dgamma = np.sum(dout * xhat, axis=0)
-        # the same as batch normalization, with everything transposed
-        dxhat = dout.T * gamma
-        xhat, ivar = xhat.T, ivar.T
-        D = dxhat.shape[0]
-        dx = ivar / D * (D * dxhat - np.sum(dxhat, axis=0) - xhat * np.sum(dxhat * xhat, axis=0))
-        return dx.T, dgamma, dbeta
-
-    return layer(ln_forward, backward, bn_inputs(133, 4, 4))
-
-
-@mistake(
-    "layernorm",
-    "dx",
-    "gamma is multiplied at the very end, as in batch normalization's closed form; here it differs within a "
-    "row, so it belongs inside the sums.",
-    "the sums are taken over dout instead of over dout * gamma",
-    "gamma is pulled out of a sum over the features, which it is not constant in",
-)
-def ln_gamma_outside():
-    def backward(dout, cache):
-        xhat, gamma, xmu, ivar, var, eps = cache
-        D = dout.shape[1]
-        dbeta = np.sum(dout, axis=0)
-        dgamma = np.sum(dout * xhat, axis=0)
-        sum_dout = np.sum(dout, axis=1, keepdims=True)
-        sum_dout_xhat = np.sum(dout * xhat, axis=1, keepdims=True)
-        dx = gamma * ivar / D * (D * dout - sum_dout - xhat * sum_dout_xhat)
-        return dx, dgamma, dbeta
-
-    return layer(ln_forward, backward, bn_inputs(134, 3, 6))
-
-
-@mistake(
-    "layernorm",
-    "dx",
-    "keepdims=True is missing: the means of the rows are subtracted from the columns.",
-    "mean n is taken from column n instead of from row n",
-    "the row means are broadcast along the wrong axis",
-)
-def ln_no_keepdims():
-    def backward(dout, cache):
-        xhat, gamma, xmu, ivar, var, eps = cache
-        dbeta = np.sum(dout, axis=0)
-        dgamma = np.sum(dout * xhat, axis=0)
-        dxhat = dout * gamma
-        dx = ivar * (dxhat - np.mean(dxhat, axis=1) - xhat * np.mean(dxhat * xhat, axis=1))
-        return dx, dgamma, dbeta
-
-    return layer(ln_forward, backward, bn_inputs(135, 5, 5))
-
-
-@mistake(
-    "layernorm",
-    "dx",
-    "only the gradient of the variance is summed over the batch (axis 0); it has to be summed over the features.",
-    "dvar has the wrong axis",
-    "the variance's share of dx mixes the examples",
-)
-def ln_dvar_axis():
-    def backward(dout, cache):
-        xhat, gamma, xmu, ivar, var, eps = cache
-        N, D = dout.shape
-        dbeta = np.sum(dout, axis=0)
-        dgamma = np.sum(dout * xhat, axis=0)
-        dxhat = dout * gamma
-        dvar = np.sum(dxhat * xmu * -0.5 * (var + eps) ** (-1.5), axis=0, keepdims=True)
-        dxmu = dxhat * ivar + 2.0 / D * xmu * dvar
-        dx = dxmu - np.sum(dxmu, axis=1, keepdims=True) / D
-        return dx, dgamma, dbeta
-
-    return layer(ln_forward, backward, bn_inputs(136, 6, 3))
-
-
-@mistake(
-    "layernorm",
-    "dx dgamma",
-    "forward normalizes over the batch (axis 0), like batch normalization, where backward is right for the "
-    "features (axis 1).",
-    "forward's mean and variance are taken over the wrong axis",
-    "forward is batch normalization",
-)
-def ln_forward_as_bn():
-    def forward(x, gamma, beta):
-        eps = 1e-5
-        out = gamma * (x - x.mean(axis=0)) / np.sqrt(x.var(axis=0) + eps) + beta
-        ivar = 1.0 / np.sqrt(x.var(axis=1, keepdims=True) + eps)
-        xhat = (x - x.mean(axis=1, keepdims=True)) * ivar
-        return out, (xhat, gamma, ivar)
-
-    def backward(dout, cache):
-        xhat, gamma, ivar = cache
-        dbeta = np.sum(dout, axis=0)
-        dgamma = np.sum(dout * xhat, axis=0)
-        dxhat = dout * gamma
-        dx = (
-            dxhat
-            - np.mean(dxhat, axis=1, keepdims=True)
-            - xhat * np.mean(dxhat * xhat, axis=1, keepdims=True)
-        )
-        return dx * ivar, dgamma, dbeta
-
-    return layer(forward, backward, bn_inputs(137, 4, 5))
-
-
-@mistake(
-    "layernorm",
-    "dx",
-    "mean and variance of the row are treated as constants, as in batch normalization's test mode.",
-    "dx is only dout * gamma / std",
-    "the paths through the mean and the variance are missing",
-)
-def ln_constants():
-    def backward(dout, cache):
-        xhat, gamma, xmu, ivar, var, eps = cache
-        dbeta = np.sum(dout, axis=0)
-        dgamma = np.sum(dout * xhat, axis=0)
-        dx = dout * gamma * ivar
-        return dx, dgamma, dbeta
-
-    return layer(ln_forward, backward, bn_inputs(138, 2, 7))
-
-
-# ---------------------------------------------------------------- spatial batch normalization
-
-
-def sbn_forward(x, gamma, beta):
-    """The right forward pass: batch normalization of all pixels, (N * H * W, C)."""
-    N, C, H, W = x.shape
-    flat = x.transpose(0, 2, 3, 1).reshape(-1, C)
-    out, bn_cache = bn_forward()(flat, gamma, beta)
-    return out.reshape(N, H, W, C).transpose(0, 3, 1, 2), bn_cache
-
-
-def sbn_flat_backward(dout, bn_cache):
-    """The right backward pass of the flat pixels."""
-    xhat, gamma, xmu, ivar, sqrtvar, var, eps = bn_cache
-    return bn_closed_backward(dout, (xhat, gamma, ivar))
-
-
-def sbn_inputs(seed, N, C, H, W):
-    inputs = normal(seed, x=(N, C, H, W), gamma=(C,), beta=(C,))
-    inputs["x"] = 2 * inputs["x"] + 1
-    inputs["gamma"] += 1.5
-    return inputs
-
-
-@mistake(
     "spatial_batchnorm",
-    "dx dgamma dbeta",
-    "dout is reshaped to (N * H * W, C) without moving the channels to the last axis first, "
-    "so that channels and pixels are mixed.",
-    "the transpose of dout is missing before the reshape",
-    "dout's elements land at the wrong channels",
+    "x gamma beta",
+    "dout is reshaped to (-1, C) without first moving the channel axis to the end, so channels and pixels are mixed.",
+    "The transpose of dout before the reshape is missing.",
 )
-def sbn_dout_not_transposed():
+def sbn_dout_no_transpose():
     def backward(dout, cache):
         N, C, H, W = dout.shape
-        dout_flat = dout.reshape(-1, C)
-        dx_flat, dgamma, dbeta = sbn_flat_backward(dout_flat, cache)
-        dx = dx_flat.reshape(N, H, W, C).transpose(0, 3, 1, 2)
+        dx, dgamma, dbeta = right_batchnorm_backward(dout.reshape(-1, C), cache)
+        dx = dx.reshape(N, H, W, C).transpose(0, 3, 1, 2)
         return dx, dgamma, dbeta
 
-    return layer(sbn_forward, backward, sbn_inputs(140, 2, 3, 3, 4))
+    return norm_case(spatial_batchnorm_forward, backward, 131, (2, 3, 4, 5))
 
 
 @mistake(
     "spatial_batchnorm",
-    "dx",
-    "dx is transposed back in the wrong order, (0, 3, 2, 1) instead of (0, 3, 1, 2): rows and columns of "
-    "every image are swapped.",
-    "every image of dx is transposed",
-    "height and width are swapped in dx",
+    "x",
+    "dx is reshaped straight to (N, C, H, W) though its rows are ordered (N, H, W, C): it needs a reshape to (N, H, W, C) and a transpose.",
+    "The transpose back to channels-first is missing; the entries of dx are in the wrong places.",
 )
-def sbn_dx_transposed_wrongly():
+def sbn_dx_reshaped_only():
     def backward(dout, cache):
         N, C, H, W = dout.shape
         dout_flat = dout.transpose(0, 2, 3, 1).reshape(-1, C)
-        dx_flat, dgamma, dbeta = sbn_flat_backward(dout_flat, cache)
-        dx = dx_flat.reshape(N, H, W, C).transpose(0, 3, 2, 1)
-        return dx, dgamma, dbeta
-
-    return layer(sbn_forward, backward, sbn_inputs(141, 2, 2, 4, 4))
-
-
-@mistake(
-    "spatial_batchnorm",
-    "dx",
-    "dx is reshaped straight to (N, C, H, W); it has to be reshaped to (N, H, W, C) and transposed.",
-    "the transpose of dx is missing after the reshape",
-    "dx has the right numbers at the wrong places",
-)
-def sbn_dx_reshaped():
-    def backward(dout, cache):
-        N, C, H, W = dout.shape
-        dout_flat = dout.transpose(0, 2, 3, 1).reshape(-1, C)
-        dx_flat, dgamma, dbeta = sbn_flat_backward(dout_flat, cache)
-        dx = dx_flat.reshape(N, C, H, W)
-        return dx, dgamma, dbeta
-
-    return layer(sbn_forward, backward, sbn_inputs(142, 3, 2, 3, 2))
-
-
-@mistake(
-    "spatial_batchnorm",
-    "dx",
-    "the closed form divides by N, the number of images, instead of by N * H * W, the number of values "
-    "that share a mean.",
-    "the number of values per channel is wrong in dx",
-    "the sums over the pixels are divided by the batch size only",
-)
-def sbn_count_is_n():
-    def forward(x, gamma, beta):
-        eps = 1e-5
-        mean = x.mean(axis=(0, 2, 3), keepdims=True)
-        ivar = 1.0 / np.sqrt(x.var(axis=(0, 2, 3), keepdims=True) + eps)
-        xhat = (x - mean) * ivar
-        return gamma.reshape(1, -1, 1, 1) * xhat + beta.reshape(1, -1, 1, 1), (xhat, ivar, gamma)
-
-    def backward(dout, cache):
-        xhat, ivar, gamma = cache
-        N = dout.shape[0]
-        dbeta = dout.sum(axis=(0, 2, 3))
-        dgamma = (dout * xhat).sum(axis=(0, 2, 3))
-        dxhat = dout * gamma.reshape(1, -1, 1, 1)
-        sum1 = dxhat.sum(axis=(0, 2, 3), keepdims=True)
-        sum2 = (dxhat * xhat).sum(axis=(0, 2, 3), keepdims=True)
-        dx = ivar / N * (N * dxhat - sum1 - xhat * sum2)
-        return dx, dgamma, dbeta
-
-    return layer(forward, backward, sbn_inputs(143, 3, 2, 2, 3))
-
-
-@mistake(
-    "spatial_batchnorm",
-    "dbeta",
-    "dbeta is summed over axes (0, 1, 2), as if the channels came last, instead of (0, 2, 3).",
-    "dbeta is summed over the channels instead of over the width",
-    "the axes of the sum are wrong for dbeta",
-)
-def sbn_dbeta_axes():
-    def backward(dout, cache):
-        N, C, H, W = dout.shape
-        dbeta = np.sum(dout, axis=(0, 1, 2))
-        dout_flat = dout.transpose(0, 2, 3, 1).reshape(-1, C)
-        dx_flat, dgamma, _ = sbn_flat_backward(dout_flat, cache)
-        dx = dx_flat.reshape(N, H, W, C).transpose(0, 3, 1, 2)
-        return dx, dgamma, dbeta
-
-    return layer(sbn_forward, backward, sbn_inputs(144, 2, 3, 4, 3))
-
-
-@mistake(
-    "spatial_batchnorm",
-    "dx",
-    "the means in dx are taken over every image by itself, axes (2, 3), instead of over the whole batch, (0, 2, 3).",
-    "the batch axis is missing in the means",
-    "backward is that of instance normalization",
-)
-def sbn_per_image():
-    def forward(x, gamma, beta):
-        eps = 1e-5
-        mean = x.mean(axis=(0, 2, 3), keepdims=True)
-        ivar = 1.0 / np.sqrt(x.var(axis=(0, 2, 3), keepdims=True) + eps)
-        xhat = (x - mean) * ivar
-        return gamma.reshape(1, -1, 1, 1) * xhat + beta.reshape(1, -1, 1, 1), (xhat, ivar, gamma)
-
-    def backward(dout, cache):
-        xhat, ivar, gamma = cache
-        dbeta = dout.sum(axis=(0, 2, 3))
-        dgamma = (dout * xhat).sum(axis=(0, 2, 3))
-        dxhat = dout * gamma.reshape(1, -1, 1, 1)
-        dx = dxhat - dxhat.mean(axis=(2, 3), keepdims=True)
-        dx -= xhat * (dxhat * xhat).mean(axis=(2, 3), keepdims=True)
-        return dx * ivar, dgamma, dbeta
-
-    return layer(forward, backward, sbn_inputs(145, 2, 3, 2, 2))
-
-
-@mistake(
-    "spatial_batchnorm",
-    "dx dgamma",
-    "forward transposes its output back in the wrong order, so that every image's rows and columns are swapped.",
-    "out is transposed in forward",
-    "height and width are swapped in forward's output",
-)
-def sbn_forward_transposed():
-    def forward(x, gamma, beta):
-        N, C, H, W = x.shape
-        out, bn_cache = bn_forward()(x.transpose(0, 2, 3, 1).reshape(-1, C), gamma, beta)
-        return out.reshape(N, H, W, C).transpose(0, 3, 2, 1), bn_cache
-
-    def backward(dout, cache):
-        N, C, H, W = dout.shape
-        dx_flat, dgamma, dbeta = sbn_flat_backward(dout.transpose(0, 2, 3, 1).reshape(-1, C), cache)
-        return dx_flat.reshape(N, H, W, C).transpose(0, 3, 1, 2), dgamma, dbeta
-
-    return layer(forward, backward, sbn_inputs(146, 2, 2, 3, 3))
-
-
-@mistake(
-    "spatial_batchnorm",
-    "dgamma dbeta",
-    "dgamma and dbeta are averaged over the pixels of an image instead of summed.",
-    "dgamma and dbeta are H * W times too small",
-)
-def sbn_params_pixel_mean():
-    def backward(dout, cache):
-        N, C, H, W = dout.shape
-        xhat = cache[0].reshape(N, H, W, C).transpose(0, 3, 1, 2)
-        dbeta = dout.mean(axis=(2, 3)).sum(axis=0)
-        dgamma = (dout * xhat).mean(axis=(2, 3)).sum(axis=0)
-        dx_flat, _, _ = sbn_flat_backward(dout.transpose(0, 2, 3, 1).reshape(-1, C), cache)
-        return dx_flat.reshape(N, H, W, C).transpose(0, 3, 1, 2), dgamma, dbeta
-
-    return layer(sbn_forward, backward, sbn_inputs(147, 3, 2, 2, 4))
-
-
-# ---------------------------------------------------------------- group normalization
-
-
-def gn_forward(G):
-    """Return the right forward pass: mean and variance over (N, G, C / G, H, W)'s last three axes."""
-
-    def forward(x, gamma, beta):
-        N, C, H, W = x.shape
-        eps = 1e-5
-        grouped = x.reshape(N, G, C // G, H, W)
-        mean = grouped.mean(axis=(2, 3, 4), keepdims=True)
-        ivar = 1.0 / np.sqrt(grouped.var(axis=(2, 3, 4), keepdims=True) + eps)
-        xhat = (grouped - mean) * ivar
-        out = gamma * xhat.reshape(x.shape) + beta
-        return out, (xhat, ivar, gamma, G)
-
-    return forward
-
-
-def gn_inputs(seed, N, C, H, W):
-    inputs = normal(seed, x=(N, C, H, W), gamma=(1, C, 1, 1), beta=(1, C, 1, 1))
-    inputs["x"] = 2 * inputs["x"] - 1
-    inputs["gamma"] += 1.5
-    return inputs
-
-
-@mistake(
-    "groupnorm",
-    "dx",
-    "the sums are divided by the number of channels in a group; the pixels, H * W, are missing in the count.",
-    "the number of values per group is H * W times too small",
-    "the paths through mean and variance are H * W times too large",
-)
-def gn_count_channels():
-    def backward(dout, cache):
-        xhat, ivar, gamma, G = cache
-        N, C, H, W = dout.shape
-        dbeta = np.sum(dout, axis=(0, 2, 3), keepdims=True)
-        dgamma = np.sum(dout * xhat.reshape(dout.shape), axis=(0, 2, 3), keepdims=True)
-        dxhat = (dout * gamma).reshape(xhat.shape)
-        M = C // G
-        sum1 = np.sum(dxhat, axis=(2, 3, 4), keepdims=True)
-        sum2 = np.sum(dxhat * xhat, axis=(2, 3, 4), keepdims=True)
-        dx = ivar * (dxhat - sum1 / M - xhat * sum2 / M)
-        return dx.reshape(dout.shape), dgamma, dbeta
-
-    return layer(gn_forward(2), backward, gn_inputs(150, 2, 4, 2, 3), G=2)
-
-
-@mistake(
-    "groupnorm",
-    "dx",
-    "the means in dx are taken over all channels of an image; the groups are ignored.",
-    "backward is that of layer normalization (G = 1)",
-    "different groups are mixed in dx",
-)
-def gn_ignores_groups():
-    def backward(dout, cache):
-        xhat, ivar, gamma, G = cache
-        N, C, H, W = dout.shape
-        xhat = xhat.reshape(dout.shape)
-        dbeta = np.sum(dout, axis=(0, 2, 3), keepdims=True)
-        dgamma = np.sum(dout * xhat, axis=(0, 2, 3), keepdims=True)
-        dxhat = dout * gamma
-        dx = dxhat - np.mean(dxhat, axis=(1, 2, 3), keepdims=True)
-        dx -= xhat * np.mean(dxhat * xhat, axis=(1, 2, 3), keepdims=True)
-        dx = dx.reshape(N, G, C // G, H, W) * ivar
+        dx, dgamma, dbeta = right_batchnorm_backward(dout_flat, cache)
         return dx.reshape(N, C, H, W), dgamma, dbeta
 
-    return layer(gn_forward(3), backward, gn_inputs(151, 2, 6, 2, 2), G=3)
+    return norm_case(spatial_batchnorm_forward, backward, 132, (3, 2, 3, 4))
 
 
 @mistake(
-    "groupnorm",
-    "dgamma dbeta",
-    "dgamma and dbeta are summed over the channels of a group, so that all of a group get the same, though "
-    "every channel has a gamma and beta of its own.",
-    "gamma and beta are treated as one per group",
+    "spatial_batchnorm",
+    "x",
+    "The transpose back swaps height and width: (0, 3, 2, 1) instead of (0, 3, 1, 2); it fits only because H = W.",
+    "Every image of dx is transposed.",
 )
-def gn_params_per_group():
+def sbn_dx_height_width_swapped():
     def backward(dout, cache):
-        xhat, ivar, gamma, G = cache
         N, C, H, W = dout.shape
-        grouped = dout.reshape(xhat.shape)
-        dbeta = np.repeat(np.sum(grouped, axis=(0, 2, 3, 4)), C // G).reshape(1, C, 1, 1)
-        dgamma = np.repeat(np.sum(grouped * xhat, axis=(0, 2, 3, 4)), C // G).reshape(1, C, 1, 1)
-        dxhat = (dout * gamma).reshape(xhat.shape)
-        dx = dxhat - dxhat.mean(axis=(2, 3, 4), keepdims=True)
-        dx -= xhat * (dxhat * xhat).mean(axis=(2, 3, 4), keepdims=True)
-        return (dx * ivar).reshape(dout.shape), dgamma, dbeta
+        dout_flat = dout.transpose(0, 2, 3, 1).reshape(-1, C)
+        dx, dgamma, dbeta = right_batchnorm_backward(dout_flat, cache)
+        dx = dx.reshape(N, H, W, C).transpose(0, 3, 2, 1)
+        return dx, dgamma, dbeta
 
-    return layer(gn_forward(2), backward, gn_inputs(152, 3, 4, 2, 2), G=2)
+    return norm_case(spatial_batchnorm_forward, backward, 133, (2, 4, 3, 3))
+
+
+def spatial_batchnorm_forward_axes(x, gamma, beta, eps=1e-5):
+    mean = x.mean(axis=(0, 2, 3), keepdims=True)
+    var = x.var(axis=(0, 2, 3), keepdims=True)
+    std = np.sqrt(var + eps)
+    x_hat = (x - mean) / std
+    out = gamma.reshape(1, -1, 1, 1) * x_hat + beta.reshape(1, -1, 1, 1)
+    return out, (x_hat, std, gamma)
+
+
+@mistake(
+    "spatial_batchnorm",
+    "x",
+    "The number of averaged values is taken to be N instead of N * H * W.",
+    "The sums over batch and pixels are divided by N only, so the mean and variance terms are H * W times too large relative to the direct one.",
+)
+def sbn_count_is_n():
+    def backward(dout, cache):
+        x_hat, std, gamma = cache
+        m = dout.shape[0]
+        dbeta = dout.sum(axis=(0, 2, 3))
+        dgamma = (dout * x_hat).sum(axis=(0, 2, 3))
+        dx_hat = dout * gamma.reshape(1, -1, 1, 1)
+        s1 = dx_hat.sum(axis=(0, 2, 3), keepdims=True)
+        s2 = (dx_hat * x_hat).sum(axis=(0, 2, 3), keepdims=True)
+        dx = (m * dx_hat - s1 - x_hat * s2) / (m * std)
+        return dx, dgamma, dbeta
+
+    return norm_case(spatial_batchnorm_forward_axes, backward, 134, (3, 2, 2, 3))
+
+
+@mistake(
+    "spatial_batchnorm",
+    "x",
+    "The means of the backward pass are taken over the pixels of each image only, not over the batch: that is instance normalization.",
+    "axis=(2, 3) where axis=(0, 2, 3) is needed.",
+)
+def sbn_means_per_image():
+    def backward(dout, cache):
+        x_hat, std, gamma = cache
+        dbeta = np.sum(dout, axis=(0, 2, 3))
+        dgamma = np.sum(dout * x_hat, axis=(0, 2, 3))
+        dx_hat = dout * gamma[None, :, None, None]
+        dx = dx_hat - np.mean(dx_hat, axis=(2, 3), keepdims=True)
+        dx -= x_hat * np.mean(dx_hat * x_hat, axis=(2, 3), keepdims=True)
+        dx /= std
+        return dx, dgamma, dbeta
+
+    return norm_case(spatial_batchnorm_forward_axes, backward, 135, (4, 3, 2, 2))
+
+
+@mistake(
+    "spatial_batchnorm",
+    "gamma beta",
+    "dgamma and dbeta are averaged over the pixels instead of summed.",
+    "dgamma and dbeta are H * W times too small.",
+)
+def sbn_params_mean_over_pixels():
+    def backward(dout, cache):
+        x_hat, std, gamma = cache
+        dbeta = dout.mean(axis=(2, 3)).sum(axis=0)
+        dgamma = (dout * x_hat).mean(axis=(2, 3)).sum(axis=0)
+        dx_hat = dout * gamma.reshape(1, -1, 1, 1)
+        dx = dx_hat - dx_hat.mean(axis=(0, 2, 3), keepdims=True)
+        dx -= x_hat * (dx_hat * x_hat).mean(axis=(0, 2, 3), keepdims=True)
+        dx /= std
+        return dx, dgamma, dbeta
+
+    return norm_case(spatial_batchnorm_forward_axes, backward, 136, (2, 3, 3, 4))
+
+
+def groupnorm_case(backward, seed, shape, G):
+    def forward(x, gamma, beta, eps=1e-5):
+        N, C, H, W = x.shape
+        xg = x.reshape(N, G, C // G, H, W)
+        mean = xg.mean(axis=(2, 3, 4), keepdims=True)
+        var = xg.var(axis=(2, 3, 4), keepdims=True)
+        std = np.sqrt(var + eps)
+        x_hat = ((xg - mean) / std).reshape(N, C, H, W)
+        return gamma * x_hat + beta, (x_hat, std, gamma, G)
+
+    x, gamma, beta = draw(seed, shape, (1, shape[1], 1, 1), (1, shape[1], 1, 1))
+    return layer(forward, backward, {"G": G}, x=2 * x - 1, gamma=gamma, beta=beta)
 
 
 @mistake(
     "groupnorm",
-    "dx",
-    "gamma is multiplied at the end, after the means over the group, where it belongs before: it differs from "
-    "channel to channel within a group.",
-    "the means are taken over dout instead of over dout * gamma",
-    "gamma is pulled out of a sum in which it is not constant",
+    "x",
+    "The number of averaged values is taken to be H * W instead of C / G * H * W.",
+    "The channels of a group are not counted, so the two sums are C / G times too large relative to the direct term.",
+)
+def gn_count_without_channels():
+    def backward(dout, cache):
+        x_hat, std, gamma, G = cache
+        N, C, H, W = dout.shape
+        dbeta = dout.sum(axis=(0, 2, 3), keepdims=True)
+        dgamma = (dout * x_hat).sum(axis=(0, 2, 3), keepdims=True)
+        dx_hat = (dout * gamma).reshape(N, G, C // G, H, W)
+        x_hat = x_hat.reshape(N, G, C // G, H, W)
+        m = H * W
+        dx = m * dx_hat - dx_hat.sum(axis=(2, 3, 4), keepdims=True)
+        dx = dx - x_hat * (dx_hat * x_hat).sum(axis=(2, 3, 4), keepdims=True)
+        dx = dx / (m * std)
+        return dx.reshape(N, C, H, W), dgamma, dbeta
+
+    return groupnorm_case(backward, 141, (2, 6, 2, 3), 2)
+
+
+@mistake(
+    "groupnorm",
+    "x",
+    "gamma is missing in dx: dout is not multiplied by gamma before the normalization is undone.",
+    "dx_hat = dout instead of dout * gamma.",
+)
+def gn_no_gamma():
+    def backward(dout, cache):
+        x_hat, std, gamma, G = cache
+        N, C, H, W = dout.shape
+        dbeta = np.sum(dout, axis=(0, 2, 3), keepdims=True)
+        dgamma = np.sum(dout * x_hat, axis=(0, 2, 3), keepdims=True)
+        dx_hat = dout.reshape(N, G, C // G, H, W)
+        x_hat = x_hat.reshape(N, G, C // G, H, W)
+        dx = dx_hat - dx_hat.mean(axis=(2, 3, 4), keepdims=True)
+        dx = dx - x_hat * (dx_hat * x_hat).mean(axis=(2, 3, 4), keepdims=True)
+        dx = dx / std
+        return dx.reshape(N, C, H, W), dgamma, dbeta
+
+    return groupnorm_case(backward, 142, (3, 4, 3, 2), 2)
+
+
+@mistake(
+    "groupnorm",
+    "x",
+    "gamma is multiplied in after the means, as in batch normalization; within a group gamma differs between channels, so it must come before.",
+    "gamma is outside the means over the group instead of inside.",
 )
 def gn_gamma_outside():
     def backward(dout, cache):
-        xhat, ivar, gamma, G = cache
+        x_hat, std, gamma, G = cache
         N, C, H, W = dout.shape
         dbeta = np.sum(dout, axis=(0, 2, 3), keepdims=True)
-        dgamma = np.sum(dout * xhat.reshape(dout.shape), axis=(0, 2, 3), keepdims=True)
-        d = dout.reshape(xhat.shape)
-        M = C // G * H * W
-        sum1 = np.sum(d, axis=(2, 3, 4), keepdims=True)
-        sum2 = np.sum(d * xhat, axis=(2, 3, 4), keepdims=True)
-        dx = ivar / M * (M * d - sum1 - xhat * sum2)
-        return gamma * dx.reshape(dout.shape), dgamma, dbeta
+        dgamma = np.sum(dout * x_hat, axis=(0, 2, 3), keepdims=True)
+        d = dout.reshape(N, G, C // G, H, W)
+        xg = x_hat.reshape(N, G, C // G, H, W)
+        dx = d - d.mean(axis=(2, 3, 4), keepdims=True) - xg * (d * xg).mean(axis=(2, 3, 4), keepdims=True)
+        dx = (dx / std).reshape(N, C, H, W) * gamma
+        return dx, dgamma, dbeta
 
-    return layer(gn_forward(2), backward, gn_inputs(153, 2, 6, 2, 2), G=2)
+    return groupnorm_case(backward, 143, (2, 4, 3, 3), 2)
 
 
 @mistake(
     "groupnorm",
-    "dx",
-    "backward puts the channels into the groups in another order than forward: every G-th channel instead of "
-    "neighbouring ones.",
-    "backward reshapes to (N, C / G, G, H, W) instead of (N, G, C / G, H, W)",
-    "the means in dx are taken over the wrong channels",
+    "x",
+    "The means of the backward pass run over all channels of an image instead of over one group: that is layer normalization.",
+    "The groups are ignored in the mean and variance terms.",
+)
+def gn_means_over_all_channels():
+    def backward(dout, cache):
+        x_hat, std, gamma, G = cache
+        N, C, H, W = dout.shape
+        dbeta = np.sum(dout, axis=(0, 2, 3), keepdims=True)
+        dgamma = np.sum(dout * x_hat, axis=(0, 2, 3), keepdims=True)
+        dx_hat = dout * gamma
+        dx = dx_hat - dx_hat.mean(axis=(1, 2, 3), keepdims=True)
+        dx = dx - x_hat * (dx_hat * x_hat).mean(axis=(1, 2, 3), keepdims=True)
+        dx = (dx.reshape(N, G, C // G, H, W) / std).reshape(N, C, H, W)
+        return dx, dgamma, dbeta
+
+    return groupnorm_case(backward, 144, (2, 6, 2, 2), 3)
+
+
+@mistake(
+    "groupnorm",
+    "x",
+    "The channels are put in groups the wrong way round in the backward pass, (C / G, G) instead of (G, C / G), so the means run over other channels than in the forward pass.",
+    "The groups of the backward pass are interleaved channels, not neighbouring ones.",
 )
 def gn_groups_interleaved():
     def backward(dout, cache):
-        xhat, ivar, gamma, G = cache
+        x_hat, std, gamma, G = cache
         N, C, H, W = dout.shape
         dbeta = np.sum(dout, axis=(0, 2, 3), keepdims=True)
-        dgamma = np.sum(dout * xhat.reshape(dout.shape), axis=(0, 2, 3), keepdims=True)
-        dxhat = (dout * gamma).reshape(N, C // G, G, H, W)
-        xh = xhat.reshape(N, C // G, G, H, W)
-        dx = (
-            dxhat
-            - dxhat.mean(axis=(1, 3, 4), keepdims=True)
-            - xh * (dxhat * xh).mean(axis=(1, 3, 4), keepdims=True)
-        )
-        dx = dx.reshape(xhat.shape) * ivar
+        dgamma = np.sum(dout * x_hat, axis=(0, 2, 3), keepdims=True)
+        dx_hat = (dout * gamma).reshape(N, C // G, G, H, W)
+        xg = x_hat.reshape(N, C // G, G, H, W)
+        dx = dx_hat - dx_hat.mean(axis=(1, 3, 4), keepdims=True)
+        dx = dx - xg * (dx_hat * xg).mean(axis=(1, 3, 4), keepdims=True)
+        dx = dx.reshape(N, G, C // G, H, W) / std
         return dx.reshape(N, C, H, W), dgamma, dbeta
 
-    return layer(gn_forward(2), backward, gn_inputs(154, 2, 6, 2, 3), G=2)
+    return groupnorm_case(backward, 145, (3, 6, 2, 2), 2)
 
 
 @mistake(
     "groupnorm",
-    "dx",
-    "the means in dx run over the batch too, as in batch normalization; every image has statistics of its own.",
-    "axis 0 does not belong in the means of dx",
-    "different images are mixed in dx",
+    "x",
+    "The variance path is missing: only the mean of dx_hat is removed.",
+    "The term -x_hat * mean(dx_hat * x_hat) is missing.",
+    "The variance is treated as a constant.",
 )
-def gn_over_batch():
+def gn_no_variance_path():
     def backward(dout, cache):
-        xhat, ivar, gamma, G = cache
+        x_hat, std, gamma, G = cache
+        N, C, H, W = dout.shape
         dbeta = np.sum(dout, axis=(0, 2, 3), keepdims=True)
-        dgamma = np.sum(dout * xhat.reshape(dout.shape), axis=(0, 2, 3), keepdims=True)
-        dxhat = (dout * gamma).reshape(xhat.shape)
-        dx = dxhat - dxhat.mean(axis=(0, 2, 3, 4), keepdims=True)
-        dx -= xhat * (dxhat * xhat).mean(axis=(0, 2, 3, 4), keepdims=True)
-        return (dx * ivar).reshape(dout.shape), dgamma, dbeta
+        dgamma = np.sum(dout * x_hat, axis=(0, 2, 3), keepdims=True)
+        dx_hat = (dout * gamma).reshape(N, G, -1)
+        dx = dx_hat - dx_hat.mean(axis=2, keepdims=True)
+        dx = dx / std.reshape(N, G, 1)
+        return dx.reshape(N, C, H, W), dgamma, dbeta
 
-    return layer(gn_forward(2), backward, gn_inputs(155, 3, 4, 1, 3), G=2)
-
-
-@mistake(
-    "groupnorm",
-    "dx",
-    "the variance is treated as a constant: only the mean's path is in dx.",
-    "the gradient that flows to x through the variance is missing",
-    "the term with xhat * mean(dxhat * xhat) is missing",
-)
-def gn_no_var_path():
-    def backward(dout, cache):
-        xhat, ivar, gamma, G = cache
-        dbeta = np.sum(dout, axis=(0, 2, 3), keepdims=True)
-        dgamma = np.sum(dout * xhat.reshape(dout.shape), axis=(0, 2, 3), keepdims=True)
-        dxhat = (dout * gamma).reshape(xhat.shape)
-        dxmu = dxhat * ivar
-        dx = dxmu - np.mean(dxmu, axis=(2, 3, 4), keepdims=True)
-        return dx.reshape(dout.shape), dgamma, dbeta
-
-    return layer(gn_forward(3), backward, gn_inputs(156, 2, 3, 2, 2), G=3)
+    return groupnorm_case(backward, 146, (2, 4, 2, 3), 4)
 
 
-# ---------------------------------------------------------------- convolution
+# ---------------------------------------------------------------------------------------------------------
+# Convolution
+# ---------------------------------------------------------------------------------------------------------
 
 
-def conv_forward(stride, pad):
-    """Return the right forward pass."""
-
-    def forward(x, w, b):
+def conv_case(backward, seed, x_shape, w_shape, stride, pad, forward=None):
+    def right_forward(x, w, b):
         N, C, H, W = x.shape
         F, C, HH, WW = w.shape
-        H_out = 1 + (H + 2 * pad - HH) // stride
-        W_out = 1 + (W + 2 * pad - WW) // stride
-        x_pad = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)), mode="constant")
+        H_out, W_out = 1 + (H + 2 * pad - HH) // stride, 1 + (W + 2 * pad - WW) // stride
+        x_pad = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
         out = np.zeros((N, F, H_out, W_out))
         for i in range(H_out):
             for j in range(W_out):
@@ -2584,2306 +1908,1781 @@ def conv_forward(stride, pad):
                 out[:, :, i, j] = np.tensordot(window, w, axes=([1, 2, 3], [1, 2, 3])) + b
         return out, (x, w, b, stride, pad)
 
-    return forward
+    x, w, b = draw(seed, x_shape, w_shape, (w_shape[0],))
+    return layer(forward or right_forward, backward, {"stride": stride, "pad": pad}, x=x, w=w, b=b)
+
+
+def padded(x, pad):
+    return np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)), mode="constant")
 
 
 def right_conv_backward(dout, cache):
-    """The right backward pass, for mistakes in forward."""
-    x, w, b, stride, pad = cache
+    x, w, b, s, pad = cache
     N, C, H, W = x.shape
-    F, C, HH, WW = w.shape
-    x_pad = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
-    dx_pad = np.zeros_like(x_pad)
-    dw = np.zeros_like(w)
-    for n, f, i, j in np.ndindex(dout.shape):
-        rows, cols = slice(i * stride, i * stride + HH), slice(j * stride, j * stride + WW)
-        dw[f] += x_pad[n, :, rows, cols] * dout[n, f, i, j]
-        dx_pad[n, :, rows, cols] += w[f] * dout[n, f, i, j]
+    F, _, HH, WW = w.shape
+    x_pad = padded(x, pad)
+    dx_pad, dw = np.zeros_like(x_pad), np.zeros_like(w)
+    for n in range(N):
+        for f in range(F):
+            for i in range(dout.shape[2]):
+                for j in range(dout.shape[3]):
+                    dx_pad[n, :, i * s : i * s + HH, j * s : j * s + WW] += w[f] * dout[n, f, i, j]
+                    dw[f] += x_pad[n, :, i * s : i * s + HH, j * s : j * s + WW] * dout[n, f, i, j]
     return dx_pad[:, :, pad : pad + H, pad : pad + W], dw, dout.sum(axis=(0, 2, 3))
 
 
-def conv(backward, seed, x, w, stride, pad, forward=None):
-    inputs = normal(seed, x=x, w=w, b=(w[0],))
-    return layer(forward or conv_forward(stride, pad), backward, inputs, stride=stride, pad=pad)
+@mistake(
+    "conv",
+    "x",
+    "The padding is cut off at the wrong place: the first H rows and W columns of the padded gradient are returned instead of the middle.",
+    "dx is shifted by pad pixels down and to the right.",
+    "dx_pad[:, :, :H, :W] instead of dx_pad[:, :, pad:pad+H, pad:pad+W].",
+)
+def conv_dx_unpadded_at_corner():
+    def backward(dout, cache):
+        x, w, b, s, pad = cache
+        N, C, H, W = x.shape
+        F, _, HH, WW = w.shape
+        x_pad = padded(x, pad)
+        dx_pad, dw = np.zeros_like(x_pad), np.zeros_like(w)
+        for n in range(N):
+            for f in range(F):
+                for i in range(dout.shape[2]):
+                    for j in range(dout.shape[3]):
+                        dx_pad[n, :, i * s : i * s + HH, j * s : j * s + WW] += w[f] * dout[n, f, i, j]
+                        dw[f] += x_pad[n, :, i * s : i * s + HH, j * s : j * s + WW] * dout[n, f, i, j]
+        return dx_pad[:, :, :H, :W], dw, np.sum(dout, axis=(0, 2, 3))
+
+    return conv_case(backward, 201, (2, 3, 5, 5), (2, 3, 3, 3), 1, 1)
 
 
 @mistake(
     "conv",
-    "dx",
-    "dx is assigned instead of added up: where windows overlap, a later one overwrites the earlier ones, and the last "
-    "filter overwrites all others.",
-    "a += is missing for dx",
-    "a pixel only gets the gradient of its last window and filter",
+    "x",
+    "The contributions of overlapping windows are assigned to dx instead of added.",
+    "dx uses = where it needs +=.",
+    "Each pixel keeps only what the last window and filter gave it.",
 )
 def conv_dx_assigned():
     def backward(dout, cache):
-        x, w, b, stride, pad = cache
+        x, w, b, s, pad = cache
         N, C, H, W = x.shape
-        F, C, HH, WW = w.shape
-        x_pad = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
-        dx_pad = np.zeros_like(x_pad)
-        dw = np.zeros_like(w)
-        db = np.sum(dout, axis=(0, 2, 3))
+        F, _, HH, WW = w.shape
+        x_pad = padded(x, pad)
+        dx_pad, dw = np.zeros_like(x_pad), np.zeros_like(w)
         for n in range(N):
             for f in range(F):
                 for i in range(dout.shape[2]):
                     for j in range(dout.shape[3]):
-                        hs, ws = i * stride, j * stride
-                        dw[f] += x_pad[n, :, hs : hs + HH, ws : ws + WW] * dout[n, f, i, j]
-                        dx_pad[n, :, hs : hs + HH, ws : ws + WW] = w[f] * dout[n, f, i, j]
+                        h, v = i * s, j * s
+                        dx_pad[n, :, h : h + HH, v : v + WW] = w[f] * dout[n, f, i, j]
+                        dw[f] += x_pad[n, :, h : h + HH, v : v + WW] * dout[n, f, i, j]
         dx = dx_pad[:, :, pad : pad + H, pad : pad + W]
-        return dx, dw, db
+        return dx, dw, np.sum(dout, axis=(0, 2, 3))
 
-    return conv(backward, 200, (2, 2, 4, 4), (2, 2, 3, 3), 1, 1)
+    return conv_case(backward, 202, (2, 2, 4, 6), (3, 2, 3, 3), 1, 1)
 
 
 @mistake(
     "conv",
-    "dw",
-    "dw is assigned instead of added up: only the last window of the last image is left.",
-    "a += is missing for dw",
-    "dw is not summed over the images and the places",
+    "w",
+    "The stride is forgotten when the windows for dw are cut: they start at (i, j) instead of (i * stride, j * stride).",
+    "dw multiplies dout with the wrong windows of x; the stride is missing in their place.",
 )
-def conv_dw_assigned():
+def conv_dw_no_stride():
     def backward(dout, cache):
-        x, w, b, stride, pad = cache
-        N, C, H, W = x.shape
-        F, C, HH, WW = w.shape
-        x_pad = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
-        dx_pad = np.zeros_like(x_pad)
+        x, w, b, s, pad = cache
+        dx, _, db = right_conv_backward(dout, cache)
+        N, F, H_out, W_out = dout.shape
+        _, _, HH, WW = w.shape
+        x_pad = padded(x, pad)
         dw = np.zeros_like(w)
-        db = np.sum(dout, axis=(0, 2, 3))
-        for n in range(N):
-            for f in range(F):
-                for i in range(dout.shape[2]):
-                    for j in range(dout.shape[3]):
-                        hs, ws = i * stride, j * stride
-                        dw[f] = x_pad[n, :, hs : hs + HH, ws : ws + WW] * dout[n, f, i, j]
-                        dx_pad[n, :, hs : hs + HH, ws : ws + WW] += w[f] * dout[n, f, i, j]
-        dx = dx_pad[:, :, pad : pad + H, pad : pad + W]
+        for f in range(F):
+            for i in range(H_out):
+                for j in range(W_out):
+                    window = x_pad[:, :, i : i + HH, j : j + WW]
+                    dw[f] += np.sum(window * dout[:, f, i, j][:, None, None, None], axis=0)
         return dx, dw, db
 
-    return conv(backward, 201, (2, 3, 5, 4), (2, 3, 3, 2), 1, 0)
+    return conv_case(backward, 203, (3, 2, 6, 8), (2, 2, 4, 4), 2, 1)
 
 
 @mistake(
     "conv",
-    "dx",
-    "the padding is cut off on the wrong side: dx starts at row and column 0 of the padded gradient instead of at "
-    "row and column pad.",
-    "dx is shifted by pad pixels",
-    "dx is cropped at the top left corner",
-)
-def conv_dx_crop():
-    def backward(dout, cache):
-        x, w, b, stride, pad = cache
-        N, C, H, W = x.shape
-        F, C, HH, WW = w.shape
-        x_pad = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
-        dx_pad = np.zeros_like(x_pad)
-        dw = np.zeros_like(w)
-        db = np.zeros_like(b)
-        for n in range(N):
-            for f in range(F):
-                db[f] += dout[n, f].sum()
-                for i in range(dout.shape[2]):
-                    for j in range(dout.shape[3]):
-                        hs, ws = i * stride, j * stride
-                        dw[f] += x_pad[n, :, hs : hs + HH, ws : ws + WW] * dout[n, f, i, j]
-                        dx_pad[n, :, hs : hs + HH, ws : ws + WW] += w[f] * dout[n, f, i, j]
-        dx = dx_pad[:, :, :H, :W]
-        return dx, dw, db
-
-    return conv(backward, 202, (2, 1, 4, 5), (3, 1, 3, 3), 1, 1)
-
-
-@mistake(
-    "conv",
-    "dx dw",
-    "backward forgets the stride: the window of output (i, j) starts at (i, j) instead of at (i * stride, j * stride).",
-    "the windows in backward are those of stride 1",
-    "stride is missing in the window's indices",
-)
-def conv_no_stride():
-    def backward(dout, cache):
-        x, w, b, stride, pad = cache
-        N, C, H, W = x.shape
-        F, C, HH, WW = w.shape
-        x_pad = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
-        dx_pad = np.zeros_like(x_pad)
-        dw = np.zeros_like(w)
-        db = np.sum(dout, axis=(0, 2, 3))
-        for n in range(N):
-            for f in range(F):
-                for i in range(dout.shape[2]):
-                    for j in range(dout.shape[3]):
-                        dw[f] += x_pad[n, :, i : i + HH, j : j + WW] * dout[n, f, i, j]
-                        dx_pad[n, :, i : i + HH, j : j + WW] += w[f] * dout[n, f, i, j]
-        dx = dx_pad[:, :, pad : pad + H, pad : pad + W]
-        return dx, dw, db
-
-    return conv(backward, 203, (2, 2, 5, 5), (2, 2, 3, 3), 2, 1)
-
-
-@mistake(
-    "conv",
-    "dx",
-    "the filter is flipped in dx: it is rotated by 180 degrees, as for a convolution with dout, though the windows are "
-    "already those of forward.",
-    "dx uses w upside down and mirrored",
-    "w must not be rotated when the gradient is added window by window",
-)
-def conv_dx_flipped():
-    def backward(dout, cache):
-        x, w, b, stride, pad = cache
-        N, C, H, W = x.shape
-        F, C, HH, WW = w.shape
-        x_pad = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
-        dx_pad = np.zeros_like(x_pad)
-        dw = np.zeros_like(w)
-        db = np.sum(dout, axis=(0, 2, 3))
-        for n in range(N):
-            for f in range(F):
-                for i in range(dout.shape[2]):
-                    for j in range(dout.shape[3]):
-                        hs, ws = i * stride, j * stride
-                        dw[f] += x_pad[n, :, hs : hs + HH, ws : ws + WW] * dout[n, f, i, j]
-                        dx_pad[n, :, hs : hs + HH, ws : ws + WW] += w[f, :, ::-1, ::-1] * dout[n, f, i, j]
-        dx = dx_pad[:, :, pad : pad + H, pad : pad + W]
-        return dx, dw, db
-
-    return conv(backward, 204, (1, 2, 4, 4), (2, 2, 3, 3), 1, 1)
-
-
-@mistake(
-    "conv",
-    "dx dw",
-    "forward flips the filter, a convolution in the mathematical sense, where backward and the course have a "
-    "correlation.",
-    "forward uses w rotated by 180 degrees",
-    "w is upside down and mirrored in forward",
-)
-def conv_forward_flipped():
-    def forward(x, w, b):
-        stride, pad = 1, 1
-        out, _ = conv_forward(stride, pad)(x, w[:, :, ::-1, ::-1], b)
-        return out, (x, w, b, stride, pad)
-
-    return conv(right_conv_backward, 205, (2, 1, 4, 4), (2, 1, 3, 3), 1, 1, forward)
-
-
-@mistake(
-    "conv",
-    "db",
-    "db is summed over axes (0, 1, 2), as if the filters came last, instead of (0, 2, 3).",
-    "db is summed over the filters instead of over the width",
-    "the axes of the sum are wrong for db",
-)
-def conv_db_axes():
-    def backward(dout, cache):
-        dx, dw, _ = right_conv_backward(dout, cache)
-        db = np.sum(dout, axis=(0, 1, 2))
-        return dx, dw, db
-
-    return conv(backward, 206, (2, 2, 4, 3), (3, 2, 3, 3), 1, 1)
-
-
-@mistake(
-    "conv",
-    "db",
-    "db is the mean of dout over images and pixels instead of the sum.",
-    "db is N * H' * W' times too small",
-    "db is divided by the number of outputs of a filter",
-)
-def conv_db_mean():
-    def backward(dout, cache):
-        dx, dw, _ = right_conv_backward(dout, cache)
-        db = np.mean(dout, axis=(0, 2, 3))
-        return dx, dw, db
-
-    return conv(backward, 207, (3, 1, 3, 4), (2, 1, 2, 2), 1, 0)
-
-
-@mistake(
-    "conv",
-    "db",
-    "db is assigned anew for every image, so that only the last image counts.",
-    "db is not summed over the batch",
-    "a += is missing for db",
+    "b",
+    "db is overwritten for every image instead of added up over the batch: only the last image counts.",
+    "db uses = where it needs +=.",
+    "The sum over the batch is missing in db.",
 )
 def conv_db_last_image():
     def backward(dout, cache):
-        x, w, b, stride, pad = cache
-        N, C, H, W = x.shape
-        F, C, HH, WW = w.shape
-        x_pad = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
-        dx_pad = np.zeros_like(x_pad)
-        dw = np.zeros_like(w)
+        x, w, b, s, pad = cache
+        dx, dw, _ = right_conv_backward(dout, cache)
         db = np.zeros_like(b)
-        for n in range(N):
-            for f in range(F):
+        for n in range(dout.shape[0]):
+            for f in range(dout.shape[1]):
                 db[f] = np.sum(dout[n, f])
-                for i in range(dout.shape[2]):
-                    for j in range(dout.shape[3]):
-                        hs, ws = i * stride, j * stride
-                        dw[f] += x_pad[n, :, hs : hs + HH, ws : ws + WW] * dout[n, f, i, j]
-                        dx_pad[n, :, hs : hs + HH, ws : ws + WW] += w[f] * dout[n, f, i, j]
-        dx = dx_pad[:, :, pad : pad + H, pad : pad + W]
         return dx, dw, db
 
-    return conv(backward, 208, (3, 2, 4, 4), (2, 2, 2, 2), 2, 0)
+    return conv_case(backward, 204, (4, 1, 4, 4), (3, 1, 2, 2), 2, 0)
 
 
 @mistake(
     "conv",
-    "dx dw",
-    "the indices of dout are swapped: window (i, j) is multiplied by dout[n, f, j, i].",
-    "dout is transposed",
-    "rows and columns of dout are mixed up",
+    "w",
+    "dw is assigned instead of added up: only the last image and window count.",
+    "dw uses = where it needs +=.",
+    "dw is the contribution of the last window only.",
 )
-def conv_dout_ij_swapped():
+def conv_dw_assigned():
     def backward(dout, cache):
-        x, w, b, stride, pad = cache
-        N, C, H, W = x.shape
-        F, C, HH, WW = w.shape
-        x_pad = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
-        dx_pad = np.zeros_like(x_pad)
+        x, w, b, s, pad = cache
+        dx, _, db = right_conv_backward(dout, cache)
+        N, F, H_out, W_out = dout.shape
+        _, _, HH, WW = w.shape
+        x_pad = padded(x, pad)
         dw = np.zeros_like(w)
-        db = np.sum(dout, axis=(0, 2, 3))
-        for n in range(N):
-            for f in range(F):
-                for i in range(dout.shape[2]):
-                    for j in range(dout.shape[3]):
-                        hs, ws = i * stride, j * stride
-                        dw[f] += x_pad[n, :, hs : hs + HH, ws : ws + WW] * dout[n, f, j, i]
-                        dx_pad[n, :, hs : hs + HH, ws : ws + WW] += w[f] * dout[n, f, j, i]
-        dx = dx_pad[:, :, pad : pad + H, pad : pad + W]
-        return dx, dw, db
-
-    return conv(backward, 209, (2, 2, 4, 4), (2, 2, 3, 3), 1, 1)
-
-
-@mistake(
-    "conv",
-    "dw",
-    "in dw alone the window's rows and columns are swapped: it starts at (j, i) instead of at (i, j).",
-    "dw takes x's windows from the transposed place",
-    "i and j are mixed up in the window for dw",
-)
-def conv_dw_window_swapped():
-    def backward(dout, cache):
-        x, w, b, stride, pad = cache
-        N, C, H, W = x.shape
-        F, C, HH, WW = w.shape
-        x_pad = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
-        dx_pad = np.zeros_like(x_pad)
-        dw = np.zeros_like(w)
-        db = np.sum(dout, axis=(0, 2, 3))
-        for n in range(N):
-            for f in range(F):
-                for i in range(dout.shape[2]):
-                    for j in range(dout.shape[3]):
-                        hs, ws = i * stride, j * stride
-                        dw[f] += x_pad[n, :, ws : ws + HH, hs : hs + WW] * dout[n, f, i, j]
-                        dx_pad[n, :, hs : hs + HH, ws : ws + WW] += w[f] * dout[n, f, i, j]
-        dx = dx_pad[:, :, pad : pad + H, pad : pad + W]
-        return dx, dw, db
-
-    return conv(backward, 210, (2, 1, 5, 5), (2, 1, 3, 3), 2, 1)
-
-
-@mistake(
-    "conv",
-    "dx",
-    "dx uses w[n], indexed by the image, instead of w[f], the filter.",
-    "image n gets filter n for all outputs",
-    "the wrong filter is used in dx",
-)
-def conv_dx_filter_of_image():
-    def backward(dout, cache):
-        x, w, b, stride, pad = cache
-        N, C, H, W = x.shape
-        F, C, HH, WW = w.shape
-        x_pad = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
-        dx_pad = np.zeros_like(x_pad)
-        dw = np.zeros_like(w)
-        db = np.sum(dout, axis=(0, 2, 3))
-        for n in range(N):
-            for f in range(F):
-                for i in range(dout.shape[2]):
-                    for j in range(dout.shape[3]):
-                        hs, ws = i * stride, j * stride
-                        dw[f] += x_pad[n, :, hs : hs + HH, ws : ws + WW] * dout[n, f, i, j]
-                        dx_pad[n, :, hs : hs + HH, ws : ws + WW] += w[n] * dout[n, f, i, j]
-        dx = dx_pad[:, :, pad : pad + H, pad : pad + W]
-        return dx, dw, db
-
-    return conv(backward, 211, (2, 2, 3, 4), (3, 2, 3, 3), 1, 1)
-
-
-@mistake(
-    "conv",
-    "dw",
-    "dw is set to zero again for every image, inside the loop, so that only the last image counts.",
-    "dw is the gradient of the last image alone",
-    "dw is not summed over the batch",
-)
-def conv_dw_reset():
-    def backward(dout, cache):
-        x, w, b, stride, pad = cache
-        N, C, H, W = x.shape
-        F, C, HH, WW = w.shape
-        x_pad = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
-        dx_pad = np.zeros_like(x_pad)
-        db = np.sum(dout, axis=(0, 2, 3))
-        for n in range(N):
-            dw = np.zeros_like(w)
-            for f in range(F):
-                for i in range(dout.shape[2]):
-                    for j in range(dout.shape[3]):
-                        hs, ws = i * stride, j * stride
-                        dw[f] += x_pad[n, :, hs : hs + HH, ws : ws + WW] * dout[n, f, i, j]
-                        dx_pad[n, :, hs : hs + HH, ws : ws + WW] += w[f] * dout[n, f, i, j]
-        dx = dx_pad[:, :, pad : pad + H, pad : pad + W]
-        return dx, dw, db
-
-    return conv(backward, 212, (3, 2, 4, 4), (2, 2, 3, 3), 1, 0)
-
-
-@mistake(
-    "conv",
-    "dx dw",
-    "the loops stop one output too early, so that the last row and the last column of dout are left out.",
-    "the + 1 is missing in the output's size in backward",
-    "the last windows get no gradient",
-)
-def conv_loops_too_short():
-    def backward(dout, cache):
-        x, w, b, stride, pad = cache
-        N, C, H, W = x.shape
-        F, C, HH, WW = w.shape
-        H_out = (H + 2 * pad - HH) // stride
-        W_out = (W + 2 * pad - WW) // stride
-        x_pad = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
-        dx_pad = np.zeros_like(x_pad)
-        dw = np.zeros_like(w)
-        db = np.sum(dout, axis=(0, 2, 3))
         for n in range(N):
             for f in range(F):
                 for i in range(H_out):
                     for j in range(W_out):
-                        hs, ws = i * stride, j * stride
-                        dw[f] += x_pad[n, :, hs : hs + HH, ws : ws + WW] * dout[n, f, i, j]
-                        dx_pad[n, :, hs : hs + HH, ws : ws + WW] += w[f] * dout[n, f, i, j]
-        dx = dx_pad[:, :, pad : pad + H, pad : pad + W]
+                        window = x_pad[n, :, i * s : i * s + HH, j * s : j * s + WW]
+                        dw[f] = window * dout[n, f, i, j]
         return dx, dw, db
 
-    return conv(backward, 213, (2, 2, 4, 5), (2, 2, 2, 3), 1, 0)
+    return conv_case(backward, 205, (2, 3, 4, 5), (2, 3, 2, 3), 1, 0)
 
 
 @mistake(
     "conv",
-    "dw db",
-    "dw and db are divided by the batch size.",
-    "dw and db are N times too small",
-    "the parameters' gradients are averaged over the images instead of summed",
+    "x",
+    "The filter is flipped when dout is spread back over its window; each window should get w as it is.",
+    "dx uses the filters rotated by 180 degrees.",
 )
-def conv_params_averaged():
+def conv_dx_flipped():
     def backward(dout, cache):
-        x, w, b, stride, pad = cache
-        N = x.shape[0]
-        dx, dw, db = right_conv_backward(dout, cache)
-        return dx, dw / N, db / N
-
-    return conv(backward, 214, (4, 1, 4, 4), (2, 1, 2, 2), 2, 0)
-
-
-def im2col(x, HH, WW, stride, pad):
-    """Return the windows as columns, (C * HH * WW, N * H' * W'), with the images in the outer order."""
-    N, C, H, W = x.shape
-    x_pad = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
-    H_out, W_out = 1 + (H + 2 * pad - HH) // stride, 1 + (W + 2 * pad - WW) // stride
-    cols = [
-        x_pad[n, :, i * stride : i * stride + HH, j * stride : j * stride + WW].reshape(-1)
-        for n in range(N)
-        for i in range(H_out)
-        for j in range(W_out)
-    ]
-    return np.array(cols).T
-
-
-def col2im(cols, x_shape, HH, WW, stride, pad):
-    """Add the columns up at the places that `im2col` took them from."""
-    N, C, H, W = x_shape
-    dx_pad = np.zeros((N, C, H + 2 * pad, W + 2 * pad))
-    H_out, W_out = 1 + (H + 2 * pad - HH) // stride, 1 + (W + 2 * pad - WW) // stride
-    for k, (n, i, j) in enumerate(np.ndindex(N, H_out, W_out)):
-        window = cols[:, k].reshape(C, HH, WW)
-        dx_pad[n, :, i * stride : i * stride + HH, j * stride : j * stride + WW] += window
-    return dx_pad[:, :, pad : pad + H, pad : pad + W]
-
-
-@mistake(
-    "conv",
-    "dx dw",
-    "with im2col, dout is reshaped to (F, N * H' * W') without moving the filters to the first axis, so that images "
-    "and filters are mixed.",
-    "dout.transpose(1, 0, 2, 3) is missing before the reshape",
-    "dout's elements land at the wrong filters",
-)
-def conv_im2col_dout_not_transposed():
-    def backward(dout, cache):
-        x, w, b, stride, pad = cache
-        F, C, HH, WW = w.shape
-        db = np.sum(dout, axis=(0, 2, 3))
-        dout_rows = dout.reshape(F, -1)
-        dw = dout_rows.dot(im2col(x, HH, WW, stride, pad).T).reshape(w.shape)
-        dx = col2im(w.reshape(F, -1).T.dot(dout_rows), x.shape, HH, WW, stride, pad)
-        return dx, dw, db
-
-    return conv(backward, 215, (2, 2, 4, 4), (3, 2, 3, 3), 1, 1)
-
-
-@mistake(
-    "conv",
-    "dx",
-    "with im2col, w is reshaped to (C * HH * WW, F) instead of reshaped to (F, C * HH * WW) and transposed, which "
-    "scrambles the filters.",
-    "w is reshaped where it has to be transposed in dx",
-)
-def conv_im2col_w_reshaped():
-    def backward(dout, cache):
-        x, w, b, stride, pad = cache
-        F, C, HH, WW = w.shape
-        db = np.sum(dout, axis=(0, 2, 3))
-        dout_rows = dout.transpose(1, 0, 2, 3).reshape(F, -1)
-        dw = dout_rows.dot(im2col(x, HH, WW, stride, pad).T).reshape(w.shape)
-        dx = col2im(w.reshape(-1, F).dot(dout_rows), x.shape, HH, WW, stride, pad)
-        return dx, dw, db
-
-    return conv(backward, 216, (2, 3, 5, 4), (2, 3, 3, 2), 2, 0)
-
-
-@mistake(
-    "conv",
-    "db",
-    "forward adds the bias inside the loop over the channels, so once for every channel.",
-    "the output contains b C times",
-    "db is C times too small for this forward",
-)
-def conv_forward_bias_per_channel():
-    def forward(x, w, b):
-        stride, pad = 1, 1
+        x, w, b, s, pad = cache
         N, C, H, W = x.shape
-        F, C, HH, WW = w.shape
-        x_pad = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
-        out = np.zeros((N, F, H + 2 * pad - HH + 1, W + 2 * pad - WW + 1))
+        F, _, HH, WW = w.shape
+        _, dw, db = right_conv_backward(dout, cache)
+        dx_pad = np.zeros((N, C, H + 2 * pad, W + 2 * pad))
         for n in range(N):
             for f in range(F):
-                for c in range(C):
-                    for i in range(out.shape[2]):
-                        for j in range(out.shape[3]):
-                            out[n, f, i, j] += np.sum(x_pad[n, c, i : i + HH, j : j + WW] * w[f, c]) + b[f]
-        return out, (x, w, b, stride, pad)
+                for i in range(dout.shape[2]):
+                    for j in range(dout.shape[3]):
+                        rows, cols = slice(i * s, i * s + HH), slice(j * s, j * s + WW)
+                        dx_pad[n, :, rows, cols] += w[f, :, ::-1, ::-1] * dout[n, f, i, j]
+        return dx_pad[:, :, pad : H + pad, pad : W + pad], dw, db
 
-    return conv(right_conv_backward, 217, (1, 3, 3, 3), (2, 3, 3, 3), 1, 1, forward)
+    return conv_case(backward, 206, (2, 2, 5, 4), (3, 2, 3, 3), 1, 1)
 
 
 @mistake(
     "conv",
-    "dx dw",
-    "forward forgets the stride along the width: the window's column starts at j instead of at j * stride.",
-    "forward uses stride 1 for the columns and the right stride for the rows",
-    "stride is missing for j in forward",
+    "w",
+    "dw is set to zero again at the start of every image, so only the last image of the batch counts.",
+    "The initialization of dw stands inside the loop over the images.",
+    "dw is not summed over the batch.",
 )
-def conv_forward_no_stride_in_width():
+def conv_dw_reset_per_image():
+    def backward(dout, cache):
+        x, w, b, s, pad = cache
+        dx, _, db = right_conv_backward(dout, cache)
+        N, F, H_out, W_out = dout.shape
+        _, _, HH, WW = w.shape
+        x_pad = padded(x, pad)
+        for n in range(N):
+            dw = np.zeros_like(w)
+            for f in range(F):
+                for i in range(H_out):
+                    for j in range(W_out):
+                        dw[f] += x_pad[n, :, i * s : i * s + HH, j * s : j * s + WW] * dout[n, f, i, j]
+        return dx, dw, db
+
+    return conv_case(backward, 207, (3, 2, 5, 7), (2, 2, 3, 3), 2, 1)
+
+
+@mistake(
+    "conv",
+    "x w",
+    "The loops stop one too early: the last row and the last column of dout are left out.",
+    "Off by one: range(H_out - 1) and range(W_out - 1).",
+)
+def conv_loops_one_short():
+    def backward(dout, cache):
+        x, w, b, s, pad = cache
+        N, C, H, W = x.shape
+        F, _, HH, WW = w.shape
+        H_out, W_out = dout.shape[2:]
+        x_pad = padded(x, pad)
+        dx_pad, dw = np.zeros_like(x_pad), np.zeros_like(w)
+        for n in range(N):
+            for f in range(F):
+                for i in range(H_out - 1):
+                    for j in range(W_out - 1):
+                        rows, cols = slice(i * s, i * s + HH), slice(j * s, j * s + WW)
+                        dx_pad[n, :, rows, cols] += w[f] * dout[n, f, i, j]
+                        dw[f] += x_pad[n, :, rows, cols] * dout[n, f, i, j]
+        return dx_pad[:, :, pad : pad + H, pad : pad + W], dw, dout.sum(axis=(0, 2, 3))
+
+    return conv_case(backward, 208, (2, 2, 5, 5), (2, 2, 3, 3), 1, 1)
+
+
+@mistake(
+    "conv",
+    "x",
+    "Rows and columns are swapped when a window's gradient is put back: window (i, j) goes to the place of window (j, i).",
+    "dx puts the windows at the transposed place; it fits only because the image is square.",
+)
+def conv_dx_indices_swapped():
+    def backward(dout, cache):
+        x, w, b, s, pad = cache
+        N, C, H, W = x.shape
+        F, _, HH, WW = w.shape
+        _, dw, db = right_conv_backward(dout, cache)
+        dx_pad = np.zeros((N, C, H + 2 * pad, W + 2 * pad))
+        for n in range(N):
+            for f in range(F):
+                for i in range(dout.shape[2]):
+                    for j in range(dout.shape[3]):
+                        dx_pad[n, :, j * s : j * s + HH, i * s : i * s + WW] += w[f] * dout[n, f, i, j]
+        return dx_pad[:, :, pad : pad + H, pad : pad + W], dw, db
+
+    return conv_case(backward, 209, (2, 3, 5, 5), (2, 3, 3, 3), 2, 1)
+
+
+@mistake(
+    "conv",
+    "x",
+    "The stride is applied to the rows only; the columns of the window in dx start at j instead of j * stride.",
+    "In dx the stride is missing in the horizontal direction.",
+)
+def conv_dx_stride_rows_only():
+    def backward(dout, cache):
+        x, w, b, s, pad = cache
+        N, C, H, W = x.shape
+        F, _, HH, WW = w.shape
+        _, dw, db = right_conv_backward(dout, cache)
+        dx_pad = np.zeros((N, C, H + 2 * pad, W + 2 * pad))
+        for n in range(N):
+            for f in range(F):
+                for i in range(dout.shape[2]):
+                    for j in range(dout.shape[3]):
+                        dx_pad[n, :, i * s : i * s + HH, j : j + WW] += w[f] * dout[n, f, i, j]
+        return dx_pad[:, :, pad : pad + H, pad : pad + W], dw, db
+
+    return conv_case(backward, 210, (2, 2, 4, 6), (2, 2, 2, 2), 2, 0)
+
+
+@mistake(
+    "conv",
+    "b",
+    "The forward pass forgets to add the bias, so the loss does not depend on b, but db is computed as if it did.",
+    "The true gradient of b is zero, since b is not used in the forward pass.",
+)
+def conv_forward_without_bias():
+    s, pad = 1, 1
+
     def forward(x, w, b):
-        stride, pad = 2, 1
         N, C, H, W = x.shape
         F, C, HH, WW = w.shape
-        H_out = 1 + (H + 2 * pad - HH) // stride
-        W_out = 1 + (W + 2 * pad - WW) // stride
-        x_pad = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
+        H_out, W_out = 1 + (H + 2 * pad - HH) // s, 1 + (W + 2 * pad - WW) // s
+        x_pad = padded(x, pad)
         out = np.zeros((N, F, H_out, W_out))
         for n in range(N):
             for f in range(F):
                 for i in range(H_out):
                     for j in range(W_out):
-                        out[n, f, i, j] = (
-                            np.sum(x_pad[n, :, i * stride : i * stride + HH, j : j + WW] * w[f]) + b[f]
-                        )
-        return out, (x, w, b, stride, pad)
+                        out[n, f, i, j] = np.sum(x_pad[n, :, i : i + HH, j : j + WW] * w[f])
+        return out, (x, w, b, s, pad)
 
-    return conv(right_conv_backward, 218, (1, 2, 5, 5), (2, 2, 3, 3), 2, 1, forward)
+    return conv_case(right_conv_backward, 211, (2, 1, 3, 4), (2, 1, 3, 3), s, pad, forward)
 
 
 @mistake(
     "conv",
-    "dx",
-    "pixel by pixel, dx guards against the padding on the far side only: negative indices wrap around, and the "
-    "padding's gradient is added at the opposite edge.",
-    "the gradient of the top and left padding lands at the bottom and right edges",
-    "a check for h >= 0 and v >= 0 is missing",
+    "x w",
+    "The forward pass flips the filter (a true convolution), the backward pass does not.",
+    "Backward fits a correlation, but forward rotates the filter by 180 degrees.",
+    "dw comes out flipped, and dx uses the filter unflipped.",
 )
-def conv_dx_negative_index():
-    def backward(dout, cache):
-        x, w, b, stride, pad = cache
+def conv_forward_flips_filter():
+    s, pad = 1, 0
+
+    def forward(x, w, b):
         N, C, H, W = x.shape
         F, C, HH, WW = w.shape
-        _, dw, db = right_conv_backward(dout, cache)
-        dx = np.zeros_like(x)
+        out = np.zeros((N, F, H - HH + 1, W - WW + 1))
         for n in range(N):
             for f in range(F):
-                for i in range(dout.shape[2]):
-                    for j in range(dout.shape[3]):
-                        for p in range(HH):
-                            for q in range(WW):
-                                h = i * stride + p - pad
-                                v = j * stride + q - pad
-                                if h < H and v < W:
-                                    dx[n, :, h, v] += w[f, :, p, q] * dout[n, f, i, j]
-        return dx, dw, db
+                for i in range(H - HH + 1):
+                    for j in range(W - WW + 1):
+                        window = x[n, :, i : i + HH, j : j + WW]
+                        out[n, f, i, j] = np.sum(window * w[f, :, ::-1, ::-1]) + b[f]
+        return out, (x, w, b, s, pad)
 
-    return conv(backward, 219, (1, 2, 4, 4), (2, 2, 3, 3), 1, 1)
+    return conv_case(right_conv_backward, 212, (2, 2, 5, 5), (3, 2, 2, 3), s, pad, forward)
 
 
 @mistake(
     "conv",
-    "dx",
-    "pixel by pixel, dx leaves out row 0 and column 0: the guard against the padding has > 0 where it needs >= 0.",
-    "the first row and the first column of dx are zero",
-    "an off-by-one in the check whether a pixel is in the padding",
+    "w b",
+    "dw and db are divided by the batch size; the average belongs to the loss.",
+    "dw and db are N times too small.",
 )
-def conv_dx_guard_off_by_one():
+def conv_params_averaged():
     def backward(dout, cache):
-        x, w, b, stride, pad = cache
-        N, C, H, W = x.shape
-        F, C, HH, WW = w.shape
-        _, dw, db = right_conv_backward(dout, cache)
-        dx = np.zeros_like(x)
-        for n in range(N):
-            for f in range(F):
-                for i in range(dout.shape[2]):
-                    for j in range(dout.shape[3]):
-                        for p in range(HH):
-                            for q in range(WW):
-                                h = i * stride + p - pad
-                                v = j * stride + q - pad
-                                if 0 < h < H and 0 < v < W:
-                                    dx[n, :, h, v] += w[f, :, p, q] * dout[n, f, i, j]
+        dx, dw, db = right_conv_backward(dout, cache)
+        N = dout.shape[0]
+        dw /= N
+        db /= N
         return dx, dw, db
 
-    return conv(backward, 220, (1, 1, 5, 3), (2, 1, 3, 3), 2, 1)
+    return conv_case(backward, 213, (5, 2, 3, 3), (2, 2, 3, 3), 1, 1)
 
 
 @mistake(
     "conv",
-    "dw",
-    "the line for dw stands after the loop over the channels, so that only the last channel gets a gradient.",
-    "dw is zero for all channels but the last",
-    "an indentation leaves out channels in dw",
+    "w",
+    "dw multiplies every image's dout with the windows of the first image: the index n is missing in x.",
+    "x_pad[0] is used for all images instead of x_pad[n].",
 )
-def conv_dw_last_channel():
+def conv_dw_first_image():
     def backward(dout, cache):
-        x, w, b, stride, pad = cache
-        N, C, H, W = x.shape
-        F, C, HH, WW = w.shape
-        x_pad = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
-        dx_pad = np.zeros_like(x_pad)
-        dw = np.zeros_like(w)
-        db = np.sum(dout, axis=(0, 2, 3))
-        for n in range(N):
-            for f in range(F):
-                for i in range(dout.shape[2]):
-                    for j in range(dout.shape[3]):
-                        hs, ws = i * stride, j * stride
-                        for c in range(C):
-                            dx_pad[n, c, hs : hs + HH, ws : ws + WW] += w[f, c] * dout[n, f, i, j]
-                        dw[f, c] += x_pad[n, c, hs : hs + HH, ws : ws + WW] * dout[n, f, i, j]
-        dx = dx_pad[:, :, pad : pad + H, pad : pad + W]
-        return dx, dw, db
-
-    return conv(backward, 221, (2, 3, 4, 3), (2, 3, 2, 2), 1, 0)
-
-
-@mistake(
-    "conv",
-    "dw",
-    "for dw, x is padded only at the bottom and on the right, by 2 * pad, so that every window is shifted by pad pixels.",
-    "the padding of x is missing at the top and left in dw",
-    "the windows in dw start pad pixels too far down and right",
-)
-def conv_dw_pad_one_side():
-    def backward(dout, cache):
-        x, w, b, stride, pad = cache
-        F, C, HH, WW = w.shape
+        x, w, b, s, pad = cache
         dx, _, db = right_conv_backward(dout, cache)
-        x_pad = np.pad(x, ((0, 0), (0, 0), (0, 2 * pad), (0, 2 * pad)))
+        N, F, H_out, W_out = dout.shape
+        _, _, HH, WW = w.shape
+        x_pad = padded(x, pad)
         dw = np.zeros_like(w)
-        for i in range(dout.shape[2]):
-            for j in range(dout.shape[3]):
-                window = x_pad[:, :, i * stride : i * stride + HH, j * stride : j * stride + WW]
-                dw += np.einsum("nf,nchw->fchw", dout[:, :, i, j], window)
+        for n in range(N):
+            for f in range(F):
+                for i in range(H_out):
+                    for j in range(W_out):
+                        dw[f] += x_pad[0, :, i * s : i * s + HH, j * s : j * s + WW] * dout[n, f, i, j]
         return dx, dw, db
 
-    return conv(backward, 222, (2, 2, 4, 4), (2, 2, 3, 3), 1, 1)
+    return conv_case(backward, 214, (3, 3, 4, 4), (2, 3, 2, 2), 2, 0)
 
 
-# ---------------------------------------------------------------- max pooling
+def im2col(x_pad, HH, WW, s, H_out, W_out):
+    """Return columns (C * HH * WW, N * H_out * W_out), images outermost among the columns."""
+    N, C = x_pad.shape[:2]
+    cols = np.zeros((C, HH, WW, N, H_out, W_out))
+    for p in range(HH):
+        for q in range(WW):
+            patch = x_pad[:, :, p : p + s * H_out : s, q : q + s * W_out : s]
+            cols[:, p, q] = patch.transpose(1, 0, 2, 3)
+    return cols.reshape(C * HH * WW, -1)
 
 
-def pool_forward(pool_height, pool_width, stride):
-    """Return the right forward pass."""
+@mistake(
+    "conv",
+    "w",
+    "dout is reshaped to (F, -1) without first moving the filter axis to the front, so values of different filters and images are mixed.",
+    "The transpose(1, 0, 2, 3) of dout before the reshape is missing.",
+)
+def conv_im2col_dout_not_transposed():
+    def backward(dout, cache):
+        x, w, b, s, pad = cache
+        dx, _, db = right_conv_backward(dout, cache)
+        F, C, HH, WW = w.shape
+        cols = im2col(padded(x, pad), HH, WW, s, *dout.shape[2:])
+        dw = dout.reshape(F, -1).dot(cols.T).reshape(w.shape)
+        return dx, dw, db
 
+    return conv_case(backward, 215, (3, 2, 4, 5), (2, 2, 3, 3), 1, 1)
+
+
+@mistake(
+    "conv",
+    "x",
+    "Windows that hang over the border into the padding are skipped, although their pixels inside the image need the gradient.",
+    "dx ignores the outputs whose windows touch the padding.",
+)
+def conv_dx_skips_border_windows():
+    def backward(dout, cache):
+        x, w, b, s, pad = cache
+        N, C, H, W = x.shape
+        F, _, HH, WW = w.shape
+        _, dw, db = right_conv_backward(dout, cache)
+        dx = np.zeros_like(x)
+        for n in range(N):
+            for f in range(F):
+                for i in range(dout.shape[2]):
+                    for j in range(dout.shape[3]):
+                        top, left = i * s - pad, j * s - pad
+                        if top < 0 or left < 0 or top + HH > H or left + WW > W:
+                            continue
+                        dx[n, :, top : top + HH, left : left + WW] += w[f] * dout[n, f, i, j]
+        return dx, dw, db
+
+    return conv_case(backward, 216, (2, 2, 6, 5), (2, 2, 3, 3), 1, 1)
+
+
+@mistake(
+    "conv",
+    "x w",
+    "The output width is computed from the height, so on images wider than high the right-hand part of dout is ignored.",
+    "W_out is set to H_out: the last columns of dout are left out of dx and dw.",
+)
+def conv_width_from_height():
+    def backward(dout, cache):
+        x, w, b, s, pad = cache
+        N, C, H, W = x.shape
+        F, _, HH, WW = w.shape
+        H_out = 1 + (H + 2 * pad - HH) // s
+        W_out = 1 + (H + 2 * pad - HH) // s
+        x_pad = padded(x, pad)
+        dx_pad, dw, db = np.zeros_like(x_pad), np.zeros_like(w), np.sum(dout, axis=(0, 2, 3))
+        for n in range(N):
+            for f in range(F):
+                for i in range(H_out):
+                    for j in range(W_out):
+                        rows, cols = slice(i * s, i * s + HH), slice(j * s, j * s + WW)
+                        dx_pad[n, :, rows, cols] += w[f] * dout[n, f, i, j]
+                        dw[f] += x_pad[n, :, rows, cols] * dout[n, f, i, j]
+        return dx_pad[:, :, pad : pad + H, pad : pad + W], dw, db
+
+    return conv_case(backward, 217, (2, 1, 4, 8), (2, 1, 2, 2), 2, 0)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Max pooling
+# ---------------------------------------------------------------------------------------------------------
+
+
+def pool_case(backward, seed, shape, height, width, stride):
     def forward(x):
         N, C, H, W = x.shape
-        H_out = 1 + (H - pool_height) // stride
-        W_out = 1 + (W - pool_width) // stride
+        H_out, W_out = 1 + (H - height) // stride, 1 + (W - width) // stride
         out = np.zeros((N, C, H_out, W_out))
         for i in range(H_out):
             for j in range(W_out):
-                hs, ws = i * stride, j * stride
-                out[:, :, i, j] = x[:, :, hs : hs + pool_height, ws : ws + pool_width].max(axis=(2, 3))
-        return out, (x, pool_height, pool_width, stride)
+                window = x[:, :, i * stride : i * stride + height, j * stride : j * stride + width]
+                out[:, :, i, j] = window.max(axis=(2, 3))
+        return out, (x, height, width, stride)
 
-    return forward
-
-
-def right_pool_backward(dout, cache):
-    """The right backward pass, for mistakes in forward."""
-    x, ph, pw, stride = cache
-    dx = np.zeros_like(x)
-    for n, c, i, j in np.ndindex(dout.shape):
-        p, q = divmod(x[n, c, i * stride : i * stride + ph, j * stride : j * stride + pw].argmax(), pw)
-        dx[n, c, i * stride + p, j * stride + q] += dout[n, c, i, j]
-    return dx
-
-
-def pool(backward, seed, x, ph, pw, stride, forward=None):
-    """Return a max pooling layer; no two pixels of x are closer than 0.1."""
-    numbers = np.random.RandomState(seed).permutation(np.prod(x)).reshape(x)
-    inputs = {"x": 0.1 * (numbers - numbers.mean())}
-    settings = {"pool_height": ph, "pool_width": pw, "stride": stride}
-    return layer(forward or pool_forward(ph, pw, stride), backward, inputs, **settings)
+    (x,) = draw(seed, shape)
+    return layer(forward, backward, {"pool_height": height, "pool_width": width, "stride": stride}, x=x)
 
 
 @mistake(
     "maxpool",
-    "dx",
-    "dx is assigned instead of added up: a pixel that is the largest of several overlapping windows only gets the "
-    "last one's gradient.",
-    "a += is missing where windows overlap",
+    "x",
+    "Where windows overlap the gradient is assigned instead of added, so what earlier windows gave is lost.",
+    "dx[window] = mask * dout overwrites; it needs +=.",
 )
-def pool_assigned():
+def pool_overlap_assigned():
     def backward(dout, cache):
-        x, ph, pw, stride = cache
-        N, C, H_out, W_out = dout.shape
+        x, ph, pw, s = cache
         dx = np.zeros_like(x)
-        for n in range(N):
-            for c in range(C):
-                for i in range(H_out):
-                    for j in range(W_out):
-                        window = x[n, c, i * stride : i * stride + ph, j * stride : j * stride + pw]
-                        row, col = np.unravel_index(np.argmax(window), window.shape)
-                        dx[n, c, i * stride + row, j * stride + col] = dout[n, c, i, j]
+        for n, c, i, j in np.ndindex(dout.shape):
+            window = x[n, c, i * s : i * s + ph, j * s : j * s + pw]
+            m = np.max(window)
+            dx[n, c, i * s : i * s + ph, j * s : j * s + pw] = (window == m) * dout[n, c, i, j]
         return dx
 
-    return pool(backward, 240, (2, 2, 5, 5), 3, 3, 1)
+    return pool_case(backward, 301, (2, 2, 5, 5), 3, 3, 1)
 
 
 @mistake(
     "maxpool",
-    "dx",
-    "where several pixels of a window are equally large, each of them gets the whole gradient.",
-    "ties are counted several times",
-    "the mask x == max has more than one pixel where pixels are equal",
+    "x",
+    "The whole window gets dout: the mask of the largest value is missing.",
+    "Every pixel of a window receives the full gradient, not only the maximum.",
 )
-def pool_ties_all():
+def pool_no_mask():
     def backward(dout, cache):
-        x, ph, pw, stride = cache
-        N, C, H_out, W_out = dout.shape
+        x, ph, pw, s = cache
         dx = np.zeros_like(x)
-        for n in range(N):
-            for c in range(C):
-                for i in range(H_out):
-                    for j in range(W_out):
-                        hs, ws = i * stride, j * stride
-                        window = x[n, c, hs : hs + ph, ws : ws + pw]
-                        mask = window == np.max(window)
-                        dx[n, c, hs : hs + ph, ws : ws + pw] += mask * dout[n, c, i, j]
+        for n, c, i, j in np.ndindex(dout.shape):
+            dx[n, c, i * s : i * s + ph, j * s : j * s + pw] += dout[n, c, i, j]
         return dx
 
-    case = pool(backward, 241, (2, 2, 4, 4), 2, 2, 2)
-    case["inputs"]["x"] = np.random.RandomState(241).randint(4, size=(2, 2, 4, 4)).astype(float)
-    return case
+    return pool_case(backward, 302, (2, 3, 4, 6), 2, 2, 2)
 
 
 @mistake(
     "maxpool",
-    "dx",
-    "the position of the maximum is unravelled with height and width of the window swapped.",
-    "np.unravel_index gets (pool_width, pool_height)",
-    "the gradient lands at the wrong pixel of a window that is not square",
+    "x",
+    "The gradient is spread evenly over the window: that is the backward pass of average pooling.",
+    "Every pixel of a window gets dout / (pool_height * pool_width).",
+)
+def pool_average_backward():
+    def backward(dout, cache):
+        x, ph, pw, s = cache
+        dx = np.zeros_like(x)
+        for n, c, i, j in np.ndindex(dout.shape):
+            dx[n, c, i * s : i * s + ph, j * s : j * s + pw] += dout[n, c, i, j] / (ph * pw)
+        return dx
+
+    return pool_case(backward, 303, (3, 1, 6, 6), 3, 3, 3)
+
+
+@mistake(
+    "maxpool",
+    "x",
+    "The index of the maximum is unraveled with height and width swapped, (pool_width, pool_height); for a non-square window that is another pixel.",
+    "The flat argmax is turned into a row and a column with the wrong width.",
 )
 def pool_unravel_swapped():
     def backward(dout, cache):
-        x, ph, pw, stride = cache
-        N, C, H_out, W_out = dout.shape
-        dx = np.zeros_like(x)
-        for n in range(N):
-            for c in range(C):
-                for i in range(H_out):
-                    for j in range(W_out):
-                        window = x[n, c, i * stride : i * stride + ph, j * stride : j * stride + pw]
-                        row, col = np.unravel_index(np.argmax(window), (pw, ph))
-                        dx[n, c, i * stride + row, j * stride + col] += dout[n, c, i, j]
-        return dx
+        x, ph, pw, s = cache
+        dx = np.zeros((x.shape[0], x.shape[1], x.shape[2] + pw, x.shape[3] + ph))
+        for n, c, i, j in np.ndindex(dout.shape):
+            window = x[n, c, i * s : i * s + ph, j * s : j * s + pw]
+            p, q = np.unravel_index(np.argmax(window), (pw, ph))
+            dx[n, c, i * s + p, j * s + q] += dout[n, c, i, j]
+        return dx[:, :, : x.shape[2], : x.shape[3]]
 
-    return pool(backward, 243, (2, 1, 4, 5), 2, 3, 2)
+    return pool_case(backward, 304, (2, 2, 6, 7), 2, 3, 2)
 
 
 @mistake(
     "maxpool",
-    "dx",
-    "row and column of the maximum within its window are swapped.",
-    "the gradient goes to the transposed place in the window",
-    "(row, col) is used as (col, row)",
+    "x",
+    "The stride is missing when the gradient is put back: it goes to (i + p, j + q) instead of (i * stride + p, j * stride + q).",
+    "The windows of the backward pass are placed without the stride.",
 )
-def pool_row_col_swapped():
+def pool_destination_no_stride():
     def backward(dout, cache):
-        x, ph, pw, stride = cache
-        N, C, H_out, W_out = dout.shape
+        x, ph, pw, s = cache
         dx = np.zeros_like(x)
-        for n in range(N):
-            for c in range(C):
-                for i in range(H_out):
-                    for j in range(W_out):
-                        window = x[n, c, i * stride : i * stride + ph, j * stride : j * stride + pw]
-                        col, row = np.unravel_index(np.argmax(window), window.shape)
-                        dx[n, c, i * stride + row, j * stride + col] += dout[n, c, i, j]
+        for n, c, i, j in np.ndindex(dout.shape):
+            window = x[n, c, i * s : i * s + ph, j * s : j * s + pw]
+            p, q = np.unravel_index(window.argmax(), window.shape)
+            dx[n, c, i + p, j + q] += dout[n, c, i, j]
         return dx
 
-    return pool(backward, 243, (2, 2, 4, 6), 2, 2, 2)
+    return pool_case(backward, 305, (2, 2, 6, 4), 2, 2, 2)
 
 
 @mistake(
     "maxpool",
-    "dx",
-    "the gradient is put at the maximum's place without the stride: at (i + row, j + col) instead of "
-    "(i * stride + row, j * stride + col).",
-    "stride is missing in the index of dx",
-    "the windows of dx are those of stride 1",
+    "x",
+    "The place of the maximum is used as if it were a place in the image, though it is relative to the window: the window's offset is missing.",
+    "All gradient piles up in the top left corner of the image.",
 )
-def pool_no_stride():
+def pool_no_window_offset():
     def backward(dout, cache):
-        x, ph, pw, stride = cache
-        N, C, H_out, W_out = dout.shape
+        x, ph, pw, s = cache
         dx = np.zeros_like(x)
-        for n in range(N):
-            for c in range(C):
-                for i in range(H_out):
-                    for j in range(W_out):
-                        window = x[n, c, i * stride : i * stride + ph, j * stride : j * stride + pw]
-                        row, col = np.unravel_index(np.argmax(window), window.shape)
-                        dx[n, c, i + row, j + col] += dout[n, c, i, j]
+        for n, c, i, j in np.ndindex(dout.shape):
+            window = x[n, c, i * s : i * s + ph, j * s : j * s + pw]
+            p, q = np.unravel_index(np.argmax(window), window.shape)
+            dx[n, c, p, q] += dout[n, c, i, j]
         return dx
 
-    return pool(backward, 244, (1, 3, 6, 6), 2, 2, 2)
+    return pool_case(backward, 306, (2, 3, 4, 4), 2, 2, 2)
 
 
 @mistake(
     "maxpool",
-    "dx",
-    "dx is 1 at every maximum: it is not multiplied by dout.",
-    "dout is missing",
-    "dx counts how often a pixel is the maximum",
+    "x",
+    "The row and the column of the maximum within its window are swapped.",
+    "The gradient goes to the pixel mirrored at the window's diagonal.",
 )
-def pool_no_dout():
+def pool_row_column_swapped():
     def backward(dout, cache):
-        x, ph, pw, stride = cache
-        N, C, H_out, W_out = dout.shape
+        x, ph, pw, s = cache
         dx = np.zeros_like(x)
-        for n in range(N):
-            for c in range(C):
-                for i in range(H_out):
-                    for j in range(W_out):
-                        hs, ws = i * stride, j * stride
-                        window = x[n, c, hs : hs + ph, ws : ws + pw]
-                        dx[n, c, hs : hs + ph, ws : ws + pw] += window == np.max(window)
+        for n, c, i, j in np.ndindex(dout.shape):
+            window = x[n, c, i * s : i * s + ph, j * s : j * s + pw]
+            q, p = np.unravel_index(np.argmax(window), (ph, pw))
+            dx[n, c, i * s + p, j * s + q] += dout[n, c, i, j]
         return dx
 
-    return pool(backward, 245, (2, 2, 4, 4), 2, 2, 2)
+    return pool_case(backward, 307, (2, 2, 6, 6), 3, 3, 3)
 
 
 @mistake(
     "maxpool",
-    "dx",
-    "the gradient is shared equally by all pixels of a window, as in average pooling.",
-    "every pixel gets dout over the window's size, not only the maximum",
-    "backward is that of average pooling",
+    "x",
+    "The gradient is multiplied by the value of the maximum: the window itself is used where the mask of zeros and ones belongs.",
+    "dx holds dout * max where it should hold dout.",
 )
-def pool_average():
+def pool_times_value():
     def backward(dout, cache):
-        x, ph, pw, stride = cache
-        N, C, H_out, W_out = dout.shape
+        x, ph, pw, s = cache
         dx = np.zeros_like(x)
-        for n in range(N):
-            for c in range(C):
-                for i in range(H_out):
-                    for j in range(W_out):
-                        hs, ws = i * stride, j * stride
-                        dx[n, c, hs : hs + ph, ws : ws + pw] += dout[n, c, i, j] / (ph * pw)
+        for n, c, i, j in np.ndindex(dout.shape):
+            window = x[n, c, i * s : i * s + ph, j * s : j * s + pw]
+            masked = window * (window == np.max(window))
+            dx[n, c, i * s : i * s + ph, j * s : j * s + pw] += masked * dout[n, c, i, j]
         return dx
 
-    return pool(backward, 246, (2, 1, 5, 5), 3, 3, 2)
+    return pool_case(backward, 308, (3, 2, 4, 4), 2, 2, 2)
 
 
 @mistake(
     "maxpool",
-    "dx",
-    "the maximum is taken over all channels of the window together, so that only one channel gets a gradient.",
-    "backward compares different channels with each other",
-    "the maximum in backward is not taken channel by channel",
+    "x",
+    "The maximum is taken over all channels together, so of all channels only the one with the largest value gets gradient.",
+    "The mask compares with the maximum over channels and window; it should be one maximum per channel.",
 )
 def pool_max_over_channels():
     def backward(dout, cache):
-        x, ph, pw, stride = cache
+        x, ph, pw, s = cache
         N, C, H_out, W_out = dout.shape
         dx = np.zeros_like(x)
         for n in range(N):
             for i in range(H_out):
                 for j in range(W_out):
-                    hs, ws = i * stride, j * stride
-                    window = x[n, :, hs : hs + ph, ws : ws + pw]
+                    window = x[n, :, i * s : i * s + ph, j * s : j * s + pw]
                     mask = window == np.max(window)
-                    dx[n, :, hs : hs + ph, ws : ws + pw] += mask * dout[n, :, i, j][:, np.newaxis, np.newaxis]
+                    dx[n, :, i * s : i * s + ph, j * s : j * s + pw] += mask * dout[n, :, i, j][:, None, None]
         return dx
 
-    return pool(backward, 247, (2, 3, 4, 4), 2, 2, 2)
+    return pool_case(backward, 309, (2, 3, 4, 6), 2, 2, 2)
 
 
 @mistake(
     "maxpool",
-    "dx",
-    "the maximum is taken over all images of the batch together, so that only one image gets a gradient per window.",
-    "backward compares different images with each other",
-    "the batch axis is in the maximum in backward",
+    "x",
+    "dout is enlarged with np.tile instead of np.repeat: whole copies of dout lie side by side, so the windows get other windows' gradients.",
+    "The mask is right but the upsampled dout is arranged wrongly.",
 )
-def pool_max_over_batch():
+def pool_tile_for_repeat():
     def backward(dout, cache):
-        x, ph, pw, stride = cache
-        N, C, H_out, W_out = dout.shape
+        x, ph, pw, s = cache
+        N, C, H, W = x.shape
+        blocks = x.reshape(N, C, H // ph, ph, W // pw, pw)
+        mask = (blocks == blocks.max(axis=(3, 5), keepdims=True)).reshape(x.shape)
+        return mask * np.tile(dout, (1, 1, ph, pw))
+
+    return pool_case(backward, 310, (2, 2, 4, 6), 2, 2, 2)
+
+
+@mistake(
+    "maxpool",
+    "x",
+    "The backward pass cuts windows of the size of the stride instead of the pool size, so the maximum of an overlapping window is looked for in a part of it only.",
+    "The window of the backward pass is smaller than that of the forward pass: stride x stride.",
+)
+def pool_window_of_stride_size():
+    def backward(dout, cache):
+        x, ph, pw, s = cache
         dx = np.zeros_like(x)
-        for i in range(H_out):
-            for j in range(W_out):
-                hs, ws = i * stride, j * stride
-                window = x[:, :, hs : hs + ph, ws : ws + pw]
-                mask = window == np.max(window, axis=(0, 2, 3), keepdims=True)
-                dx[:, :, hs : hs + ph, ws : ws + pw] += mask * dout[:, :, i, j][:, :, np.newaxis, np.newaxis]
+        for n, c, i, j in np.ndindex(dout.shape):
+            window = x[n, c, i * s : (i + 1) * s, j * s : (j + 1) * s]
+            p, q = np.unravel_index(np.argmax(window), window.shape)
+            dx[n, c, i * s + p, j * s + q] += dout[n, c, i, j]
         return dx
 
-    return pool(backward, 248, (3, 2, 4, 4), 2, 2, 2)
+    return pool_case(backward, 311, (2, 2, 7, 7), 3, 3, 2)
 
 
 @mistake(
     "maxpool",
-    "dx",
-    "the windows in backward start at i * pool_height and j * pool_width; they have to start at i * stride and "
-    "j * stride.",
-    "the pool size is taken for the stride",
-    "backward looks at other windows than forward",
+    "x",
+    "The upstream gradient is forgotten: each maximum gets 1 instead of dout.",
+    "dx counts how often a pixel is the maximum of a window; the factor dout is missing.",
 )
-def pool_size_for_stride():
+def pool_no_upstream():
     def backward(dout, cache):
-        x, ph, pw, stride = cache
-        N, C, H_out, W_out = dout.shape
+        x, ph, pw, s = cache
         dx = np.zeros_like(x)
-        for n in range(N):
-            for c in range(C):
-                for i in range(H_out):
-                    for j in range(W_out):
-                        hs, ws = i * ph, j * pw
-                        window = x[n, c, hs : hs + ph, ws : ws + pw]
-                        row, col = np.unravel_index(np.argmax(window), window.shape)
-                        dx[n, c, hs + row, ws + col] += dout[n, c, i, j]
+        for n, c, i, j in np.ndindex(dout.shape):
+            window = x[n, c, i * s : i * s + ph, j * s : j * s + pw]
+            p, q = np.unravel_index(np.argmax(window), window.shape)
+            dx[n, c, i * s + p, j * s + q] += 1
         return dx
 
-    return pool(backward, 249, (1, 2, 8, 5), 2, 2, 3)
+    return pool_case(backward, 312, (2, 2, 5, 3), 3, 3, 2)
 
 
 @mistake(
     "maxpool",
-    "dx",
-    "the loops stop one window too early: the last row and the last column of windows get no gradient.",
-    "the end of the range is off by one",
-    "the + 1 is missing in the loop's bound",
+    "x",
+    "The loops of the backward pass stop one window early, so the last row and column of windows hand back nothing.",
+    "Off by one: range(H_out - 1) and range(W_out - 1).",
 )
-def pool_loops_too_short():
+def pool_loops_one_short():
     def backward(dout, cache):
-        x, ph, pw, stride = cache
+        x, ph, pw, s = cache
         N, C, H, W = x.shape
         dx = np.zeros_like(x)
         for n in range(N):
             for c in range(C):
-                for i, hs in enumerate(range(0, H - ph, stride)):
-                    for j, ws in enumerate(range(0, W - pw, stride)):
-                        window = x[n, c, hs : hs + ph, ws : ws + pw]
-                        row, col = np.unravel_index(np.argmax(window), window.shape)
-                        dx[n, c, hs + row, ws + col] += dout[n, c, i, j]
+                for i in range((H - ph) // s):
+                    for j in range((W - pw) // s):
+                        window = x[n, c, i * s : i * s + ph, j * s : j * s + pw]
+                        mask = window == window.max()
+                        dx[n, c, i * s : i * s + ph, j * s : j * s + pw] += mask * dout[n, c, i, j]
         return dx
 
-    return pool(backward, 250, (2, 2, 6, 4), 2, 2, 2)
+    return pool_case(backward, 313, (1, 2, 6, 8), 2, 2, 2)
 
 
-@mistake(
-    "maxpool",
-    "dx",
-    "forward's windows are as large as the stride instead of as large as the pool.",
-    "forward uses stride x stride windows, where they have to be pool_height x pool_width",
-    "forward's windows are too small",
-)
-def pool_forward_window_is_stride():
-    def forward(x):
-        ph, pw, stride = 3, 3, 2
-        N, C, H, W = x.shape
-        out = np.zeros((N, C, 1 + (H - ph) // stride, 1 + (W - pw) // stride))
-        for n, c, i, j in np.ndindex(out.shape):
-            out[n, c, i, j] = np.max(x[n, c, i * stride : (i + 1) * stride, j * stride : (j + 1) * stride])
-        return out, (x, ph, pw, stride)
-
-    return pool(right_pool_backward, 251, (2, 1, 5, 7), 3, 3, 2, forward)
+# ---------------------------------------------------------------------------------------------------------
+# Two-layer networks
+# ---------------------------------------------------------------------------------------------------------
 
 
-@mistake(
-    "maxpool",
-    "dx",
-    "forward starts its search for the maximum at 0, so that a window of negative numbers gives 0 instead of its "
-    "largest number.",
-    "negative maxima are clipped at zero in forward",
-    "forward is max pooling followed by a ReLU",
-)
-def pool_forward_starts_at_zero():
-    def forward(x):
-        ph, pw, stride = 2, 2, 2
-        N, C, H, W = x.shape
-        out = np.zeros((N, C, 1 + (H - ph) // stride, 1 + (W - pw) // stride))
-        for n, c, i, j in np.ndindex(out.shape):
-            biggest = 0
-            for p in range(ph):
-                for q in range(pw):
-                    if x[n, c, i * stride + p, j * stride + q] > biggest:
-                        biggest = x[n, c, i * stride + p, j * stride + q]
-            out[n, c, i, j] = biggest
-        return out, (x, ph, pw, stride)
-
-    case = pool(right_pool_backward, 252, (2, 2, 4, 4), 2, 2, 2, forward)
-    case["inputs"]["x"] -= 2.05
-    return case
-
-
-@mistake(
-    "maxpool",
-    "dx",
-    "backward uses pool_height for the width too.",
-    "the window in backward is square, though the pool is not",
-    "columns of the window are left out in backward",
-)
-def pool_height_for_width():
-    def backward(dout, cache):
-        x, ph, pw, stride = cache
-        N, C, H_out, W_out = dout.shape
-        dx = np.zeros_like(x)
-        for n in range(N):
-            for c in range(C):
-                for i in range(H_out):
-                    for j in range(W_out):
-                        hs, ws = i * stride, j * stride
-                        window = x[n, c, hs : hs + ph, ws : ws + ph]
-                        mask = window == np.max(window)
-                        dx[n, c, hs : hs + ph, ws : ws + ph] += mask * dout[n, c, i, j]
-        return dx
-
-    return pool(backward, 253, (2, 1, 4, 6), 2, 4, 2)
-
-
-@mistake(
-    "maxpool",
-    "dx",
-    "the indices of dout are swapped: window (i, j) gets dout[n, c, j, i].",
-    "dout is transposed",
-    "rows and columns of dout are mixed up",
-)
-def pool_dout_transposed():
-    def backward(dout, cache):
-        x, ph, pw, stride = cache
-        N, C, H_out, W_out = dout.shape
-        dx = np.zeros_like(x)
-        for n in range(N):
-            for c in range(C):
-                for i in range(H_out):
-                    for j in range(W_out):
-                        hs, ws = i * stride, j * stride
-                        window = x[n, c, hs : hs + ph, ws : ws + pw]
-                        row, col = np.unravel_index(window.argmax(), window.shape)
-                        dx[n, c, hs + row, ws + col] += dout[n, c, j, i]
-        return dx
-
-    return pool(backward, 254, (2, 2, 7, 7), 3, 3, 2)
-
-
-# ---------------------------------------------------------------- networks: how they are set up
-
-
-def set_params(model, seed, scale=0.7):
-    """Draw parameters that make every gradient large enough to check, biases, gammas and betas included."""
+def model_case(model, seed, N, X_shape, C):
+    """Give the model random parameters, biases too, and make a minibatch for it."""
     rng = np.random.RandomState(seed)
     for name in sorted(model.params):
-        numbers = rng.randn(*model.params[name].shape)
-        if name.startswith("W"):
-            numbers = scale * numbers
-        elif name.startswith("gamma"):
-            numbers = 1 + 0.3 * numbers
-        else:
-            numbers = 0.3 * numbers
-        model.params[name] = numbers
-
-
-def network(model, seed, X_shape, num_classes, scale=0.7):
-    set_params(model, seed, scale)
-    rng = np.random.RandomState(seed + 1)
-    X = rng.randn(*X_shape)
-    y = rng.randint(num_classes, size=X_shape[0])
+        param = model.params[name]
+        offset = 1.0 if name.startswith("gamma") else 0.0
+        model.params[name] = offset + 0.4 * rng.randn(*param.shape)
+    X, y = rng.randn(N, *X_shape), rng.randint(C, size=N)
     return {"kind": "model", "model": model, "X": X, "y": y}
 
 
-def two_layer(net, seed, N=5, D=6, H=7, C=3, reg=0.3):
-    model = net(input_dim=D, hidden_dim=H, num_classes=C, reg=reg)
-    return network(model, seed, (N, D), C)
+def two_layer_case(Model, seed, N=5, D=6, H=7, C=4, reg=0.5):
+    return model_case(Model(input_dim=D, hidden_dim=H, num_classes=C, reg=reg), seed, N, (D,), C)
 
 
-def fully_connected(net, draw, hidden, N=5, D=6, C=4, reg=0.0, **arguments):
-    model = net(hidden, input_dim=D, num_classes=C, reg=reg, dtype=np.float64, **arguments)
-    return network(model, draw, (N, D), C)
-
-
-def convnet(net, seed, N=2, input_dim=(2, 4, 6), filters=3, size=3, hidden=5, C=4, reg=0.0):
-    model = net(input_dim, filters, size, hidden, C, reg=reg, dtype=np.float64)
-    return network(model, seed, (N, *input_dim), C, scale=0.5)
-
-
-# ---------------------------------------------------------------- TwoLayerNet
+def softmax(scores, y):
+    """The right softmax loss, for networks whose mistake is elsewhere."""
+    return right.softmax_loss(scores, y)
 
 
 @mistake(
     "two_layer",
     "W1 W2",
-    "the gradient of the regularization is missing: the loss contains it, the gradients do not.",
-    "reg * W is not added to the weights' gradients",
-    "the gradients are those of the loss without regularization",
+    "The gradient of the penalty is 2 * reg * W, though the loss has 0.5 * reg * sum(W * W): it should be reg * W.",
+    "The penalty's gradient is twice too large.",
+    "The 0.5 in the penalty was not taken into account in the gradients of the weights.",
 )
-def two_layer_no_reg_gradient():
-    class Net(TwoLayerNet):
+def two_layer_reg_times_two():
+    class Model(TwoLayerNet):
         def loss(self, X, y=None):
             W1, b1, W2, b2 = (self.params[k] for k in ("W1", "b1", "W2", "b2"))
-            h, cache1 = affine_relu_forward(X, W1, b1)
-            scores, cache2 = affine_forward(h, W2, b2)
+            hidden, cache1 = right_utils.affine_relu_forward(X, W1, b1)
+            scores, cache2 = right.affine_forward(hidden, W2, b2)
             if y is None:
                 return scores
-            grads = {}
-            loss, dscores = softmax_loss(scores, y)
+            loss, dscores = softmax(scores, y)
             loss += 0.5 * self.reg * (np.sum(W1 * W1) + np.sum(W2 * W2))
-            dh, grads["W2"], grads["b2"] = affine_backward(dscores, cache2)
-            dx, grads["W1"], grads["b1"] = affine_relu_backward(dh, cache1)
-            return loss, grads
-
-    return two_layer(Net, 300)
-
-
-@mistake(
-    "two_layer",
-    "W1 W2",
-    "the gradient of the regularization is twice too large: with the factor 0.5 in the loss it is reg * W, not "
-    "2 * reg * W.",
-    "the 0.5 of the loss is ignored in the gradient",
-    "reg * W is added once too often",
-)
-def two_layer_reg_gradient_doubled():
-    class Net(TwoLayerNet):
-        def loss(self, X, y=None):
-            W1, b1, W2, b2 = (self.params[k] for k in ("W1", "b1", "W2", "b2"))
-            h, cache1 = affine_relu_forward(X, W1, b1)
-            scores, cache2 = affine_forward(h, W2, b2)
-            if y is None:
-                return scores
             grads = {}
-            loss, dscores = softmax_loss(scores, y)
-            loss += 0.5 * self.reg * (np.sum(W1 * W1) + np.sum(W2 * W2))
-            dh, grads["W2"], grads["b2"] = affine_backward(dscores, cache2)
-            dx, grads["W1"], grads["b1"] = affine_relu_backward(dh, cache1)
+            dhidden, grads["W2"], grads["b2"] = right.affine_backward(dscores, cache2)
+            _, grads["W1"], grads["b1"] = right_utils.affine_relu_backward(dhidden, cache1)
             grads["W1"] += 2 * self.reg * W1
             grads["W2"] += 2 * self.reg * W2
             return loss, grads
 
-    return two_layer(Net, 302, N=4, D=5, H=5, C=5, reg=0.1)
+    return two_layer_case(Model, 401)
 
 
 @mistake(
     "two_layer",
     "W1 W2",
-    "the loss lacks the factor 0.5 in the regularization, which the gradients assume.",
-    "the penalty in the loss is twice too large",
-    "for this loss the gradient of the regularization is 2 * reg * W",
+    "The loss adds reg * sum(W * W) without the 0.5, while the gradients add reg * W.",
+    "The penalty in the loss is twice what the gradients assume.",
+    "The penalty's part of the gradients is half of what the loss asks for.",
 )
-def two_layer_loss_no_half():
-    class Net(TwoLayerNet):
+def two_layer_loss_without_half():
+    class Model(TwoLayerNet):
         def loss(self, X, y=None):
             W1, b1, W2, b2 = (self.params[k] for k in ("W1", "b1", "W2", "b2"))
-            h, cache1 = affine_relu_forward(X, W1, b1)
-            scores, cache2 = affine_forward(h, W2, b2)
+            hidden, cache1 = right_utils.affine_relu_forward(X, W1, b1)
+            scores, cache2 = right.affine_forward(hidden, W2, b2)
             if y is None:
                 return scores
-            grads = {}
-            loss, dscores = softmax_loss(scores, y)
+            loss, dscores = softmax(scores, y)
             loss += self.reg * np.sum(W1**2) + self.reg * np.sum(W2**2)
-            dh, dW2, grads["b2"] = affine_backward(dscores, cache2)
-            dx, dW1, grads["b1"] = affine_relu_backward(dh, cache1)
-            grads["W2"] = dW2 + self.reg * W2
-            grads["W1"] = dW1 + self.reg * W1
-            return loss, grads
+            dhidden, dW2, db2 = right.affine_backward(dscores, cache2)
+            _, dW1, db1 = right_utils.affine_relu_backward(dhidden, cache1)
+            dW1 += self.reg * W1
+            dW2 += self.reg * W2
+            return loss, {"W1": dW1, "b1": db1, "W2": dW2, "b2": db2}
 
-    return two_layer(Net, 304, reg=0.5)
+    return two_layer_case(Model, 402, N=4, D=5, H=5, C=5, reg=0.3)
+
+
+@mistake(
+    "two_layer",
+    "W1",
+    "The penalty's gradient is missing for W1: only W2 gets reg * W2.",
+    "reg * W1 is not added to dW1.",
+)
+def two_layer_reg_missing_w1():
+    class Model(TwoLayerNet):
+        def loss(self, X, y=None):
+            W1, b1, W2, b2 = (self.params[k] for k in ("W1", "b1", "W2", "b2"))
+            hidden, cache1 = right_utils.affine_relu_forward(X, W1, b1)
+            scores, cache2 = right.affine_forward(hidden, W2, b2)
+            if y is None:
+                return scores
+            loss, dscores = softmax(scores, y)
+            loss += 0.5 * self.reg * (np.sum(W1 * W1) + np.sum(W2 * W2))
+            dhidden, dW2, db2 = right.affine_backward(dscores, cache2)
+            dW2 += self.reg * W2
+            _, dW1, db1 = right_utils.affine_relu_backward(dhidden, cache1)
+            return loss, {"W1": dW1, "b1": db1, "W2": dW2, "b2": db2}
+
+    return two_layer_case(Model, 403, N=3, D=8, H=4, C=3)
+
+
+@mistake(
+    "two_layer",
+    "W1 b1",
+    "The ReLU is left out of the backward pass: dhidden goes straight into the first affine layer.",
+    "The ReLU mask is missing in the gradients of the first layer.",
+)
+def two_layer_no_relu_backward():
+    class Model(TwoLayerNet):
+        def loss(self, X, y=None):
+            W1, b1, W2, b2 = (self.params[k] for k in ("W1", "b1", "W2", "b2"))
+            z1 = X.dot(W1) + b1
+            h1 = np.maximum(0, z1)
+            scores = h1.dot(W2) + b2
+            if y is None:
+                return scores
+            loss, dscores = softmax(scores, y)
+            loss += 0.5 * self.reg * (np.sum(W1 * W1) + np.sum(W2 * W2))
+            dW2 = h1.T.dot(dscores) + self.reg * W2
+            db2 = dscores.sum(axis=0)
+            dh1 = dscores.dot(W2.T)
+            dW1 = X.T.dot(dh1) + self.reg * W1
+            db1 = dh1.sum(axis=0)
+            return loss, {"W1": dW1, "b1": db1, "W2": dW2, "b2": db2}
+
+    return two_layer_case(Model, 404, reg=0.0)
 
 
 @mistake(
     "two_layer",
     "b1 b2",
-    "the biases' gradients contain a regularization that the loss does not have.",
-    "reg * b is added to the gradients of the biases",
-    "biases are not regularized",
+    "The penalty's gradient is added to the biases too, though the loss penalizes the weights only.",
+    "reg * b is added to the gradients of the biases.",
 )
 def two_layer_reg_on_biases():
-    class Net(TwoLayerNet):
+    class Model(TwoLayerNet):
         def loss(self, X, y=None):
             W1, b1, W2, b2 = (self.params[k] for k in ("W1", "b1", "W2", "b2"))
-            h, cache1 = affine_relu_forward(X, W1, b1)
-            scores, cache2 = affine_forward(h, W2, b2)
+            hidden, cache1 = right_utils.affine_relu_forward(X, W1, b1)
+            scores, cache2 = right.affine_forward(hidden, W2, b2)
             if y is None:
                 return scores
-            grads = {}
-            loss, dscores = softmax_loss(scores, y)
+            loss, dscores = softmax(scores, y)
             loss += 0.5 * self.reg * (np.sum(W1 * W1) + np.sum(W2 * W2))
-            dh, grads["W2"], grads["b2"] = affine_backward(dscores, cache2)
-            dx, grads["W1"], grads["b1"] = affine_relu_backward(dh, cache1)
+            grads = {}
+            dhidden, grads["W2"], grads["b2"] = right.affine_backward(dscores, cache2)
+            _, grads["W1"], grads["b1"] = right_utils.affine_relu_backward(dhidden, cache1)
             for name in self.params:
                 grads[name] += self.reg * self.params[name]
             return loss, grads
 
-    return two_layer(Net, 306, N=6, D=4, H=3, C=4, reg=0.7)
+    return two_layer_case(Model, 405, N=6, D=4, H=6, C=3, reg=0.8)
 
 
 @mistake(
     "two_layer",
-    "W1",
-    "the loss leaves out W1 in the regularization; only W2 is penalized.",
-    "the gradient of W1 contains a penalty that the loss lacks",
-    "np.sum(W1 * W1) is missing in the loss",
+    "W1 W2 b1 b2",
+    "The gradient of the scores is divided by N once more, though softmax_loss has averaged it already.",
+    "All gradients are N times too small.",
+    "The average over the batch is taken twice.",
 )
-def two_layer_loss_without_w1_penalty():
-    class Net(TwoLayerNet):
+def two_layer_divided_by_n_twice():
+    class Model(TwoLayerNet):
         def loss(self, X, y=None):
-            W1, b1, W2, b2 = (self.params[k] for k in ("W1", "b1", "W2", "b2"))
-            h, cache1 = affine_relu_forward(X, W1, b1)
-            scores, cache2 = affine_forward(h, W2, b2)
-            if y is None:
-                return scores
-            grads = {}
-            loss, dscores = softmax_loss(scores, y)
-            loss += 0.5 * self.reg * np.sum(W2 * W2)
-            dh, grads["W2"], grads["b2"] = affine_backward(dscores, cache2)
-            dx, grads["W1"], grads["b1"] = affine_relu_backward(dh, cache1)
-            grads["W2"] += self.reg * W2
-            grads["W1"] += self.reg * W1
-            return loss, grads
-
-    return two_layer(Net, 308)
-
-
-@mistake(
-    "two_layer",
-    "W1 b1",
-    "backward skips the ReLU of the hidden layer.",
-    "the ReLU's mask is missing",
-    "gradient flows through hidden units that are switched off",
-)
-def two_layer_no_relu():
-    class Net(TwoLayerNet):
-        def loss(self, X, y=None):
-            W1, b1, W2, b2 = (self.params[k] for k in ("W1", "b1", "W2", "b2"))
-            a = X.dot(W1) + b1
-            h = np.maximum(0, a)
-            scores = h.dot(W2) + b2
-            if y is None:
-                return scores
-            loss, dscores = softmax_loss(scores, y)
-            loss += 0.5 * self.reg * (np.sum(W1 * W1) + np.sum(W2 * W2))
-            dh = dscores.dot(W2.T)
-            grads = {
-                "W2": h.T.dot(dscores) + self.reg * W2,
-                "b2": np.sum(dscores, axis=0),
-                "W1": X.T.dot(dh) + self.reg * W1,
-                "b1": np.sum(dh, axis=0),
-            }
-            return loss, grads
-
-    return two_layer(Net, 310, N=4, D=3, H=8, C=3, reg=0.1)
-
-
-@mistake(
-    "two_layer",
-    "W1 b1",
-    "the ReLU's mask looks at the gradient instead of at the hidden units: dh is set to zero where dh is negative.",
-    "dh[dh <= 0] = 0 stands where dh[h <= 0] = 0 belongs",
-    "the hidden layer's mask is the sign of dh",
-)
-def two_layer_mask_of_gradient():
-    class Net(TwoLayerNet):
-        def loss(self, X, y=None):
-            W1, b1, W2, b2 = (self.params[k] for k in ("W1", "b1", "W2", "b2"))
-            h = np.maximum(0, X.dot(W1) + b1)
-            scores = h.dot(W2) + b2
-            if y is None:
-                return scores
-            loss, dscores = softmax_loss(scores, y)
-            loss += 0.5 * self.reg * (np.sum(W1 * W1) + np.sum(W2 * W2))
-            dh = dscores.dot(W2.T)
-            dh[dh <= 0] = 0
-            grads = {
-                "W2": h.T.dot(dscores) + self.reg * W2,
-                "b2": np.sum(dscores, axis=0),
-                "W1": X.T.dot(dh) + self.reg * W1,
-                "b1": np.sum(dh, axis=0),
-            }
-            return loss, grads
-
-    return two_layer(Net, 312, N=6, D=5, H=4, C=3, reg=0.0)
-
-
-@mistake(
-    "two_layer",
-    "W1 b1 W2 b2",
-    "the gradient is divided by the batch size twice: softmax_loss has already done it.",
-    "the data's share of all gradients is N times too small",
-    "dscores is divided by N once too often",
-)
-def two_layer_averaged_twice():
-    class Net(TwoLayerNet):
-        def loss(self, X, y=None):
-            W1, b1, W2, b2 = (self.params[k] for k in ("W1", "b1", "W2", "b2"))
-            h, cache1 = affine_relu_forward(X, W1, b1)
-            scores, cache2 = affine_forward(h, W2, b2)
-            if y is None:
-                return scores
             N = X.shape[0]
-            grads = {}
-            loss, dscores = softmax_loss(scores, y)
+            W1, b1, W2, b2 = (self.params[k] for k in ("W1", "b1", "W2", "b2"))
+            hidden, cache1 = right_utils.affine_relu_forward(X, W1, b1)
+            scores, cache2 = right.affine_forward(hidden, W2, b2)
+            if y is None:
+                return scores
+            loss, dscores = softmax(scores, y)
             dscores /= N
-            loss += 0.5 * self.reg * (np.sum(W1 * W1) + np.sum(W2 * W2))
-            dh, grads["W2"], grads["b2"] = affine_backward(dscores, cache2)
-            dx, grads["W1"], grads["b1"] = affine_relu_backward(dh, cache1)
-            grads["W1"] += self.reg * W1
-            grads["W2"] += self.reg * W2
-            return loss, grads
+            dhidden, dW2, db2 = right.affine_backward(dscores, cache2)
+            _, dW1, db1 = right_utils.affine_relu_backward(dhidden, cache1)
+            return loss, {"W1": dW1, "b1": db1, "W2": dW2, "b2": db2}
 
-    return two_layer(Net, 314, N=4, reg=0.05)
+    return two_layer_case(Model, 406, N=4, reg=0.0)
 
 
 @mistake(
     "two_layer",
     "W2",
-    "dW2 uses the hidden units before the ReLU instead of after it.",
-    "the input of the second layer is the ReLU's output, not the first layer's",
-    "dW2 also counts hidden units that the ReLU has switched off",
+    "dW2 uses the hidden layer before the ReLU instead of after it.",
+    "The pre-activation z1 stands in dW2 in the place of max(0, z1).",
 )
-def two_layer_w2_before_relu():
-    class Net(TwoLayerNet):
+def two_layer_dw2_before_relu():
+    class Model(TwoLayerNet):
         def loss(self, X, y=None):
             W1, b1, W2, b2 = (self.params[k] for k in ("W1", "b1", "W2", "b2"))
-            a = X.dot(W1) + b1
-            h = np.maximum(0, a)
-            scores = h.dot(W2) + b2
+            z1 = X.dot(W1) + b1
+            h1 = np.maximum(0, z1)
+            scores = h1.dot(W2) + b2
             if y is None:
                 return scores
-            loss, dscores = softmax_loss(scores, y)
+            loss, dscores = softmax(scores, y)
             loss += 0.5 * self.reg * (np.sum(W1 * W1) + np.sum(W2 * W2))
-            dh = dscores.dot(W2.T)
-            da = dh * (a > 0)
-            grads = {
-                "W2": a.T.dot(dscores) + self.reg * W2,
-                "b2": np.sum(dscores, axis=0),
-                "W1": X.T.dot(da) + self.reg * W1,
-                "b1": np.sum(da, axis=0),
-            }
-            return loss, grads
+            dW2 = z1.T.dot(dscores) + self.reg * W2
+            db2 = dscores.sum(axis=0)
+            dz1 = dscores.dot(W2.T)
+            dz1[z1 <= 0] = 0
+            dW1 = X.T.dot(dz1) + self.reg * W1
+            db1 = dz1.sum(axis=0)
+            return loss, {"W1": dW1, "b1": db1, "W2": dW2, "b2": db2}
 
-    return two_layer(Net, 316, N=3, D=3, H=6, C=5, reg=0.2)
+    return two_layer_case(Model, 407, reg=0.1)
+
+
+@mistake(
+    "two_layer",
+    "W1 b1",
+    "The ReLU mask is taken from the gradient dhidden instead of from the hidden units.",
+    "Negative gradients are zeroed, not the gradients of the units that were off.",
+)
+def two_layer_mask_of_gradient():
+    class Model(TwoLayerNet):
+        def loss(self, X, y=None):
+            W1, b1, W2, b2 = (self.params[k] for k in ("W1", "b1", "W2", "b2"))
+            h1 = np.maximum(0, X.dot(W1) + b1)
+            scores = h1.dot(W2) + b2
+            if y is None:
+                return scores
+            loss, dscores = softmax(scores, y)
+            loss += 0.5 * self.reg * (np.sum(W1 * W1) + np.sum(W2 * W2))
+            dW2 = h1.T.dot(dscores) + self.reg * W2
+            db2 = dscores.sum(axis=0)
+            dh1 = dscores.dot(W2.T)
+            dh1 = np.maximum(0, dh1)
+            dW1 = X.T.dot(dh1) + self.reg * W1
+            db1 = dh1.sum(axis=0)
+            return loss, {"W1": dW1, "b1": db1, "W2": dW2, "b2": db2}
+
+    return two_layer_case(Model, 408, N=7, D=3, H=5, C=6, reg=0.0)
 
 
 @mistake(
     "two_layer",
     "b1",
-    "db1 is summed before the ReLU's mask is applied.",
-    "the ReLU's mask is missing in db1 alone",
-    "the bias also gets the gradient of hidden units that are switched off",
+    "db1 is computed from the gradient before it went through the ReLU; dW1 is right.",
+    "The ReLU mask is missing in db1 only.",
 )
-def two_layer_b1_before_mask():
-    class Net(TwoLayerNet):
+def two_layer_db1_before_mask():
+    class Model(TwoLayerNet):
         def loss(self, X, y=None):
             W1, b1, W2, b2 = (self.params[k] for k in ("W1", "b1", "W2", "b2"))
-            h = np.maximum(0, X.dot(W1) + b1)
-            scores = h.dot(W2) + b2
+            z1 = X.dot(W1) + b1
+            h1 = np.maximum(0, z1)
+            scores = h1.dot(W2) + b2
             if y is None:
                 return scores
-            loss, dscores = softmax_loss(scores, y)
+            loss, dscores = softmax(scores, y)
             loss += 0.5 * self.reg * (np.sum(W1 * W1) + np.sum(W2 * W2))
-            grads = {}
-            grads["W2"] = h.T.dot(dscores) + self.reg * W2
-            grads["b2"] = np.sum(dscores, axis=0)
-            dh = dscores.dot(W2.T)
-            grads["b1"] = np.sum(dh, axis=0)
-            dh[h <= 0] = 0
-            grads["W1"] = X.T.dot(dh) + self.reg * W1
+            dh1 = dscores.dot(W2.T)
+            grads = {
+                "W2": h1.T.dot(dscores) + self.reg * W2,
+                "b2": np.sum(dscores, axis=0),
+                "W1": X.T.dot(dh1 * (z1 > 0)) + self.reg * W1,
+                "b1": np.sum(dh1, axis=0),
+            }
             return loss, grads
 
-    return two_layer(Net, 318, N=7, D=4, H=5, C=3, reg=0.1)
+    return two_layer_case(Model, 409)
 
 
 @mistake(
     "two_layer",
     "W1 W2",
-    "the gradient of the regularization is divided by the batch size, which the loss does not do.",
-    "reg * W / N is added instead of reg * W",
-    "the penalty's gradient is N times too small",
+    "The loss penalizes W1 twice and W2 never: a copied line was not adapted.",
+    "sum(W1 * W1) stands in the loss in the place of sum(W2 * W2).",
 )
-def two_layer_reg_gradient_over_n():
-    class Net(TwoLayerNet):
+def two_layer_loss_w1_twice():
+    class Model(TwoLayerNet):
         def loss(self, X, y=None):
             W1, b1, W2, b2 = (self.params[k] for k in ("W1", "b1", "W2", "b2"))
-            h, cache1 = affine_relu_forward(X, W1, b1)
-            scores, cache2 = affine_forward(h, W2, b2)
+            hidden, cache1 = right_utils.affine_relu_forward(X, W1, b1)
+            scores, cache2 = right.affine_forward(hidden, W2, b2)
             if y is None:
                 return scores
-            N = X.shape[0]
-            grads = {}
-            loss, dscores = softmax_loss(scores, y)
-            loss += 0.5 * self.reg * (np.sum(W1 * W1) + np.sum(W2 * W2))
-            dh, grads["W2"], grads["b2"] = affine_backward(dscores, cache2)
-            dx, grads["W1"], grads["b1"] = affine_relu_backward(dh, cache1)
-            grads["W1"] += self.reg * W1 / N
-            grads["W2"] += self.reg * W2 / N
-            return loss, grads
+            loss, dscores = softmax(scores, y)
+            loss += 0.5 * self.reg * (np.sum(W1 * W1) + np.sum(W1 * W1))
+            dhidden, dW2, db2 = right.affine_backward(dscores, cache2)
+            _, dW1, db1 = right_utils.affine_relu_backward(dhidden, cache1)
+            dW1 += self.reg * W1
+            dW2 += self.reg * W2
+            return loss, {"W1": dW1, "b1": db1, "W2": dW2, "b2": db2}
 
-    return two_layer(Net, 320, N=5, D=7, H=4, C=4, reg=0.4)
+    return two_layer_case(Model, 410, N=3, D=5, H=6, C=4)
 
 
 @mistake(
     "two_layer",
-    "W1 W2",
-    "the regularization replaces the gradient of the data instead of being added to it.",
-    "dW is only reg * W",
-    "the gradient of the softmax loss is lost for the weights, since = stands where += belongs",
+    "W2",
+    "dW2 gets the penalty of the wrong matrix: reg * W1 instead of reg * W2; it fits only because both have the same shape.",
+    "W1 stands in the penalty of dW2.",
 )
-def two_layer_reg_overwrites():
-    class Net(TwoLayerNet):
+def two_layer_reg_of_wrong_matrix():
+    class Model(TwoLayerNet):
         def loss(self, X, y=None):
             W1, b1, W2, b2 = (self.params[k] for k in ("W1", "b1", "W2", "b2"))
-            h, cache1 = affine_relu_forward(X, W1, b1)
-            scores, cache2 = affine_forward(h, W2, b2)
+            hidden, cache1 = right_utils.affine_relu_forward(X, W1, b1)
+            scores, cache2 = right.affine_forward(hidden, W2, b2)
             if y is None:
                 return scores
-            grads = {}
-            loss, dscores = softmax_loss(scores, y)
+            loss, dscores = softmax(scores, y)
             loss += 0.5 * self.reg * (np.sum(W1 * W1) + np.sum(W2 * W2))
-            dh, grads["W2"], grads["b2"] = affine_backward(dscores, cache2)
-            dx, grads["W1"], grads["b1"] = affine_relu_backward(dh, cache1)
-            grads["W1"] = self.reg * W1
-            grads["W2"] = self.reg * W2
-            return loss, grads
+            dhidden, dW2, db2 = right.affine_backward(dscores, cache2)
+            _, dW1, db1 = right_utils.affine_relu_backward(dhidden, cache1)
+            dW1 += self.reg * W1
+            dW2 += self.reg * W1
+            return loss, {"W1": dW1, "b1": db1, "W2": dW2, "b2": db2}
 
-    return two_layer(Net, 322, N=3, D=5, H=6, C=3, reg=0.2)
-
-
-# ---------------------------------------------------------------- FullyConnectedNet
+    return two_layer_case(Model, 411, N=6, D=5, H=5, C=5)
 
 
-def learner_affine_relu_forward(net, out, i):
-    """Hidden layer i of a plain network."""
-    return affine_relu_forward(out, net.params[f"W{i}"], net.params[f"b{i}"])
+# ---------------------------------------------------------------------------------------------------------
+# Fully connected networks of any depth
+# ---------------------------------------------------------------------------------------------------------
 
 
-@mistake(
-    "network",
-    "W1 b1 W2 b2",
-    "the caches of the hidden layers overwrite each other: backward uses the last hidden layer's cache for all of "
-    "them.",
-    "one variable holds the cache of every layer",
-    "backward of the first layers uses the cache of the last hidden layer",
-)
-def net_cache_overwritten():
-    class Net(FullyConnectedNet):
-        def loss(self, X, y=None):
-            L = self.num_layers
-            out = X
-            for i in range(1, L):
-                out, cache = learner_affine_relu_forward(self, out, i)
-            scores, last_cache = affine_forward(out, self.params[f"W{L}"], self.params[f"b{L}"])
-            if y is None:
-                return scores
-            grads = {}
-            loss, dout = softmax_loss(scores, y)
-            dout, grads[f"W{L}"], grads[f"b{L}"] = affine_backward(dout, last_cache)
-            for i in range(L - 1, 0, -1):
-                dout, grads[f"W{i}"], grads[f"b{i}"] = affine_relu_backward(dout, cache)
-            return loss, grads
+def fc_case(Model, draw_seed, hidden, N=5, D=6, C=4, **settings):
+    model = Model(hidden, input_dim=D, num_classes=C, dtype=np.float64, **settings)
+    return model_case(model, draw_seed, N, (D,), C)
 
-    return fully_connected(Net, 330, [6, 6, 6], D=6)
+
+class PlainNet(FullyConnectedNet):
+    """The forward pass and the penalty of a learner's net, which are right; the cases write loss."""
+
+    def forward(self, X, train):
+        mode = "train" if train else "test"
+        for bn_param in self.bn_params:
+            bn_param["mode"] = mode
+        if self.dropout_param is not None:
+            self.dropout_param["mode"] = mode
+        h, caches = X, []
+        for i in range(1, self.num_layers):
+            h, fc_cache = right.affine_forward(h, self.params[f"W{i}"], self.params[f"b{i}"])
+            norm_cache = drop_cache = None
+            if self.normalization is not None:
+                gamma, beta = self.params[f"gamma{i}"], self.params[f"beta{i}"]
+                norm = (
+                    right.batchnorm_forward if self.normalization == "batchnorm" else right.layernorm_forward
+                )
+                h, norm_cache = norm(h, gamma, beta, self.bn_params[i - 1])
+            h, relu_cache = right.relu_forward(h)
+            if self.dropout_param is not None:
+                h, drop_cache = right.dropout_forward(h, self.dropout_param)
+            caches.append((fc_cache, norm_cache, relu_cache, drop_cache))
+        L = self.num_layers
+        scores, cache = right.affine_forward(h, self.params[f"W{L}"], self.params[f"b{L}"])
+        return scores, caches, cache
+
+    def penalty(self):
+        weights = (self.params[f"W{i}"] for i in range(1, self.num_layers + 1))
+        return 0.5 * self.reg * sum(np.sum(W * W) for W in weights)
 
 
 @mistake(
     "network",
     "W1 W2",
-    "only the last layer's weights get the gradient of the regularization, though the loss penalizes all of them.",
-    "reg * W is missing for the hidden layers",
-    "the line with reg * W is not in the loop over the hidden layers",
+    "The penalty's gradient is added to the last layer only; the hidden layers' weights do not get reg * W.",
+    "reg * W is missing in the gradients of the hidden layers.",
 )
-def net_reg_gradient_last_layer_only():
-    class Net(FullyConnectedNet):
+def net_reg_last_layer_only():
+    class Model(PlainNet):
         def loss(self, X, y=None):
-            L = self.num_layers
-            out, caches = X, {}
-            for i in range(1, L):
-                out, caches[i] = learner_affine_relu_forward(self, out, i)
-            scores, caches[L] = affine_forward(out, self.params[f"W{L}"], self.params[f"b{L}"])
+            scores, caches, last = self.forward(X, y is not None)
             if y is None:
                 return scores
-            grads = {}
-            loss, dout = softmax_loss(scores, y)
-            for i in range(1, L + 1):
-                loss += 0.5 * self.reg * np.sum(self.params[f"W{i}"] ** 2)
-            dout, grads[f"W{L}"], grads[f"b{L}"] = affine_backward(dout, caches[L])
+            L, grads = self.num_layers, {}
+            loss, dout = softmax(scores, y)
+            loss += self.penalty()
+            dout, grads[f"W{L}"], grads[f"b{L}"] = right.affine_backward(dout, last)
             grads[f"W{L}"] += self.reg * self.params[f"W{L}"]
             for i in range(L - 1, 0, -1):
-                dout, grads[f"W{i}"], grads[f"b{i}"] = affine_relu_backward(dout, caches[i])
+                fc_cache, _, relu_cache, _ = caches[i - 1]
+                dout = right.relu_backward(dout, relu_cache)
+                dout, grads[f"W{i}"], grads[f"b{i}"] = right.affine_backward(dout, fc_cache)
             return loss, grads
 
-    return fully_connected(Net, 332, [5, 7], reg=0.4)
-
-
-@mistake(
-    "network",
-    "W3",
-    "the loop that adds the regularization to the loss ends one layer too early: the last weights are not penalized.",
-    "range(1, L) leaves out layer L in the loss",
-    "the gradient of the last weights contains a penalty that the loss lacks",
-)
-def net_loss_penalty_skips_last():
-    class Net(FullyConnectedNet):
-        def loss(self, X, y=None):
-            L = self.num_layers
-            out, caches = X, {}
-            for i in range(1, L):
-                out, caches[i] = learner_affine_relu_forward(self, out, i)
-            scores, caches[L] = affine_forward(out, self.params[f"W{L}"], self.params[f"b{L}"])
-            if y is None:
-                return scores
-            grads = {}
-            loss, dout = softmax_loss(scores, y)
-            for i in range(1, L):
-                loss += 0.5 * self.reg * np.sum(self.params[f"W{i}"] ** 2)
-            dout, grads[f"W{L}"], grads[f"b{L}"] = affine_backward(dout, caches[L])
-            for i in range(L - 1, 0, -1):
-                dout, grads[f"W{i}"], grads[f"b{i}"] = affine_relu_backward(dout, caches[i])
-            for i in range(1, L + 1):
-                grads[f"W{i}"] += self.reg * self.params[f"W{i}"]
-            return loss, grads
-
-    return fully_connected(Net, 334, [4, 5], N=3, reg=0.8)
-
-
-class NormalizedNet(FullyConnectedNet):
-    """A network with batch or layer normalization, whose forward pass is right; what follows derives from it."""
-
-    def forward(self, X):
-        """Return the scores and the caches: caches[i] = (fc_cache, norm_cache, relu_cache, dropout_cache)."""
-        L = self.num_layers
-        out, caches = X, {}
-        for i in range(1, L):
-            out, fc_cache = affine_forward(out, self.params[f"W{i}"], self.params[f"b{i}"])
-            norm_cache = dropout_cache = None
-            if self.normalization == "batchnorm":
-                gamma, beta = self.params[f"gamma{i}"], self.params[f"beta{i}"]
-                out, norm_cache = batchnorm_forward(out, gamma, beta, {"mode": "train"})
-            elif self.normalization == "layernorm":
-                gamma, beta = self.params[f"gamma{i}"], self.params[f"beta{i}"]
-                out, norm_cache = layernorm_forward(out, gamma, beta, {})
-            out, relu_cache = relu_forward(out)
-            if self.dropout_param is not None:
-                out, dropout_cache = dropout_forward(out, self.dropout_param)
-            caches[i] = fc_cache, norm_cache, relu_cache, dropout_cache
-        scores, caches[L] = affine_forward(out, self.params[f"W{L}"], self.params[f"b{L}"])
-        return scores, caches
-
-
-@mistake(
-    "network",
-    "gamma1 beta1 gamma2 beta2",
-    "dgamma and dbeta are swapped when they are stored.",
-    "the gradients of gamma and beta are exchanged",
-    "grads['gamma'] holds dbeta, and grads['beta'] holds dgamma",
-)
-def net_gamma_beta_swapped():
-    class Net(NormalizedNet):
-        def loss(self, X, y=None):
-            L = self.num_layers
-            scores, caches = self.forward(X)
-            if y is None:
-                return scores
-            grads = {}
-            loss, dout = softmax_loss(scores, y)
-            dout, grads[f"W{L}"], grads[f"b{L}"] = affine_backward(dout, caches[L])
-            for i in range(L - 1, 0, -1):
-                fc_cache, norm_cache, relu_cache, _ = caches[i]
-                dout = relu_backward(dout, relu_cache)
-                dout, grads[f"beta{i}"], grads[f"gamma{i}"] = batchnorm_backward(dout, norm_cache)
-                dout, grads[f"W{i}"], grads[f"b{i}"] = affine_backward(dout, fc_cache)
-            return loss, grads
-
-    return fully_connected(Net, 336, [5, 4], normalization="batchnorm")
+    return fc_case(Model, 501, [5, 4], reg=0.5)
 
 
 @mistake(
     "network",
     "gamma1 gamma2",
-    "the gammas' gradients contain a regularization that the loss does not have.",
-    "reg * gamma is added to the gradients of gamma",
-    "gamma is regularized like a weight in the gradients",
+    "The penalty's gradient is added to gamma too, though the loss penalizes the weights only.",
+    "reg * gamma is added to dgamma.",
 )
 def net_reg_on_gamma():
-    class Net(NormalizedNet):
+    class Model(PlainNet):
         def loss(self, X, y=None):
-            L = self.num_layers
-            scores, caches = self.forward(X)
+            scores, caches, last = self.forward(X, y is not None)
             if y is None:
                 return scores
-            grads = {}
-            loss, dout = softmax_loss(scores, y)
-            dout, grads[f"W{L}"], grads[f"b{L}"] = affine_backward(dout, caches[L])
+            L, grads = self.num_layers, {}
+            loss, dout = softmax(scores, y)
+            loss += self.penalty()
+            dout, grads[f"W{L}"], grads[f"b{L}"] = right.affine_backward(dout, last)
             for i in range(L - 1, 0, -1):
-                fc_cache, norm_cache, relu_cache, _ = caches[i]
-                dout = relu_backward(dout, relu_cache)
-                dout, grads[f"gamma{i}"], grads[f"beta{i}"] = layernorm_backward(dout, norm_cache)
-                dout, grads[f"W{i}"], grads[f"b{i}"] = affine_backward(dout, fc_cache)
-                grads[f"gamma{i}"] += self.reg * self.params[f"gamma{i}"]
+                fc_cache, bn_cache, relu_cache, _ = caches[i - 1]
+                dout = right.relu_backward(dout, relu_cache)
+                dout, grads[f"gamma{i}"], grads[f"beta{i}"] = right.batchnorm_backward(dout, bn_cache)
+                dout, grads[f"W{i}"], grads[f"b{i}"] = right.affine_backward(dout, fc_cache)
+            for name in grads:
+                if not name.startswith("b"):
+                    grads[name] += self.reg * self.params[name]
+            return loss, grads
+
+    return fc_case(Model, 502, [4, 5], N=6, reg=0.4, normalization="batchnorm")
+
+
+@mistake(
+    "network",
+    "W1 b1 W2 b2",
+    "Dropout is left out of the backward pass: the gradient is neither masked nor scaled.",
+    "dropout_backward is never called.",
+)
+def net_no_dropout_backward():
+    class Model(PlainNet):
+        def loss(self, X, y=None):
+            scores, caches, last = self.forward(X, y is not None)
+            if y is None:
+                return scores
+            L, grads = self.num_layers, {}
+            loss, dout = softmax(scores, y)
+            loss += self.penalty()
+            dout, grads[f"W{L}"], grads[f"b{L}"] = right.affine_backward(dout, last)
+            for i in range(L - 1, 0, -1):
+                fc_cache, _, relu_cache, drop_cache = caches[i - 1]
+                dout = right.relu_backward(dout, relu_cache)
+                dout, grads[f"W{i}"], grads[f"b{i}"] = right.affine_backward(dout, fc_cache)
             for i in range(1, L + 1):
-                loss += 0.5 * self.reg * np.sum(self.params[f"W{i}"] ** 2)
                 grads[f"W{i}"] += self.reg * self.params[f"W{i}"]
             return loss, grads
 
-    return fully_connected(Net, 338, [6, 5], normalization="layernorm", reg=0.2)
+    return fc_case(Model, 503, [8, 7], reg=0.1, dropout=0.6, seed=5)
 
 
 @mistake(
     "network",
-    "W1 b1 W2 b2",
-    "backward leaves out dropout: the masks that forward applied are missing.",
-    "gradient also flows through dropped units",
-    "dropout_backward is never called",
+    "W1 b1 gamma1 beta1 W2 b2",
+    "Batch normalization is skipped in the backward pass of the hidden layers: dout goes from the ReLU straight to the affine layer.",
+    "dx of batchnorm_backward is thrown away.",
 )
-def net_no_dropout_backward():
-    class Net(NormalizedNet):
+def net_bn_dx_ignored():
+    class Model(PlainNet):
         def loss(self, X, y=None):
-            L = self.num_layers
-            scores, caches = self.forward(X)
+            scores, caches, last = self.forward(X, y is not None)
             if y is None:
                 return scores
-            grads = {}
-            loss, dout = softmax_loss(scores, y)
-            dout, grads[f"W{L}"], grads[f"b{L}"] = affine_backward(dout, caches[L])
+            L, grads = self.num_layers, {}
+            loss, dout = softmax(scores, y)
+            dout, grads[f"W{L}"], grads[f"b{L}"] = right.affine_backward(dout, last)
+            i = 2
+            fc_cache, bn_cache, relu_cache, _ = caches[i - 1]
+            dout = right.relu_backward(dout, relu_cache)
+            _, grads[f"gamma{i}"], grads[f"beta{i}"] = right.batchnorm_backward(dout, bn_cache)
+            dout, grads[f"W{i}"], grads[f"b{i}"] = right.affine_backward(dout, fc_cache)
+            i = 1
+            fc_cache, bn_cache, relu_cache, _ = caches[i - 1]
+            dout = right.relu_backward(dout, relu_cache)
+            _, grads[f"gamma{i}"], grads[f"beta{i}"] = right.batchnorm_backward(dout, bn_cache)
+            dout, grads[f"W{i}"], grads[f"b{i}"] = right.affine_backward(dout, fc_cache)
+            return loss, grads
+
+    return fc_case(Model, 504, [5, 6], N=7, normalization="batchnorm")
+
+
+@mistake(
+    "network",
+    "gamma1 beta1 gamma2 beta2",
+    "dgamma and dbeta are stored under each other's names.",
+    "The gradients of gamma and beta are swapped.",
+)
+def net_gamma_beta_swapped():
+    class Model(PlainNet):
+        def loss(self, X, y=None):
+            scores, caches, last = self.forward(X, y is not None)
+            if y is None:
+                return scores
+            L, grads = self.num_layers, {}
+            loss, dout = softmax(scores, y)
+            loss += self.penalty()
+            dout, grads[f"W{L}"], grads[f"b{L}"] = right.affine_backward(dout, last)
             for i in range(L - 1, 0, -1):
-                fc_cache, _, relu_cache, dropout_cache = caches[i]
-                dout = relu_backward(dout, relu_cache)
-                dout, grads[f"W{i}"], grads[f"b{i}"] = affine_backward(dout, fc_cache)
-            return loss, grads
-
-    return fully_connected(Net, 340, [6, 5], dropout=0.6, seed=7)
-
-
-@mistake(
-    "network",
-    "W1 b1 W2 b2 gamma1 beta1 gamma2 beta2",
-    "backward undoes batch normalization before the ReLU; it has to undo the ReLU first.",
-    "relu_backward and batchnorm_backward are in the wrong order",
-    "the ReLU's mask is applied after the normalization's backward",
-)
-def net_bn_relu_order():
-    class Net(NormalizedNet):
-        def loss(self, X, y=None):
-            L = self.num_layers
-            scores, caches = self.forward(X)
-            if y is None:
-                return scores
-            grads = {}
-            loss, dout = softmax_loss(scores, y)
-            dout, grads[f"W{L}"], grads[f"b{L}"] = affine_backward(dout, caches[L])
-            for i in range(L - 1, 0, -1):
-                fc_cache, norm_cache, relu_cache, _ = caches[i]
-                dout, grads[f"gamma{i}"], grads[f"beta{i}"] = batchnorm_backward(dout, norm_cache)
-                dout = relu_backward(dout, relu_cache)
-                dout, grads[f"W{i}"], grads[f"b{i}"] = affine_backward(dout, fc_cache)
-            return loss, grads
-
-    return fully_connected(Net, 342, [5, 5], N=6, normalization="batchnorm")
-
-
-@mistake(
-    "network",
-    "W1 b1 W3 b3",
-    "the hidden layers' gradients are stored in reverse order: that of layer i under the name of layer L - i.",
-    "the gradients of the first and the last hidden layer are exchanged",
-    "the index of the layer is counted from the wrong end",
-)
-def net_names_reversed():
-    class Net(FullyConnectedNet):
-        def loss(self, X, y=None):
-            L = self.num_layers
-            out, caches = X, []
-            for i in range(1, L):
-                out, cache = learner_affine_relu_forward(self, out, i)
-                caches.append(cache)
-            scores, last_cache = affine_forward(out, self.params[f"W{L}"], self.params[f"b{L}"])
-            if y is None:
-                return scores
-            grads = {}
-            loss, dout = softmax_loss(scores, y)
-            dout, grads[f"W{L}"], grads[f"b{L}"] = affine_backward(dout, last_cache)
-            for i, cache in enumerate(reversed(caches), start=1):
-                dout, grads[f"W{i}"], grads[f"b{i}"] = affine_relu_backward(dout, cache)
-            return loss, grads
-
-    return fully_connected(Net, 344, [5, 5, 5], D=5, N=5)
-
-
-@mistake(
-    "network",
-    "W1 b1",
-    "dout is not passed on: the first hidden layer's backward gets the gradient of the second's output, since dx is "
-    "never assigned to dout.",
-    "every hidden layer gets the same upstream gradient",
-    "dx of a layer is not used as the dout of the one below",
-)
-def net_dout_not_passed_on():
-    class Net(FullyConnectedNet):
-        def loss(self, X, y=None):
-            L = self.num_layers
-            out, caches = X, {}
-            for i in range(1, L):
-                out, caches[i] = learner_affine_relu_forward(self, out, i)
-            scores, caches[L] = affine_forward(out, self.params[f"W{L}"], self.params[f"b{L}"])
-            if y is None:
-                return scores
-            grads = {}
-            loss, dscores = softmax_loss(scores, y)
-            dout, grads[f"W{L}"], grads[f"b{L}"] = affine_backward(dscores, caches[L])
-            for i in range(L - 1, 0, -1):
-                dx, grads[f"W{i}"], grads[f"b{i}"] = affine_relu_backward(dout, caches[i])
-            return loss, grads
-
-    return fully_connected(Net, 346, [7, 7], D=4, N=3)
-
-
-@mistake(
-    "network",
-    "W1 W2 W3 b1 b2 b3",
-    "backward sends the gradient of the scores through a ReLU that forward does not have.",
-    "negative scores get no gradient",
-    "the last layer is treated like a hidden one in backward",
-)
-def net_relu_on_scores_in_backward():
-    class Net(FullyConnectedNet):
-        def loss(self, X, y=None):
-            L = self.num_layers
-            out, caches = X, {}
-            for i in range(1, L):
-                out, caches[i] = learner_affine_relu_forward(self, out, i)
-            scores, fc_cache = affine_forward(out, self.params[f"W{L}"], self.params[f"b{L}"])
-            caches[L] = fc_cache, scores
-            if y is None:
-                return scores
-            grads = {}
-            loss, dout = softmax_loss(scores, y)
-            fc_cache, relu_cache = caches[L]
-            dout = relu_backward(dout, relu_cache)
-            dout, grads[f"W{L}"], grads[f"b{L}"] = affine_backward(dout, fc_cache)
-            for i in range(L - 1, 0, -1):
-                dout, grads[f"W{i}"], grads[f"b{i}"] = affine_relu_backward(dout, caches[i])
-            return loss, grads
-
-    return fully_connected(Net, 348, [6, 4], N=4, D=5)
-
-
-@mistake(
-    "network",
-    "W1 b1 W2 b2",
-    "forward puts a ReLU on the scores too, where backward is that of a last layer without one.",
-    "the scores are clipped at zero before the softmax",
-    "the last layer is treated like a hidden one in forward",
-)
-def net_relu_on_scores_in_forward():
-    class Net(FullyConnectedNet):
-        def loss(self, X, y=None):
-            L = self.num_layers
-            out, caches = X, {}
+                fc_cache, ln_cache, relu_cache, _ = caches[i - 1]
+                dout = right.relu_backward(dout, relu_cache)
+                dout, grads[f"beta{i}"], grads[f"gamma{i}"] = right.layernorm_backward(dout, ln_cache)
+                dout, grads[f"W{i}"], grads[f"b{i}"] = right.affine_backward(dout, fc_cache)
             for i in range(1, L + 1):
-                out, fc_cache = affine_forward(out, self.params[f"W{i}"], self.params[f"b{i}"])
-                out, relu_cache = relu_forward(out)
-                caches[i] = fc_cache, relu_cache
-            scores = out
-            if y is None:
-                return scores
-            grads = {}
-            loss, dout = softmax_loss(scores, y)
-            dout, grads[f"W{L}"], grads[f"b{L}"] = affine_backward(dout, caches[L][0])
-            for i in range(L - 1, 0, -1):
-                dout = relu_backward(dout, caches[i][1])
-                dout, grads[f"W{i}"], grads[f"b{i}"] = affine_backward(dout, caches[i][0])
+                grads[f"W{i}"] += self.reg * self.params[f"W{i}"]
             return loss, grads
 
-    return fully_connected(Net, 350, [6], N=6, D=3)
-
-
-@mistake(
-    "network",
-    "W1 b1 W2 b2 gamma1 beta1",
-    "batch normalization's backward treats the batch's mean and variance as constants, as in test mode.",
-    "the paths through the mean and the variance are missing in the normalization's dx",
-    "dx of the normalization is only dout * gamma / std",
-)
-def net_bn_backward_of_test_mode():
-    def simple_backward(dout, cache):
-        x_hat, inv_std, gamma, mode = cache
-        return dout * gamma * inv_std, np.sum(dout * x_hat, axis=0), np.sum(dout, axis=0)
-
-    class Net(NormalizedNet):
-        def loss(self, X, y=None):
-            L = self.num_layers
-            scores, caches = self.forward(X)
-            if y is None:
-                return scores
-            grads = {}
-            loss, dout = softmax_loss(scores, y)
-            dout, grads[f"W{L}"], grads[f"b{L}"] = affine_backward(dout, caches[L])
-            for i in range(L - 1, 0, -1):
-                fc_cache, norm_cache, relu_cache, _ = caches[i]
-                dout = relu_backward(dout, relu_cache)
-                dout, grads[f"gamma{i}"], grads[f"beta{i}"] = simple_backward(dout, norm_cache)
-                dout, grads[f"W{i}"], grads[f"b{i}"] = affine_backward(dout, fc_cache)
-            return loss, grads
-
-    return fully_connected(Net, 352, [5, 6], N=4, normalization="batchnorm")
+    return fc_case(Model, 505, [6, 5], reg=0.2, normalization="layernorm")
 
 
 @mistake(
     "network",
     "W1 b1 W2 b2",
-    "dropout is undone at the wrong place: its mask is applied below the affine layer instead of above the ReLU.",
-    "dropout_backward comes after affine_backward, where it has to come first",
-    "each mask hits the gradient of the layer's input",
+    "Every hidden layer uses the ReLU cache of the last hidden layer; it fits only because all have the same size.",
+    "The ReLU masks of the earlier layers are those of a later layer.",
+    "The loop overwrites relu_cache in the forward pass and keeps only the last.",
 )
-def net_dropout_order():
-    class Net(NormalizedNet):
+def net_relu_cache_of_last_layer():
+    class Model(PlainNet):
         def loss(self, X, y=None):
-            L = self.num_layers
-            scores, caches = self.forward(X)
+            scores, caches, last = self.forward(X, y is not None)
             if y is None:
                 return scores
-            grads = {}
-            loss, dout = softmax_loss(scores, y)
-            dout, grads[f"W{L}"], grads[f"b{L}"] = affine_backward(dout, caches[L])
+            L, grads = self.num_layers, {}
+            loss, dout = softmax(scores, y)
+            loss += self.penalty()
+            relu_cache = caches[-1][2]
+            dout, grads[f"W{L}"], grads[f"b{L}"] = right.affine_backward(dout, last)
             for i in range(L - 1, 0, -1):
-                fc_cache, _, relu_cache, dropout_cache = caches[i]
-                dout = relu_backward(dout, relu_cache)
-                dout, grads[f"W{i}"], grads[f"b{i}"] = affine_backward(dout, fc_cache)
-                dout = dropout_backward(dout, dropout_cache)
+                fc_cache = caches[i - 1][0]
+                dout = right.relu_backward(dout, relu_cache)
+                dout, grads[f"W{i}"], grads[f"b{i}"] = right.affine_backward(dout, fc_cache)
+            for i in range(1, L + 1):
+                grads[f"W{i}"] += self.reg * self.params[f"W{i}"]
             return loss, grads
 
-    return fully_connected(Net, 354, [6, 6], D=6, dropout=0.5, seed=3)
+    return fc_case(Model, 506, [6, 6, 6], N=4, reg=0.0)
+
+
+@mistake(
+    "network",
+    "W1 b1 W2 b2",
+    "dout is never updated in the loop: every hidden layer gets the gradient of the last hidden layer's output instead of what the layer after it handed back.",
+    "The dx of one layer is not passed on to the layer before it.",
+)
+def net_dout_not_updated():
+    class Model(PlainNet):
+        def loss(self, X, y=None):
+            scores, caches, last = self.forward(X, y is not None)
+            if y is None:
+                return scores
+            L, grads = self.num_layers, {}
+            loss, dscores = softmax(scores, y)
+            loss += self.penalty()
+            dout, grads[f"W{L}"], grads[f"b{L}"] = right.affine_backward(dscores, last)
+            for i in range(L - 1, 0, -1):
+                fc_cache, _, relu_cache, _ = caches[i - 1]
+                da = right.relu_backward(dout, relu_cache)
+                dx, dW, db = right.affine_backward(da, fc_cache)
+                grads[f"W{i}"] = dW + self.reg * self.params[f"W{i}"]
+                grads[f"b{i}"] = db
+            grads[f"W{L}"] += self.reg * self.params[f"W{L}"]
+            return loss, grads
+
+    return fc_case(Model, 507, [5, 5, 5], D=4, reg=0.1)
+
+
+@mistake(
+    "network",
+    "W1 b1 W2 b2 W3 b3",
+    "The forward pass applies a ReLU to the scores as well, but the backward pass does not go through it.",
+    "The last layer is affine-ReLU in forward and affine only in backward.",
+    "The ReLU mask of the scores is missing in the backward pass.",
+)
+def net_relu_on_scores():
+    class Model(PlainNet):
+        def loss(self, X, y=None):
+            h, caches = X, []
+            for i in range(1, self.num_layers + 1):
+                h, cache = right_utils.affine_relu_forward(h, self.params[f"W{i}"], self.params[f"b{i}"])
+                caches.append(cache)
+            scores = h
+            if y is None:
+                return scores
+            L, grads = self.num_layers, {}
+            loss, dout = softmax(scores, y)
+            fc_cache = caches[-1][0][1]
+            dout, grads[f"W{L}"], grads[f"b{L}"] = right.affine_backward(dout, fc_cache)
+            for i in range(L - 1, 0, -1):
+                dout, grads[f"W{i}"], grads[f"b{i}"] = right_utils.affine_relu_backward(dout, caches[i - 1])
+            return loss, grads
+
+    return fc_case(Model, 508, [7, 6], N=4, C=5)
 
 
 @mistake(
     "network",
     "W1 W2 W3",
-    "the loss penalizes the norm of the weights instead of its square.",
-    "the square is missing in the regularization of the loss",
-    "np.linalg.norm(W) stands where np.sum(W * W) belongs",
+    "The gradient of the loss is overwritten by the penalty's: grads[W] = reg * W instead of +=.",
+    "The weights' gradients contain the penalty only.",
 )
-def net_penalty_norm_not_squared():
-    class Net(FullyConnectedNet):
+def net_reg_overwrites():
+    class Model(PlainNet):
         def loss(self, X, y=None):
-            L = self.num_layers
-            out, caches = X, {}
-            for i in range(1, L):
-                out, caches[i] = learner_affine_relu_forward(self, out, i)
-            scores, caches[L] = affine_forward(out, self.params[f"W{L}"], self.params[f"b{L}"])
+            scores, caches, last = self.forward(X, y is not None)
             if y is None:
                 return scores
-            grads = {}
-            loss, dout = softmax_loss(scores, y)
-            dout, grads[f"W{L}"], grads[f"b{L}"] = affine_backward(dout, caches[L])
+            L, grads = self.num_layers, {}
+            loss, dout = softmax(scores, y)
+            loss += self.penalty()
+            dout, grads[f"W{L}"], grads[f"b{L}"] = right.affine_backward(dout, last)
             for i in range(L - 1, 0, -1):
-                dout, grads[f"W{i}"], grads[f"b{i}"] = affine_relu_backward(dout, caches[i])
+                fc_cache, _, relu_cache, _ = caches[i - 1]
+                dout = right.relu_backward(dout, relu_cache)
+                dout, grads[f"W{i}"], grads[f"b{i}"] = right.affine_backward(dout, fc_cache)
             for i in range(1, L + 1):
-                loss += 0.5 * self.reg * np.linalg.norm(self.params[f"W{i}"])
-                grads[f"W{i}"] += self.reg * self.params[f"W{i}"]
+                grads[f"W{i}"] = self.reg * self.params[f"W{i}"]
             return loss, grads
 
-    return fully_connected(Net, 356, [3, 5], N=7, reg=0.3)
+    return fc_case(Model, 509, [4, 6], N=3, reg=0.7)
 
 
 @mistake(
     "network",
-    "W3",
-    "the last layer's weights get the gradient of the regularization twice: once with the layer and once more in the "
-    "loop over all layers.",
-    "reg * W is added once too often to the last weights",
+    "W1 b1 gamma1 beta1 W2 b2",
+    "A network with layer normalization uses batch normalization's backward pass, whose means run over the batch instead of over the features.",
+    "The normalization's backward takes its means along the wrong axis.",
 )
-def net_reg_twice_on_last():
-    class Net(FullyConnectedNet):
+def net_layernorm_with_batchnorm_backward():
+    class Model(PlainNet):
+        def norm_backward(self, dout, cache):
+            x_hat, inv_std, gamma = cache[:3]
+            N = dout.shape[0]
+            dbeta = dout.sum(axis=0)
+            dgamma = (dout * x_hat).sum(axis=0)
+            dx_hat = dout * gamma
+            dx = inv_std / N * (N * dx_hat - dx_hat.sum(axis=0) - x_hat * (dx_hat * x_hat).sum(axis=0))
+            return dx, dgamma, dbeta
+
         def loss(self, X, y=None):
-            L = self.num_layers
-            out, caches = X, {}
-            for i in range(1, L):
-                out, caches[i] = learner_affine_relu_forward(self, out, i)
-            scores, caches[L] = affine_forward(out, self.params[f"W{L}"], self.params[f"b{L}"])
+            scores, caches, last = self.forward(X, y is not None)
             if y is None:
                 return scores
-            grads = {}
-            loss, dout = softmax_loss(scores, y)
-            dout, grads[f"W{L}"], grads[f"b{L}"] = affine_backward(dout, caches[L])
-            grads[f"W{L}"] += self.reg * self.params[f"W{L}"]
+            L, grads = self.num_layers, {}
+            loss, dout = softmax(scores, y)
+            loss += self.penalty()
+            dout, grads[f"W{L}"], grads[f"b{L}"] = right.affine_backward(dout, last)
             for i in range(L - 1, 0, -1):
-                dout, grads[f"W{i}"], grads[f"b{i}"] = affine_relu_backward(dout, caches[i])
+                fc_cache, norm_cache, relu_cache, _ = caches[i - 1]
+                dout = right.relu_backward(dout, relu_cache)
+                dout, grads[f"gamma{i}"], grads[f"beta{i}"] = self.norm_backward(dout, norm_cache)
+                dout, grads[f"W{i}"], grads[f"b{i}"] = right.affine_backward(dout, fc_cache)
             for i in range(1, L + 1):
-                loss += 0.5 * self.reg * np.sum(self.params[f"W{i}"] ** 2)
                 grads[f"W{i}"] += self.reg * self.params[f"W{i}"]
             return loss, grads
 
-    return fully_connected(Net, 358, [5, 4], reg=0.5)
+    return fc_case(Model, 510, [6, 5], N=6, reg=0.0, normalization="layernorm")
 
 
 @mistake(
     "network",
-    "beta1 beta2",
-    "dbeta is summed from the gradient above the ReLU instead of below it.",
-    "the ReLU's mask is missing in dbeta alone",
-    "dbeta also gets the gradient of units that are switched off",
+    "W1 W2 W3",
+    "The loss adds 0.5 * reg * sum(W) instead of 0.5 * reg * sum(W * W): the square is missing.",
+    "The penalty in the loss is linear in the weights, while the gradients add reg * W.",
 )
-def net_beta_above_relu():
-    class Net(NormalizedNet):
+def net_penalty_not_squared():
+    class Model(PlainNet):
         def loss(self, X, y=None):
-            L = self.num_layers
-            scores, caches = self.forward(X)
+            scores, caches, last = self.forward(X, y is not None)
             if y is None:
                 return scores
-            grads = {}
-            loss, dout = softmax_loss(scores, y)
-            dout, grads[f"W{L}"], grads[f"b{L}"] = affine_backward(dout, caches[L])
+            L, grads = self.num_layers, {}
+            loss, dout = softmax(scores, y)
+            dout, grads[f"W{L}"], grads[f"b{L}"] = right.affine_backward(dout, last)
             for i in range(L - 1, 0, -1):
-                fc_cache, norm_cache, relu_cache, _ = caches[i]
+                fc_cache, _, relu_cache, _ = caches[i - 1]
+                dout = right.relu_backward(dout, relu_cache)
+                dout, grads[f"W{i}"], grads[f"b{i}"] = right.affine_backward(dout, fc_cache)
+            for i in range(1, L + 1):
+                W = self.params[f"W{i}"]
+                loss += 0.5 * self.reg * np.sum(W)
+                grads[f"W{i}"] += self.reg * W
+            return loss, grads
+
+    return fc_case(Model, 511, [5, 3], N=4, D=7, C=3, reg=0.6)
+
+
+@mistake(
+    "network",
+    "W1 W2",
+    "The penalty is overwritten in the loop over the layers, so the loss contains that of the last layer only; the gradients have all.",
+    "reg_loss uses = where it needs +=: the loss penalizes the last weight matrix only.",
+)
+def net_penalty_of_last_layer():
+    class Model(PlainNet):
+        def loss(self, X, y=None):
+            scores, caches, last = self.forward(X, y is not None)
+            if y is None:
+                return scores
+            L, grads = self.num_layers, {}
+            data_loss, dout = softmax(scores, y)
+            for i in range(1, L + 1):
+                reg_loss = 0.5 * self.reg * np.sum(self.params[f"W{i}"] ** 2)
+            loss = data_loss + reg_loss
+            dout, grads[f"W{L}"], grads[f"b{L}"] = right.affine_backward(dout, last)
+            for i in range(L - 1, 0, -1):
+                fc_cache, _, relu_cache, _ = caches[i - 1]
+                dout = right.relu_backward(dout, relu_cache)
+                dout, grads[f"W{i}"], grads[f"b{i}"] = right.affine_backward(dout, fc_cache)
+            for i in range(1, L + 1):
+                grads[f"W{i}"] += self.reg * self.params[f"W{i}"]
+            return loss, grads
+
+    return fc_case(Model, 512, [6, 4], N=7, reg=0.5)
+
+
+@mistake(
+    "network",
+    "W1 W2 W3",
+    "The penalty's gradient is divided by the batch size: reg * W / N instead of reg * W.",
+    "The penalty's part of the gradients is N times too small.",
+)
+def net_reg_divided_by_n():
+    class Model(PlainNet):
+        def loss(self, X, y=None):
+            scores, caches, last = self.forward(X, y is not None)
+            if y is None:
+                return scores
+            N, L, grads = X.shape[0], self.num_layers, {}
+            loss, dout = softmax(scores, y)
+            loss += self.penalty()
+            dout, grads[f"W{L}"], grads[f"b{L}"] = right.affine_backward(dout, last)
+            grads[f"W{L}"] += self.reg * self.params[f"W{L}"] / N
+            for i in range(L - 1, 0, -1):
+                fc_cache, _, relu_cache, _ = caches[i - 1]
+                dout = right.relu_backward(dout, relu_cache)
+                dout, grads[f"W{i}"], grads[f"b{i}"] = right.affine_backward(dout, fc_cache)
+                grads[f"W{i}"] += self.reg * self.params[f"W{i}"] / N
+            return loss, grads
+
+    return fc_case(Model, 513, [5, 5], N=8, reg=0.9)
+
+
+@mistake(
+    "network",
+    "W2",
+    "The gradient of the hidden weights W2 is transposed; it fits only because the hidden layers have the same size.",
+    "dW2 is the transpose of the right gradient.",
+)
+def net_hidden_weight_transposed():
+    class Model(PlainNet):
+        def loss(self, X, y=None):
+            W1, W2, W3 = (self.params[f"W{i}"] for i in (1, 2, 3))
+            b1, b2, b3 = (self.params[f"b{i}"] for i in (1, 2, 3))
+            z1 = X @ W1 + b1
+            h1 = np.maximum(z1, 0)
+            z2 = h1 @ W2 + b2
+            h2 = np.maximum(z2, 0)
+            scores = h2 @ W3 + b3
+            if y is None:
+                return scores
+            loss, dscores = softmax(scores, y)
+            grads = {"W3": h2.T @ dscores, "b3": dscores.sum(axis=0)}
+            dz2 = (dscores @ W3.T) * (z2 > 0)
+            grads["W2"], grads["b2"] = dz2.T @ h1, dz2.sum(axis=0)
+            dz1 = (dz2 @ W2.T) * (z1 > 0)
+            grads["W1"], grads["b1"] = X.T @ dz1, dz1.sum(axis=0)
+            return loss, grads
+
+    return fc_case(Model, 514, [6, 6], N=5, reg=0.0)
+
+
+@mistake(
+    "network",
+    "W1 b1 gamma1 beta1 W2 b2",
+    "Batch normalization's mean and variance are treated as constants in the backward pass: dx = dout * gamma / std, as in test mode.",
+    "The paths through the batch mean and the batch variance are missing.",
+    "The test-mode backward is used in training.",
+)
+def net_bn_statistics_constant():
+    class Model(PlainNet):
+        def loss(self, X, y=None):
+            scores, caches, last = self.forward(X, y is not None)
+            if y is None:
+                return scores
+            L, grads = self.num_layers, {}
+            loss, dout = softmax(scores, y)
+            loss += self.penalty()
+            dout, grads[f"W{L}"], grads[f"b{L}"] = right.affine_backward(dout, last)
+            for i in range(L - 1, 0, -1):
+                fc_cache, (x_hat, inv_std, gamma, mode), relu_cache, _ = caches[i - 1]
+                dout = right.relu_backward(dout, relu_cache)
+                grads[f"gamma{i}"] = np.sum(dout * x_hat, axis=0)
                 grads[f"beta{i}"] = np.sum(dout, axis=0)
-                dout = relu_backward(dout, relu_cache)
-                dout, grads[f"gamma{i}"], _ = layernorm_backward(dout, norm_cache)
-                dout, grads[f"W{i}"], grads[f"b{i}"] = affine_backward(dout, fc_cache)
+                dout = dout * gamma * inv_std
+                dout, grads[f"W{i}"], grads[f"b{i}"] = right.affine_backward(dout, fc_cache)
+            for i in range(1, L + 1):
+                grads[f"W{i}"] += self.reg * self.params[f"W{i}"]
             return loss, grads
 
-    return fully_connected(Net, 360, [4, 6], N=3, normalization="layernorm")
+    return fc_case(Model, 515, [5, 4], N=6, reg=0.1, normalization="batchnorm")
 
 
 @mistake(
     "network",
-    "W1 b1 W2 b2 gamma1 beta1",
-    "layer normalization's backward is that of batch normalization: its means are taken over the batch "
-    "instead of over the features.",
-    "dx of the normalization is averaged over the wrong axis",
-    "the network calls the wrong backward function",
+    "W1 b1 W2 b2",
+    "The dropout mask is applied in the backward pass without the division by the keep probability.",
+    "From every dropout layer on, the gradient is p times too small.",
 )
-def net_layernorm_backward_over_batch():
-    def norm_backward(dout, cache):
-        x_hat, inv_std, gamma = cache
-        dbeta = np.sum(dout, axis=0)
-        dgamma = np.sum(dout * x_hat, axis=0)
-        dx_hat = dout * gamma
-        dx = inv_std * (dx_hat - np.mean(dx_hat, axis=0) - x_hat * np.mean(dx_hat * x_hat, axis=0))
-        return dx, dgamma, dbeta
-
-    class Net(NormalizedNet):
+def net_dropout_mask_unscaled():
+    class Model(PlainNet):
         def loss(self, X, y=None):
-            L = self.num_layers
-            scores, caches = self.forward(X)
+            scores, caches, last = self.forward(X, y is not None)
             if y is None:
                 return scores
-            grads = {}
-            loss, dout = softmax_loss(scores, y)
-            dout, grads[f"W{L}"], grads[f"b{L}"] = affine_backward(dout, caches[L])
+            L, grads = self.num_layers, {}
+            loss, dout = softmax(scores, y)
+            dout, grads[f"W{L}"], grads[f"b{L}"] = right.affine_backward(dout, last)
             for i in range(L - 1, 0, -1):
-                fc_cache, norm_cache, relu_cache, _ = caches[i]
-                dout = relu_backward(dout, relu_cache)
-                dout, grads[f"gamma{i}"], grads[f"beta{i}"] = norm_backward(dout, norm_cache)
-                dout, grads[f"W{i}"], grads[f"b{i}"] = affine_backward(dout, fc_cache)
+                fc_cache, _, relu_cache, (shape, dtype, mask) = caches[i - 1]
+                dout = dout * (mask > 0)
+                dout = right.relu_backward(dout, relu_cache)
+                dout, grads[f"W{i}"], grads[f"b{i}"] = right.affine_backward(dout, fc_cache)
             return loss, grads
 
-    return fully_connected(Net, 362, [5, 5], N=5, normalization="layernorm")
+    return fc_case(Model, 516, [7, 8], reg=0.0, dropout=0.5, seed=11)
 
 
-@mistake(
-    "network",
-    "W1 gamma1 beta1",
-    "the first hidden layer's backward uses the second layer's dropout mask.",
-    "the dropout caches are mixed up: the index of the layer is off by one",
-    "the wrong units count as dropped in the first layer",
-)
-def net_dropout_mask_of_other_layer():
-    class Net(NormalizedNet):
-        def loss(self, X, y=None):
-            L = self.num_layers
-            scores, caches = self.forward(X)
-            if y is None:
-                return scores
-            dropout_cache = caches[L - 1][3]
-            grads = {}
-            loss, dout = softmax_loss(scores, y)
-            dout, grads[f"W{L}"], grads[f"b{L}"] = affine_backward(dout, caches[L])
-            for i in range(L - 1, 0, -1):
-                fc_cache, norm_cache, relu_cache, _ = caches[i]
-                dout = dropout_backward(dout, dropout_cache)
-                dout = relu_backward(dout, relu_cache)
-                dout, grads[f"gamma{i}"], grads[f"beta{i}"] = batchnorm_backward(dout, norm_cache)
-                dout, grads[f"W{i}"], grads[f"b{i}"] = affine_backward(dout, fc_cache)
-            return loss, grads
-
-        def forward(self, X):
-            # a mask of its own for every layer: without a seed, dropout draws on from the global generator
-            state = np.random.get_state()
-            np.random.seed(5)
-            result = super().forward(X)
-            np.random.set_state(state)
-            return result
-
-    return fully_connected(Net, 364, [6, 6], normalization="batchnorm", dropout=0.6)
+# ---------------------------------------------------------------------------------------------------------
+# The three-layer ConvNet
+# ---------------------------------------------------------------------------------------------------------
 
 
-# ---------------------------------------------------------------- ThreeLayerConvNet
+def cnn_case(Model, seed, N=3, input_dim=(2, 4, 6), F=3, size=3, hidden=5, C=4, reg=0.0):
+    model = Model(
+        input_dim=input_dim,
+        num_filters=F,
+        filter_size=size,
+        hidden_dim=hidden,
+        num_classes=C,
+        reg=reg,
+        dtype=np.float64,
+    )
+    return model_case(model, seed, N, input_dim, C)
 
 
-def add_penalty(net, loss, grads):
-    """The right regularization."""
-    for name in ("W1", "W2", "W3"):
-        loss += 0.5 * net.reg * np.sum(net.params[name] ** 2)
-        grads[name] = grads[name] + net.reg * net.params[name]
-    return loss
+class PlainConvNet(ThreeLayerConvNet):
+    """The forward pass of a learner's ConvNet, layer by layer, which is right; the cases write loss."""
 
-
-def conv_net_forward(net, X):
-    """The right forward pass, layer by layer."""
-    W1, b1, W2, b2, W3, b3 = (net.params[k] for k in ("W1", "b1", "W2", "b2", "W3", "b3"))
-    a1, conv_cache = conv_forward_fast(X, W1, b1, net.conv_param)
-    r1, relu1_cache = relu_forward(a1)
-    p1, pool_cache = max_pool_forward_fast(r1, net.pool_param)
-    a2, fc2_cache = affine_forward(p1, W2, b2)
-    r2, relu2_cache = relu_forward(a2)
-    scores, fc3_cache = affine_forward(r2, W3, b3)
-    return scores, (conv_cache, relu1_cache, pool_cache, fc2_cache, relu2_cache, fc3_cache)
+    def forward(self, X):
+        W1, b1, W2, b2, W3, b3 = (self.params[k] for k in ("W1", "b1", "W2", "b2", "W3", "b3"))
+        conv, conv_cache = right.conv_forward_naive(X, W1, b1, self.conv_param)
+        relu, relu_cache = right.relu_forward(conv)
+        pool, pool_cache = right.max_pool_forward_naive(relu, self.pool_param)
+        z2, fc_cache = right.affine_forward(pool, W2, b2)
+        h2, relu2_cache = right.relu_forward(z2)
+        scores, out_cache = right.affine_forward(h2, W3, b3)
+        return scores, (conv_cache, relu_cache, pool_cache, fc_cache, relu2_cache, out_cache)
 
 
 @mistake(
     "cnn",
     "W1",
-    "the convolution's filters get no gradient of the regularization, though the loss penalizes them.",
-    "reg * W1 is missing",
-    "W1 is left out when the penalty's gradient is added",
+    "The penalty's gradient is missing for the convolution's filters: reg * W1 is not added.",
+    "Only W2 and W3 get the penalty's gradient.",
 )
-def cnn_no_reg_on_filters():
-    class Net(ThreeLayerConvNet):
+def cnn_reg_missing_filters():
+    class Model(PlainConvNet):
         def loss(self, X, y=None):
-            W1, b1, W2, b2, W3, b3 = (self.params[k] for k in ("W1", "b1", "W2", "b2", "W3", "b3"))
-            out, cache1 = conv_relu_pool_forward(X, W1, b1, self.conv_param, self.pool_param)
-            out, cache2 = affine_relu_forward(out, W2, b2)
-            scores, cache3 = affine_forward(out, W3, b3)
+            scores, (conv, relu, pool, fc, relu2, out) = self.forward(X)
             if y is None:
                 return scores
-            grads = {}
-            loss, dout = softmax_loss(scores, y)
+            W1, W2, W3 = self.params["W1"], self.params["W2"], self.params["W3"]
+            loss, dscores = softmax(scores, y)
             loss += 0.5 * self.reg * (np.sum(W1**2) + np.sum(W2**2) + np.sum(W3**2))
-            dout, grads["W3"], grads["b3"] = affine_backward(dout, cache3)
-            dout, grads["W2"], grads["b2"] = affine_relu_backward(dout, cache2)
-            dout, grads["W1"], grads["b1"] = conv_relu_pool_backward(dout, cache1)
-            grads["W3"] += self.reg * W3
-            grads["W2"] += self.reg * W2
-            return loss, grads
+            dh2, dW3, db3 = right.affine_backward(dscores, out)
+            dpool, dW2, db2 = right.affine_backward(right.relu_backward(dh2, relu2), fc)
+            drelu = right.max_pool_backward_naive(dpool, pool)
+            _, dW1, db1 = right.conv_backward_naive(right.relu_backward(drelu, relu), conv)
+            dW2 += self.reg * W2
+            dW3 += self.reg * W3
+            return loss, {"W1": dW1, "b1": db1, "W2": dW2, "b2": db2, "W3": dW3, "b3": db3}
 
-    return convnet(Net, 400, reg=0.3)
+    return cnn_case(Model, 601, reg=0.5)
+
+
+@mistake(
+    "cnn",
+    "W1 W3",
+    "The loss penalizes W1 twice and W3 never: a copied term was not adapted.",
+    "sum(W1 ** 2) stands in the loss in the place of sum(W3 ** 2).",
+)
+def cnn_loss_w1_twice():
+    class Model(PlainConvNet):
+        def loss(self, X, y=None):
+            scores, (conv, relu, pool, fc, relu2, out) = self.forward(X)
+            if y is None:
+                return scores
+            W1, W2, W3 = self.params["W1"], self.params["W2"], self.params["W3"]
+            loss, dscores = softmax(scores, y)
+            loss += 0.5 * self.reg * (np.sum(W1**2) + np.sum(W2**2) + np.sum(W1**2))
+            dh2, dW3, db3 = right.affine_backward(dscores, out)
+            dpool, dW2, db2 = right.affine_backward(right.relu_backward(dh2, relu2), fc)
+            drelu = right.max_pool_backward_naive(dpool, pool)
+            _, dW1, db1 = right.conv_backward_naive(right.relu_backward(drelu, relu), conv)
+            dW1 += self.reg * W1
+            dW2 += self.reg * W2
+            dW3 += self.reg * W3
+            return loss, {"W1": dW1, "b1": db1, "W2": dW2, "b2": db2, "W3": dW3, "b3": db3}
+
+    return cnn_case(Model, 602, N=2, input_dim=(1, 4, 4), reg=0.4)
 
 
 @mistake(
     "cnn",
     "W1 b1",
-    "backward skips the ReLU after the convolution.",
-    "the ReLU's mask is missing between pooling and convolution",
-    "gradient flows through outputs that the ReLU has set to zero",
+    "The ReLU after the convolution is left out of the backward pass.",
+    "The gradient goes from the pooling straight to the convolution, without the ReLU mask.",
 )
-def cnn_no_relu_after_conv():
-    class Net(ThreeLayerConvNet):
+def cnn_no_conv_relu_backward():
+    class Model(PlainConvNet):
         def loss(self, X, y=None):
-            scores, caches = conv_net_forward(self, X)
+            scores, (conv, relu, pool, fc, relu2, out) = self.forward(X)
             if y is None:
                 return scores
-            conv_cache, relu1_cache, pool_cache, fc2_cache, relu2_cache, fc3_cache = caches
+            loss, dscores = softmax(scores, y)
             grads = {}
-            loss, dout = softmax_loss(scores, y)
-            dout, grads["W3"], grads["b3"] = affine_backward(dout, fc3_cache)
-            dout = relu_backward(dout, relu2_cache)
-            dout, grads["W2"], grads["b2"] = affine_backward(dout, fc2_cache)
-            dout = max_pool_backward_fast(dout, pool_cache)
-            dout, grads["W1"], grads["b1"] = conv_backward_fast(dout, conv_cache)
-            return add_penalty(self, loss, grads), grads
+            dh2, grads["W3"], grads["b3"] = right.affine_backward(dscores, out)
+            dz2 = right.relu_backward(dh2, relu2)
+            dpool, grads["W2"], grads["b2"] = right.affine_backward(dz2, fc)
+            dconv = right.max_pool_backward_naive(dpool, pool)
+            _, grads["W1"], grads["b1"] = right.conv_backward_naive(dconv, conv)
+            return loss, grads
 
-    case = convnet(Net, 402, reg=0.1)
+    case = cnn_case(Model, 603, input_dim=(2, 4, 4), F=2)
     case["model"].params["b1"] -= 1.5
     return case
 
 
 @mistake(
     "cnn",
+    "W1 b1 W2 b2",
+    "The ReLU between the two affine layers is left out of the backward pass.",
+    "The hidden layer's ReLU mask is missing.",
+)
+def cnn_no_hidden_relu_backward():
+    class Model(PlainConvNet):
+        def loss(self, X, y=None):
+            scores, (conv, relu, pool, fc, relu2, out) = self.forward(X)
+            if y is None:
+                return scores
+            loss, dscores = softmax(scores, y)
+            dh2, dW3, db3 = right.affine_backward(dscores, out)
+            dpool, dW2, db2 = right.affine_backward(dh2, fc)
+            drelu = right.max_pool_backward_naive(dpool, pool)
+            _, dW1, db1 = right.conv_backward_naive(right.relu_backward(drelu, relu), conv)
+            return loss, {"W1": dW1, "b1": db1, "W2": dW2, "b2": db2, "W3": dW3, "b3": db3}
+
+    return cnn_case(Model, 604, hidden=7)
+
+
+@mistake(
+    "cnn",
     "W1 b1",
-    "the gradient of the flattened pooling output is unflattened in the wrong order: as (N, H, W, F) and transposed, "
-    "though forward flattened (N, F, H, W).",
-    "the channels are taken from the wrong places when dout gets its four axes back",
-    "the reshape before the pooling's backward scrambles dout",
+    "The gradient of the flattened features is reshaped to (N, H, W, F) and transposed, though the features were flattened as (N, F, H, W): a plain reshape is right.",
+    "The pooled features' gradient comes to the wrong channels and pixels.",
 )
 def cnn_unflattened_channels_last():
-    class Net(ThreeLayerConvNet):
+    class Model(PlainConvNet):
         def loss(self, X, y=None):
-            scores, caches = conv_net_forward(self, X)
+            scores, (conv, relu, pool, fc, relu2, out) = self.forward(X)
             if y is None:
                 return scores
-            conv_cache, relu1_cache, pool_cache, fc2_cache, relu2_cache, fc3_cache = caches
-            N, F, H, W = fc2_cache[0].shape
-            grads = {}
-            loss, dout = softmax_loss(scores, y)
-            dout, grads["W3"], grads["b3"] = affine_backward(dout, fc3_cache)
-            dout = relu_backward(dout, relu2_cache)
-            dflat = dout.dot(self.params["W2"].T)
-            _, grads["W2"], grads["b2"] = affine_backward(dout, fc2_cache)
-            dout = dflat.reshape(N, H, W, F).transpose(0, 3, 1, 2)
-            dout = max_pool_backward_fast(np.ascontiguousarray(dout), pool_cache)
-            dout = relu_backward(dout, relu1_cache)
-            dout, grads["W1"], grads["b1"] = conv_backward_fast(dout, conv_cache)
-            return add_penalty(self, loss, grads), grads
+            loss, dscores = softmax(scores, y)
+            dh2, dW3, db3 = right.affine_backward(dscores, out)
+            dflat, dW2, db2 = right.affine_backward(right.relu_backward(dh2, relu2), fc)
+            N, F, H, W = dflat.shape
+            dpool = dflat.reshape(N, H, W, F).transpose(0, 3, 1, 2)
+            drelu = right.max_pool_backward_naive(dpool, pool)
+            _, dW1, db1 = right.conv_backward_naive(right.relu_backward(drelu, relu), conv)
+            return loss, {"W1": dW1, "b1": db1, "W2": dW2, "b2": db2, "W3": dW3, "b3": db3}
 
-    return convnet(Net, 404)
-
-
-@mistake(
-    "cnn",
-    "W3",
-    "the loss leaves out W3 in the regularization, where the gradient has it.",
-    "the gradient of W3 contains a penalty that the loss lacks",
-    "np.sum(W3 ** 2) is missing in the loss",
-)
-def cnn_loss_without_w3_penalty():
-    class Net(ThreeLayerConvNet):
-        def loss(self, X, y=None):
-            W1, b1, W2, b2, W3, b3 = (self.params[k] for k in ("W1", "b1", "W2", "b2", "W3", "b3"))
-            out, cache1 = conv_relu_pool_forward(X, W1, b1, self.conv_param, self.pool_param)
-            out, cache2 = affine_relu_forward(out, W2, b2)
-            scores, cache3 = affine_forward(out, W3, b3)
-            if y is None:
-                return scores
-            grads = {}
-            loss, dout = softmax_loss(scores, y)
-            loss += 0.5 * self.reg * (np.sum(W1**2) + np.sum(W2**2))
-            dout, dW3, grads["b3"] = affine_backward(dout, cache3)
-            dout, dW2, grads["b2"] = affine_relu_backward(dout, cache2)
-            dout, dW1, grads["b1"] = conv_relu_pool_backward(dout, cache1)
-            grads["W1"] = dW1 + self.reg * W1
-            grads["W2"] = dW2 + self.reg * W2
-            grads["W3"] = dW3 + self.reg * W3
-            return loss, grads
-
-    return convnet(Net, 406, N=3, input_dim=(1, 4, 4), reg=0.6)
+    return cnn_case(Model, 605, F=4)
 
 
 @mistake(
     "cnn",
     "W1 b1",
-    "the convolution's gradients are divided by the batch size once more.",
-    "dW1 and db1 are N times too small",
-    "softmax_loss has already divided by N",
+    "The gradients of the convolution's filters and biases are divided by N once more, though softmax_loss has averaged already.",
+    "dW1 and db1 are N times too small.",
 )
-def cnn_conv_params_averaged():
-    class Net(ThreeLayerConvNet):
+def cnn_conv_averaged_again():
+    class Model(PlainConvNet):
         def loss(self, X, y=None):
-            W1, b1, W2, b2, W3, b3 = (self.params[k] for k in ("W1", "b1", "W2", "b2", "W3", "b3"))
+            scores, (conv, relu, pool, fc, relu2, out) = self.forward(X)
+            if y is None:
+                return scores
             N = X.shape[0]
-            out, cache1 = conv_relu_pool_forward(X, W1, b1, self.conv_param, self.pool_param)
-            out, cache2 = affine_relu_forward(out, W2, b2)
-            scores, cache3 = affine_forward(out, W3, b3)
-            if y is None:
-                return scores
-            grads = {}
-            loss, dout = softmax_loss(scores, y)
-            dout, grads["W3"], grads["b3"] = affine_backward(dout, cache3)
-            dout, grads["W2"], grads["b2"] = affine_relu_backward(dout, cache2)
-            dout, dW1, db1 = conv_relu_pool_backward(dout, cache1)
-            grads["W1"] = dW1 / N
-            grads["b1"] = db1 / N
+            loss, dscores = softmax(scores, y)
+            dh2, dW3, db3 = right.affine_backward(dscores, out)
+            dpool, dW2, db2 = right.affine_backward(right.relu_backward(dh2, relu2), fc)
+            drelu = right.max_pool_backward_naive(dpool, pool)
+            _, dW1, db1 = right.conv_backward_naive(right.relu_backward(drelu, relu), conv)
+            grads = {"W1": dW1 / N, "b1": db1 / N, "W2": dW2, "b2": db2, "W3": dW3, "b3": db3}
             return loss, grads
 
-    return convnet(Net, 408, N=3, input_dim=(3, 4, 4), filters=2)
+    return cnn_case(Model, 606, N=4, input_dim=(3, 4, 4), F=2)
 
 
 @mistake(
     "cnn",
-    "W1 b1 W2 b2",
-    "backward skips the ReLU of the hidden affine layer: it calls affine_backward alone.",
-    "the ReLU's mask is missing after the hidden affine layer",
-    "gradient flows through hidden units that are switched off",
+    "W2",
+    "The penalty's gradient is added to dW2 twice: once right after the layer and once more at the end.",
+    "dW2 contains 2 * reg * W2 instead of reg * W2.",
 )
-def cnn_no_relu_in_hidden_affine():
-    class Net(ThreeLayerConvNet):
+def cnn_reg_w2_twice():
+    class Model(PlainConvNet):
         def loss(self, X, y=None):
-            scores, caches = conv_net_forward(self, X)
+            scores, (conv, relu, pool, fc, relu2, out) = self.forward(X)
             if y is None:
                 return scores
-            conv_cache, relu1_cache, pool_cache, fc2_cache, relu2_cache, fc3_cache = caches
+            loss, dscores = softmax(scores, y)
             grads = {}
-            loss, dout = softmax_loss(scores, y)
-            dout, grads["W3"], grads["b3"] = affine_backward(dout, fc3_cache)
-            dout, grads["W2"], grads["b2"] = affine_backward(dout, fc2_cache)
-            dout = max_pool_backward_fast(dout, pool_cache)
-            dout = relu_backward(dout, relu1_cache)
-            dout, grads["W1"], grads["b1"] = conv_backward_fast(dout, conv_cache)
-            return add_penalty(self, loss, grads), grads
+            dh2, grads["W3"], grads["b3"] = right.affine_backward(dscores, out)
+            dpool, grads["W2"], grads["b2"] = right.affine_backward(right.relu_backward(dh2, relu2), fc)
+            grads["W2"] += self.reg * self.params["W2"]
+            drelu = right.max_pool_backward_naive(dpool, pool)
+            dconv = right.relu_backward(drelu, relu)
+            _, grads["W1"], grads["b1"] = right.conv_backward_naive(dconv, conv)
+            for k in ("W1", "W2", "W3"):
+                loss += 0.5 * self.reg * np.sum(self.params[k] * self.params[k])
+                grads[k] += self.reg * self.params[k]
+            return loss, grads
 
-    return convnet(Net, 410, hidden=8, C=3)
+    return cnn_case(Model, 607, hidden=4, reg=0.3)
 
 
 @mistake(
     "cnn",
     "W1 b1",
-    "the pooling's backward gives every pixel of a window the whole gradient, not only the largest one.",
-    "dout is only enlarged to the size before the pooling, without the mask of the maxima",
-    "backward of the pooling repeats dout 2 x 2 times",
+    "The pooling's backward pass spreads the gradient evenly over each window, as average pooling would, instead of giving it to the maximum.",
+    "Average pooling's backward is used for max pooling.",
 )
-def cnn_pool_repeats():
-    class Net(ThreeLayerConvNet):
+def cnn_pool_average_backward():
+    class Model(PlainConvNet):
         def loss(self, X, y=None):
-            scores, caches = conv_net_forward(self, X)
+            scores, (conv, relu, pool, fc, relu2, out) = self.forward(X)
             if y is None:
                 return scores
-            conv_cache, relu1_cache, pool_cache, fc2_cache, relu2_cache, fc3_cache = caches
-            grads = {}
-            loss, dout = softmax_loss(scores, y)
-            dout, grads["W3"], grads["b3"] = affine_backward(dout, fc3_cache)
-            dout = relu_backward(dout, relu2_cache)
-            dout, grads["W2"], grads["b2"] = affine_backward(dout, fc2_cache)
-            dout = np.repeat(np.repeat(dout, 2, axis=2), 2, axis=3)
-            dout = relu_backward(dout, relu1_cache)
-            dout, grads["W1"], grads["b1"] = conv_backward_fast(dout, conv_cache)
-            return add_penalty(self, loss, grads), grads
+            loss, dscores = softmax(scores, y)
+            dh2, dW3, db3 = right.affine_backward(dscores, out)
+            dpool, dW2, db2 = right.affine_backward(right.relu_backward(dh2, relu2), fc)
+            drelu = np.repeat(np.repeat(dpool, 2, axis=2), 2, axis=3) / 4
+            _, dW1, db1 = right.conv_backward_naive(right.relu_backward(drelu, relu), conv)
+            return loss, {"W1": dW1, "b1": db1, "W2": dW2, "b2": db2, "W3": dW3, "b3": db3}
 
-    return convnet(Net, 412, input_dim=(1, 6, 4), reg=0.05)
+    return cnn_case(Model, 608, input_dim=(1, 6, 4), F=4, C=3)
 
 
 @mistake(
     "cnn",
     "b1 b2 b3",
-    "the loss penalizes the biases too, which the gradients do not.",
-    "reg * b is missing in the biases' gradients, or the biases do not belong in the loss",
-    "the penalty runs over all parameters in the loss",
+    "The biases get the penalty's gradient too, though the loss penalizes only the weights.",
+    "reg * b is added to the gradients of the biases.",
 )
-def cnn_loss_penalizes_biases():
-    class Net(ThreeLayerConvNet):
+def cnn_reg_on_biases():
+    class Model(PlainConvNet):
         def loss(self, X, y=None):
-            W1, b1, W2, b2, W3, b3 = (self.params[k] for k in ("W1", "b1", "W2", "b2", "W3", "b3"))
-            out, cache1 = conv_relu_pool_forward(X, W1, b1, self.conv_param, self.pool_param)
-            out, cache2 = affine_relu_forward(out, W2, b2)
-            scores, cache3 = affine_forward(out, W3, b3)
+            scores, (conv, relu, pool, fc, relu2, out) = self.forward(X)
             if y is None:
                 return scores
+            loss, dscores = softmax(scores, y)
             grads = {}
-            loss, dout = softmax_loss(scores, y)
-            for name in self.params:
-                loss += 0.5 * self.reg * np.sum(self.params[name] ** 2)
-            dout, grads["W3"], grads["b3"] = affine_backward(dout, cache3)
-            dout, grads["W2"], grads["b2"] = affine_relu_backward(dout, cache2)
-            dout, grads["W1"], grads["b1"] = conv_relu_pool_backward(dout, cache1)
-            for name in ("W1", "W2", "W3"):
-                grads[name] += self.reg * self.params[name]
+            dh2, grads["W3"], grads["b3"] = right.affine_backward(dscores, out)
+            dpool, grads["W2"], grads["b2"] = right.affine_backward(right.relu_backward(dh2, relu2), fc)
+            drelu = right.max_pool_backward_naive(dpool, pool)
+            dconv = right.relu_backward(drelu, relu)
+            _, grads["W1"], grads["b1"] = right.conv_backward_naive(dconv, conv)
+            for k in ("W1", "W2", "W3"):
+                loss += 0.5 * self.reg * np.sum(self.params[k] ** 2)
+            for k, v in self.params.items():
+                grads[k] = grads[k] + self.reg * v
             return loss, grads
 
-    return convnet(Net, 414, input_dim=(2, 4, 4), reg=0.9)
-
-
-@mistake(
-    "cnn",
-    "W1 b1",
-    "in the pooling's backward the whole gradient goes to the top left pixel of every window.",
-    "the place of the maximum is ignored, and pixel (0, 0) of each window is taken instead",
-)
-def cnn_pool_top_left():
-    class Net(ThreeLayerConvNet):
-        def loss(self, X, y=None):
-            scores, caches = conv_net_forward(self, X)
-            if y is None:
-                return scores
-            conv_cache, relu1_cache, pool_cache, fc2_cache, relu2_cache, fc3_cache = caches
-            grads = {}
-            loss, dout = softmax_loss(scores, y)
-            dout, grads["W3"], grads["b3"] = affine_backward(dout, fc3_cache)
-            dout = relu_backward(dout, relu2_cache)
-            dout, grads["W2"], grads["b2"] = affine_backward(dout, fc2_cache)
-            dr1 = np.zeros_like(relu1_cache)
-            dr1[:, :, ::2, ::2] = dout
-            da1 = relu_backward(dr1, relu1_cache)
-            dout, grads["W1"], grads["b1"] = conv_backward_fast(da1, conv_cache)
-            return add_penalty(self, loss, grads), grads
-
-    return convnet(Net, 416, N=3, input_dim=(1, 4, 4), filters=2)
-
-
-@mistake(
-    "cnn",
-    "W1 W2 W3",
-    "the gradient of the regularization has the wrong sign: reg * W is subtracted instead of added.",
-    "a minus stands where a plus belongs in front of reg * W",
-    "the penalty's gradient makes the weights grow",
-)
-def cnn_reg_sign():
-    class Net(ThreeLayerConvNet):
-        def loss(self, X, y=None):
-            W1, b1, W2, b2, W3, b3 = (self.params[k] for k in ("W1", "b1", "W2", "b2", "W3", "b3"))
-            out, cache1 = conv_relu_pool_forward(X, W1, b1, self.conv_param, self.pool_param)
-            out, cache2 = affine_relu_forward(out, W2, b2)
-            scores, cache3 = affine_forward(out, W3, b3)
-            if y is None:
-                return scores
-            grads = {}
-            loss, dout = softmax_loss(scores, y)
-            loss += 0.5 * self.reg * (np.sum(W1**2) + np.sum(W2**2) + np.sum(W3**2))
-            dout, grads["W3"], grads["b3"] = affine_backward(dout, cache3)
-            dout, grads["W2"], grads["b2"] = affine_relu_backward(dout, cache2)
-            dout, grads["W1"], grads["b1"] = conv_relu_pool_backward(dout, cache1)
-            for name in ("W1", "W2", "W3"):
-                grads[name] -= self.reg * self.params[name]
-            return loss, grads
-
-    return convnet(Net, 418, input_dim=(1, 4, 6), reg=0.25)
+    return cnn_case(Model, 609, N=2, reg=0.6)

@@ -10,7 +10,9 @@ from student_mistakes import CASES
 
 from cs231n.gradcheck import FAIL, check_layer, check_model
 
-NAMED = 165  # of 185, when the cases were tried for the first time
+# Of 152, when they were tried for the first time and judged by one who knew only the reports: 147 with settings
+# and 145 without, none with a false cause.
+NAMED = {True: 147, False: 145}
 every_case = pytest.mark.parametrize("case", CASES, ids=[case.id for case in CASES])
 
 
@@ -42,14 +44,13 @@ def test_no_mistake_passes_and_no_right_gradient_fails(case):
     report = report_on(case)
     assert report.status == FAIL
     if report.comparisons:
-        prefix = "" if case.make()["kind"] == "layer" else "d"
-        expected = {f"{prefix}{name}" for name in case.wrong}
+        expected = {f"d{name}" for name in case.wrong}
         assert {one.name for one in report.comparisons if one.status == FAIL} == expected
 
 
 @pytest.mark.parametrize("with_settings", [True, False], ids=["settings", "no-settings"])
 def test_most_are_named_first(with_settings):
-    assert sum(is_named(report_on(case, with_settings)) for case in CASES) >= NAMED
+    assert sum(is_named(report_on(case, with_settings)) for case in CASES) >= NAMED[with_settings]
 
 
 if __name__ == "__main__":
