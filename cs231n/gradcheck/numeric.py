@@ -123,10 +123,10 @@ def numeric_gradient(
 def numeric_gradients(
     f: Callable[[], Any], arrays: Mapping[str, Array], dout: Array | float, h: float = STEP
 ) -> dict[str, Numeric]:
-    """Return the Numeric gradient for each array that f closes over; after two seconds, show progress."""
+    """Return the Numeric gradient for each array that f closes over; after five seconds, show progress."""
     rounding = rounding_of(f, arrays.values(), dout)
     total = sum(array.size for array in arrays.values())
-    with tqdm(total=total, desc="gradient check", unit="entry", delay=2, leave=False, ncols=79) as bar:
+    with tqdm(total=total, desc="gradient check", unit="entry", delay=5, mininterval=1, leave=False, ncols=79) as bar:
 
         def counted(array: Array) -> Iterator[tuple[int, ...]]:
             for index in np.ndindex(array.shape):
