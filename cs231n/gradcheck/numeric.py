@@ -126,7 +126,9 @@ def numeric_gradients(
     """Return the Numeric gradient for each array that f closes over; after five seconds, show progress."""
     rounding = rounding_of(f, arrays.values(), dout)
     total = sum(array.size for array in arrays.values())
-    with tqdm(total=total, desc="gradient check", unit="entry", delay=5, mininterval=1, leave=False, ncols=79) as bar:
+    with tqdm(
+        total=total, desc="gradient check", unit="entry", delay=5, mininterval=1, leave=False, ncols=79
+    ) as bar:
 
         def counted(array: Array) -> Iterator[tuple[int, ...]]:
             for index in np.ndindex(array.shape):
