@@ -10,8 +10,8 @@ from student_mistakes import CASES
 
 from cs231n.gradcheck import FAIL, check_layer, check_model
 
-# Of 152, when they were tried for the first time and judged by one who knew only the reports: 147 with settings
-# and 145 without, none with a false cause.
+# Of 152, when they were tried for the first time and judged by one who knew only the reports: 147 with
+# settings and 145 without, none with a false cause.
 NAMED = {True: 147, False: 145}
 every_case = pytest.mark.parametrize("case", CASES, ids=[case.id for case in CASES])
 
