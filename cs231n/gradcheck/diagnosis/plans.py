@@ -125,22 +125,22 @@ def plans(net: Chain) -> Iterator[Plan]:
     """Yield a plan for every mistake in the structure of the backward pass, the likeliest first."""
     for make in (
         _forward_relus,
-        _left_out,
-        _too_early,
+        left_out_plans,
+        too_early_plans,
         _inputs,
         _caches,
-        _masks,
-        _order,
+        masks_plans,
+        order_plans,
         _dropout,
-        _norms,
-        _weights,
+        norms_plans,
+        weights_plans,
     ):
         yield from make(net)
-    for make in (_upstream, _pooling, _flattening, _scores):
+    for make in (_upstream, pooling_plans, _flattening, _scores):
         yield from make(net)
 
 
-def _plan(net: Chain, steps: Sequence[Step], *mistakes: tuple[Mistake, str]) -> Plan:
+def plan_through(net: Chain, steps: Sequence[Step], *mistakes: tuple[Mistake, str]) -> Plan:
     """Return the plan of a backward pass through other steps; mistakes are pairs (mistake, about)."""
     return Plan(_findings(*mistakes), partial(go_back, steps, net.dscores))
 
@@ -182,7 +182,7 @@ def _gradients(names: Sequence[str]) -> str:
 def _forward_relus(net: Chain) -> Iterator[Plan]:
     """Go back as if the scores had no ReLU, which they have, and hidden layers one, which they have not."""
     if net.of(StepKind.RELU) and net.steps[-1].kind is StepKind.RELU:
-        yield _plan(net, net.steps[:-1], (Mistake.RELU_ON_SCORES, ""))
+        yield plan_through(net, net.steps[:-1], (Mistake.RELU_ON_SCORES, ""))
     linear = [step for step in net.of(StepKind.LINEAR) if step.layer < net.last]
     lacking = [step for step in linear if _of_layer(net, StepKind.RELU, step.layer) is None]
     if not lacking:
@@ -193,13 +193,13 @@ def _forward_relus(net: Chain) -> Iterator[Plan]:
         place = next(index for index, other in enumerate(steps) if other is last) + 1
         masked = Step(StepKind.RELU, step.layer, last.out, last.out, mask_backward(last.out > 0))
         steps = [*steps[:place], masked, *steps[place:]]
-    yield _plan(net, steps, (Mistake.RELU_MISSING_IN_FORWARD, _where(net, lacking)))
+    yield plan_through(net, steps, (Mistake.RELU_MISSING_IN_FORWARD, _where(net, lacking)))
 
 
 # ------------------------------------------------------------------------------------ steps that are left out
 
 
-def _left_out(net: Chain) -> Iterator[Plan]:
+def left_out_plans(net: Chain) -> Iterator[Plan]:
     """Leave out ReLU, dropout or normalizations: of one layer or of all; or several kinds, of all layers."""
     for kind in LEFT_OUT:
         for steps in _choices(net.of(kind)):
@@ -222,7 +222,7 @@ def _without(net: Chain, left_out: dict[StepKind, list[Step]]) -> Iterator[Plan]
         )
         for norm in left_out.get(StepKind.NORM, ()):
             steps = changed(steps, norm, passing(norm.backward))
-        yield _plan(net, steps, *mistakes)
+        yield plan_through(net, steps, *mistakes)
 
 
 def _with_ties(net: Chain) -> Iterator[list[Step]]:
@@ -235,7 +235,7 @@ def _with_ties(net: Chain) -> Iterator[list[Step]]:
         yield steps
 
 
-def _too_early(net: Chain) -> Iterator[Plan]:
+def too_early_plans(net: Chain) -> Iterator[Plan]:
     """Compute the gradients of an affine layer before the backward pass of a step behind it."""
     for kind, mistake in TOO_EARLY.items():
         for step in net.of(kind):
@@ -296,7 +296,7 @@ def _inputs(net: Chain) -> Iterator[Plan]:
             for step, array in chosen:
                 steps = changed(steps, step, _varied(step, x_of_dw=array))
             about = _gradients([f"W{step.layer}" for step, _ in chosen])
-            yield _plan(net, steps, (mistake, about))
+            yield plan_through(net, steps, (mistake, about))
 
 
 def _varied(step: Step, **others: Array | float | tuple[int, ...] | None) -> Backward:
@@ -369,7 +369,7 @@ def _caches(net: Chain) -> Iterator[Plan]:
         for mistake, sources in _sources(net.last - 1):
             steps = _rewired(net, kinds, sources) if net.of(*kinds) else None
             if steps is not None:
-                yield _plan(net, steps, (mistake, caches))
+                yield plan_through(net, steps, (mistake, caches))
 
 
 def _sources(hidden: int) -> Iterator[tuple[Mistake, tuple[int, ...]]]:
@@ -405,13 +405,13 @@ def _rewired(net: Chain, kinds: Sequence[StepKind], sources: Sequence[int]) -> l
 # ------------------------------------------------------------------------------------------------------ masks
 
 
-def _masks(net: Chain) -> Iterator[Plan]:
+def masks_plans(net: Chain) -> Iterator[Plan]:
     """Take the mask of ReLU or dropout from another layer, or ReLU's from another array."""
     for kind, mistake in MASKS_OF_OTHERS.items():
         for step, other in itertools.permutations(net.of(kind), 2):
             if step.x.shape == other.x.shape:
                 about = f"layer {step.layer}"
-                yield _plan(net, changed(net.steps, step, other.backward), (mistake, about))
+                yield plan_through(net, changed(net.steps, step, other.backward), (mistake, about))
     for steps in _choices(net.of(StepKind.RELU)):
         yield from _relu_masks(net, steps)
 
@@ -430,9 +430,9 @@ def _relu_masks(net: Chain, relus: Sequence[Step]) -> Iterator[Plan]:
         before_norm = changed(before_norm, relu, mask_backward(linear.out > 0) if linear else relu.backward)
         of_dout = changed(of_dout, relu, _positive_part)
         inverted = changed(inverted, relu, mask_backward(relu.x <= 0))
-    yield _plan(net, of_dout, (Mistake.RELU_MASK_OF_DOUT, where))
-    yield _plan(net, inverted, (Mistake.RELU_MASK_INVERTED, where))
-    yield _plan(net, before_norm, (Mistake.RELU_MASK_BEFORE_NORM, where))
+    yield plan_through(net, of_dout, (Mistake.RELU_MASK_OF_DOUT, where))
+    yield plan_through(net, inverted, (Mistake.RELU_MASK_INVERTED, where))
+    yield plan_through(net, before_norm, (Mistake.RELU_MASK_BEFORE_NORM, where))
 
 
 def _positive_part(dout: Array) -> tuple[Array, Grads]:
@@ -442,7 +442,7 @@ def _positive_part(dout: Array) -> tuple[Array, Grads]:
 # ---------------------------------------------------------------------------------- order, dropout, and norms
 
 
-def _order(net: Chain) -> Iterator[Plan]:
+def order_plans(net: Chain) -> Iterator[Plan]:
     """Swap the backward passes of ReLU and the normalization."""
     for norms in _choices(net.of(StepKind.NORM)):
         steps = list(net.steps)
@@ -452,7 +452,7 @@ def _order(net: Chain) -> Iterator[Plan]:
                 return
             swap = {id(norm): relu, id(relu): norm}
             steps = [swap.get(id(step), step) for step in steps]
-        yield _plan(net, steps, (Mistake.NORM_AND_RELU_SWAPPED, _where(net, norms)))
+        yield plan_through(net, steps, (Mistake.NORM_AND_RELU_SWAPPED, _where(net, norms)))
 
 
 def _dropout(net: Chain) -> Iterator[Plan]:
@@ -463,11 +463,11 @@ def _dropout(net: Chain) -> Iterator[Plan]:
             mask = step.weights
             unscaled = changed(unscaled, step, mask_backward((mask > 0).astype(float)))
             twice = changed(twice, step, mask_backward(mask**2))
-        yield _plan(net, unscaled, (Mistake.DROPOUT_UNSCALED, _where(net, dropouts)))
-        yield _plan(net, twice, (Mistake.DROPOUT_TWICE, _where(net, dropouts)))
+        yield plan_through(net, unscaled, (Mistake.DROPOUT_UNSCALED, _where(net, dropouts)))
+        yield plan_through(net, twice, (Mistake.DROPOUT_TWICE, _where(net, dropouts)))
 
 
-def _norms(net: Chain) -> Iterator[Plan]:
+def norms_plans(net: Chain) -> Iterator[Plan]:
     """Leave out parts of the backward pass of all normalizations, or take the means over other axes."""
     norms = net.of(StepKind.NORM)
     yield from _norms_of_another_kind(net, norms)
@@ -476,7 +476,7 @@ def _norms(net: Chain) -> Iterator[Plan]:
         for norm in norms:
             steps = changed(steps, norm, _varied(norm, **others))
         if norms:
-            yield _plan(net, steps, (mistake, about))
+            yield plan_through(net, steps, (mistake, about))
 
 
 def _norms_of_another_kind(net: Chain, norms: Sequence[Step]) -> Iterator[Plan]:
@@ -492,7 +492,7 @@ def _norms_of_another_kind(net: Chain, norms: Sequence[Step]) -> Iterator[Plan]:
             for norm in norms:
                 steps = changed(steps, norm, _varied(norm, axes=axes, again=again))
             if norms:
-                yield _plan(net, steps, (Mistake.NORM_OF_ANOTHER_KIND, kind))
+                yield plan_through(net, steps, (Mistake.NORM_OF_ANOTHER_KIND, kind))
 
 
 WRONG_NORMS: dict[tuple[Mistake, str], dict[str, Array | float]] = {
@@ -507,7 +507,7 @@ WRONG_NORMS: dict[tuple[Mistake, str], dict[str, Array | float]] = {
 # ------------------------------------------------------------------------------- weights, and what flows back
 
 
-def _weights(net: Chain) -> Iterator[Plan]:
+def weights_plans(net: Chain) -> Iterator[Plan]:
     """Multiply by W where W^T is due, or by another layer's W, or return dW^T."""
     affine = [step for step in net.of(StepKind.LINEAR) if step.weights.ndim == 2]
     square = [step for step in affine if len(set(step.weights.shape)) == 1]
@@ -515,17 +515,17 @@ def _weights(net: Chain) -> Iterator[Plan]:
         steps = net.steps
         for step in chosen:
             steps = changed(steps, step, _varied(step, w=step.weights.T))
-        yield _plan(net, steps, (Mistake.WEIGHTS_NOT_TRANSPOSED, _numbered(chosen)))
+        yield plan_through(net, steps, (Mistake.WEIGHTS_NOT_TRANSPOSED, _numbered(chosen)))
     for step, other in itertools.permutations(affine, 2):
         if step.weights.shape == other.weights.shape and step.layer > 1:
             steps = changed(net.steps, step, _varied(step, w=other.weights))
-            yield _plan(net, steps, (Mistake.WEIGHTS_OF_ANOTHER, f"layer {step.layer}"))
+            yield plan_through(net, steps, (Mistake.WEIGHTS_OF_ANOTHER, f"layer {step.layer}"))
     for chosen in _choices(square):
         steps = net.steps
         for step in chosen:
             steps = changed(steps, step, _with_dw_transposed(step.backward))
         about = _gradients([f"W{step.layer}" for step in chosen])
-        yield _plan(net, steps, (Mistake.DW_TRANSPOSED, about))
+        yield plan_through(net, steps, (Mistake.DW_TRANSPOSED, about))
 
 
 def _with_dw_transposed(backward: Backward) -> Backward:
@@ -546,7 +546,7 @@ def _upstream(net: Chain) -> Iterator[Plan]:
             if step.x.size == step.out.size:
                 steps = changed(steps, step, _passing_on(step))
         if steps is not net.steps:
-            yield _plan(net, steps, (Mistake.UPSTREAM_PASSED_ON, _numbered(chosen)))
+            yield plan_through(net, steps, (Mistake.UPSTREAM_PASSED_ON, _numbered(chosen)))
 
 
 def _passing_on(step: Step) -> Backward:
@@ -569,14 +569,14 @@ def _same_upstream(net: Chain) -> Grads:
 # ------------------------------------------------------------------------------------- images, and the scores
 
 
-def _pooling(net: Chain) -> Iterator[Plan]:
+def pooling_plans(net: Chain) -> Iterator[Plan]:
     """Spread a pooling's gradient over the whole window."""
     for share in (1, 1 / 4):
         steps = net.steps
         for pool in net.of(StepKind.POOL):
             steps = changed(steps, pool, pool_backward(pool.x, partial(np.full_like, fill_value=share)))
         if net.of(StepKind.POOL):
-            yield _plan(net, steps, (Mistake.POOLING_LEFT_OUT, ""))
+            yield plan_through(net, steps, (Mistake.POOLING_LEFT_OUT, ""))
 
 
 def _flattening(net: Chain) -> Iterator[Plan]:
@@ -585,7 +585,7 @@ def _flattening(net: Chain) -> Iterator[Plan]:
         if step.x.ndim == 4 and step.weights.ndim == 2 and step.layer > 1:
             for unflatten in UNFLATTENED:
                 steps = changed(net.steps, step, _reordered(step, unflatten))
-                yield _plan(net, steps, (Mistake.WRONG_UNFLATTENING, ""))
+                yield plan_through(net, steps, (Mistake.WRONG_UNFLATTENING, ""))
 
 
 Shape = tuple[int, ...]

@@ -28,23 +28,23 @@ def _mask_of_x(net: Chain) -> Iterator[plans.Plan]:
     for relu in net.of(StepKind.RELU):
         if relu.x.shape == net.X.shape:
             steps = chain.changed(net.steps, relu, chain.mask_backward(net.X > 0))
-            yield plans._plan(net, steps, (Mistake.RELU_MASK_OF_INPUT, f"layer {LAYER}"))
+            yield plans.plan_through(net, steps, (Mistake.RELU_MASK_OF_INPUT, f"layer {LAYER}"))
 
 
 def _forward_order(net: Chain) -> Iterator[plans.Plan]:
     """Go through the steps in the order of the forward pass."""
     source, *steps = net.steps
-    yield plans._plan(net, [source, *reversed(steps)], (Mistake.FORWARD_ORDER, ""))
+    yield plans.plan_through(net, [source, *reversed(steps)], (Mistake.FORWARD_ORDER, ""))
 
 
 MAKERS = (
-    plans._left_out,
-    plans._too_early,
-    plans._masks,
-    plans._order,
-    plans._norms,
-    plans._weights,
-    plans._pooling,
+    plans.left_out_plans,
+    plans.too_early_plans,
+    plans.masks_plans,
+    plans.order_plans,
+    plans.norms_plans,
+    plans.weights_plans,
+    plans.pooling_plans,
     _mask_of_x,
     _forward_order,
 )
