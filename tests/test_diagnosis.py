@@ -371,6 +371,9 @@ def without_last_example(run):
     return run.again(dout=with_zeros(run.dout, -1))
 
 
+ALL_AROUND = "first and last row and first and last column"
+
+
 def without_border(run):
     """dx with zeros around the image, one pixel wide."""
     return np.pad(run.dx[:, :, 1:-1, 1:-1], ((0, 0), (0, 0), (1, 1), (1, 1)))
@@ -472,12 +475,12 @@ CONVOLUTION = [
         {"dx": about(Mistake.SOME_SLICES, "channels")},
         dx=lambda run: with_zeros(run.dx, np.s_[:, 1]),
     ),
-    bug("conv", "dx-border", {"dx": Mistake.BORDER}, dx=without_border),
+    bug("conv", "dx-border", {"dx": about(Mistake.PIXELS_LEFT_OUT, ALL_AROUND)}, dx=without_border),
     bug("conv-strided", "dx-offset", {"dx": Mistake.STRIDE_OFFSETS}, dx=every_second_row),
     bug(
         "conv",
         "no-padding-in-dw",
-        {"dw": None},
+        {"dw": about(Mistake.PIXELS_LEFT_OUT, "first column")},
         dw=lambda run: run.again(x=with_zeros(run.x, np.s_[..., 0])).dw,
     ),
 ]

@@ -15,6 +15,7 @@ from cs231n.gradcheck.diagnosis.layouts import wrong_layouts, wrong_parameter_la
 from cs231n.gradcheck.diagnosis.mistakes import Mistake
 from cs231n.gradcheck.diagnosis.stage_mistakes import (
     axes_text,
+    roots_in_variance,
     test_mode_mistakes,
     training_as_test_mode,
     trainings,
@@ -79,6 +80,7 @@ def wrong_dx(observed: Observed, terms: Terms) -> tuple[Iterator[Candidate], ...
         wrong_scales(observed, terms),
         miscounted(terms),
         wrong_stages(terms),
+        roots_in_variance(terms),
         miscounted_direct(terms),
         wrong_groupings(observed, terms),
         wrong_sums(terms),

@@ -59,7 +59,6 @@ def wrong_stages(terms: Terms) -> Iterator[Candidate]:
         )
         gradient = backward(terms, dvar=_with_power(power))
         yield Candidate(Mistake.WRONG_POWER, gradient, POWER.format(letters), evidence=evidence)
-    yield from _roots_in_variance(terms)
 
 
 def _without_gamma_in_sums(terms: Terms) -> Iterator[Candidate]:
@@ -111,7 +110,7 @@ def _with_root(terms: Terms, r: Array) -> Iterator[Array]:
     yield backward(terms, direct=lambda p: r * p.dx_hat)
 
 
-def _roots_in_variance(terms: Terms) -> Iterator[Candidate]:
+def roots_in_variance(terms: Terms) -> Iterator[Candidate]:
     """Yield dx with std in place of var in the variance's path alone."""
     look = f"{STD} {VARIANCE.format(terms.layer.grouping.letters)}"
     for eps in {terms.scale.eps, 0.0}:
