@@ -151,8 +151,8 @@ MISTAKES = {
     "stride ignored in one direction": (
         LAYERS,
         "_window",
-        "top, left = i * stride, j * stride",
-        "top, left = i * stride, j",
+        "top, left = i * stride[0], j * stride[1]",
+        "top, left = i * stride[0], j",
         "conv_forward_naive",
         "stride 2, no padding",
         "out has wrong values",
