@@ -9,6 +9,7 @@ a mistake: some entries at kinks or in rounding noise, a gradient in float32. Wh
 entries, the check cannot decide, and fails with advice.
 """
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -38,7 +39,7 @@ from cs231n.gradcheck.models import (
 from cs231n.gradcheck.numeric import numeric_gradients
 from cs231n.gradcheck.projected import Projection, compare_slopes, random_directions
 from cs231n.gradcheck.report import Comparison, Report
-from cs231n.gradcheck.tolerances import LAYER_TOL, MOST_ENTRIES, NETWORK_TOL, NUDGE, STEP
+from cs231n.gradcheck.tolerances import LAYER_TOL, LONGEST, MOST_ENTRIES, NETWORK_TOL, NUDGE, STEP
 from cs231n.gradcheck.values import Floats, float64_copy
 from cs231n.passes import FAIL, PASS, WARN
 
@@ -89,13 +90,14 @@ def check_layer(
     - properties: {sentence: function of the output}, each of which has to return True, such as
       {"every feature has the mean beta": lambda out: np.allclose(out.mean(axis=0), beta)}
 
-    Above `MOST_ENTRIES` entries it checks along random directions, as `check_projected` does.
+    Above `MOST_ENTRIES` entries, or where all of them would take longer than `LONGEST`, it checks along
+    random directions, as `check_projected` does.
     """
     require_callables(forward=forward, backward=backward)
     require_positive(tol=tol, h=h)
     arrays, settings, report = require_inputs(inputs), require_settings(settings), Report(name)
 
-    rng, is_large = np.random.default_rng(seed), _count(arrays) > MOST_ENTRIES
+    rng = np.random.default_rng(seed)
 
     def output() -> Any:
         return forward(*(array.copy() for array in arrays.values()))[0]
@@ -107,7 +109,7 @@ def check_layer(
         report.comparisons += compare_output(run.out, arrays, reference, name)
         report.causes += lacking(run.out, properties)
         known = _known(arrays, run, settings)
-        if is_large:
+        if _count(arrays) > MOST_ENTRIES or 2 * _count(arrays) * _seconds(output) > LONGEST:
             report.comparisons += _project(
                 forward, run, known, name, max(tol, NETWORK_TOL), h, DIRECTIONS, rng
             )
@@ -164,14 +166,20 @@ def _project(
     return [compare_slopes(label(name, key), key, projection) for key in arrays]
 
 
+def _seconds(function: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
 def _count(arrays: dict[str, Any]) -> int:
     return sum(int(np.size(array)) for array in arrays.values())
 
 
 def _along_directions(arrays: dict[str, Any]) -> str:
     return (
-        f"All arguments together have {_count(arrays):,} entries, more than {MOST_ENTRIES:,}: the check "
-        "follows random directions. A smaller case shows which entries are wrong."
+        f"To try each of the {_count(arrays):,} entries of all arguments would take long: the check follows "
+        "random directions. A smaller case shows which entries are wrong."
     )
 
 

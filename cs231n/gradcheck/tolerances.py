@@ -52,6 +52,9 @@ NUDGE = 1e-2
 # Above this number of entries, a check follows random directions: every entry would take minutes.
 MOST_ENTRIES = 10_000
 
+# Above this many seconds, too: a naive convolution of a few images takes minutes.
+LONGEST = 20.0
+
 # Above this number of entries, formulas with mistakes are not tried: all of them would take minutes.
 MOST_DIAGNOSED = 100_000
 
