@@ -176,7 +176,7 @@ def untransposed(dout, conv):
 POOLS = {
     "row-and-column": (M.ARGMAX_SWAPPED, into(lambda window: largest(window)[::-1])),
     "smallest": (M.SMALLEST_TAKES_IT, into(lambda window: np.unravel_index(window.argmin(), (2, 2)))),
-    "untransposed": (M.RESHAPED, untransposed),
+    "untransposed": (M.ORDER_MIXED, untransposed),
     "image-0": (None, lambda dout, conv: into(largest)(np.broadcast_to(dout[:1], dout.shape), conv)),
 }
 
