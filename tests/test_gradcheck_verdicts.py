@@ -82,6 +82,20 @@ class TestFloat32:
         model.loss = lambda X, y=None: (np.float32(loss(X, y)[0]), loss(X, y)[1])
         assert kinds(check_model(model, X, y)) == [Kind.PRECISION]
 
+    def test_what_is_wrong_with_the_loss_comes_before_the_dtype(self):
+        """A loss that varies, raises or is still to be written says so, in the default dtype too."""
+        assert kinds(check_model(small_model("one-hidden", dropout=0.5), X, y)) == [Kind.VARIES]
+        report = check_model(small_model("one-hidden"), X, y + 3)
+        assert kinds(report) == [Kind.ERROR]
+        assert "y must hold labels from 0 to 2" in str(report)
+
+        class Unwritten(FullyConnectedNet):
+            def loss(self, X, y=None):
+                raise NotImplementedError("write me")
+
+        with pytest.raises(NotImplementedError, match="write me"):
+            check_model(Unwritten([6], 12, 3), X, y)
+
     def test_arrays_in_float32_are_checked_in_float64(self, capsys):
         x, w = draw((3, 4)).astype(np.float32), draw((4, 2), seed=1).astype(np.float32)
         dout = draw((3, 2), seed=2).astype(np.float32)

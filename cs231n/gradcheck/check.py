@@ -96,11 +96,7 @@ def check_layer(
     require_callables(forward=forward, backward=backward)
     require_positive(tol=tol, h=h)
     arrays, settings, report = require_inputs(inputs), require_settings(settings), Report(name)
-
     rng = np.random.default_rng(seed)
-
-    def output() -> Any:
-        return forward(*(array.copy() for array in arrays.values()))[0]
 
     def check() -> None:
         run = run_once(forward, backward, arrays, report, rng)
@@ -109,27 +105,38 @@ def check_layer(
         report.comparisons += compare_output(run.out, arrays, reference, name)
         report.causes += lacking(run.out, properties)
         known = _known(arrays, run, settings)
-        if _count(arrays) > MOST_ENTRIES or 2 * _count(arrays) * _seconds(output) > LONGEST:
-            report.comparisons += _project(
-                forward, run, known, name, max(tol, NETWORK_TOL), h, DIRECTIONS, rng
-            )
+        if _takes_long(forward, arrays):
+            tolerance = max(tol, NETWORK_TOL)
+            report.comparisons += _project(forward, run, known, name, tolerance, h, DIRECTIONS, rng)
             report.notes.append(_along_directions(arrays))
-        else:
-            numeric = numeric_gradients(output, arrays, run.dout, h)
-            compared = compare_all(name, run.grads, numeric, tol, known)
-            if any(comparison.only_kinks for comparison in compared):
-                nearby = check_layer(
-                    forward, backward, _nudged(arrays, rng), settings=settings, tol=tol, h=h, seed=seed
-                )
-                compared = _excused(compared, nearby)
-            report.comparisons += compared
+            return
+        compared = _compare_entries(forward, run, known, name, tol, h)
+        if any(comparison.only_kinks for comparison in compared):
+            beside = _nudged(arrays, rng)
+            run = run_once(forward, backward, beside, Report(name), rng)
+            if run is not None:
+                nearby = _compare_entries(forward, run, _known(beside, run, settings), name, tol, h)
+                compared = [_excused(*pair) for pair in zip(compared, nearby, strict=True)]
+        report.comparisons += compared
 
     return _guarded(report, check, arrays)
 
 
+def _compare_entries(
+    forward: Callable[..., Any], run: Run, known: dict[str, Any], name: str, tol: float, h: float
+) -> list[Comparison]:
+    """Compare every entry of the gradients with the numeric ones."""
+    arrays = known["inputs"]
+    numeric = numeric_gradients(lambda: _output(forward, arrays), arrays, run.dout, h)
+    return compare_all(name, run.grads, numeric, tol, known)
+
+
+def _output(forward: Callable[..., Any], arrays: dict[str, Floats]) -> Any:
+    return forward(*(array.copy() for array in arrays.values()))[0]
+
+
 def _nudged(arrays: dict[str, Floats], rng: np.random.Generator) -> dict[str, Floats]:
     """Return arrays a little beside the given ones, where no two entries are equal and none is 0."""
-
     nudged = {}
     for key, array in arrays.items():
         size = NUDGE * max(float(np.abs(array).max(initial=0)), STEP)
@@ -137,16 +144,11 @@ def _nudged(arrays: dict[str, Floats], rng: np.random.Generator) -> dict[str, Fl
     return nudged
 
 
-def _excused(compared: list[Comparison], nearby: Report) -> list[Comparison]:
-    """Return comparisons without the failures that are only due to ties, as a point nearby shows."""
-    if len(nearby.comparisons) != len(compared) or nearby.causes:
+def _excused(compared: Comparison, nearby: Comparison) -> Comparison:
+    """Return a comparison, without a failure that is only due to ties, as a point nearby shows."""
+    if not compared.only_kinks or nearby.status == FAIL:
         return compared
-    return [
-        replace(one, status=WARN, error=other.error, worst=[], causes=[], notes=[TIES])
-        if one.only_kinks and other.status != FAIL
-        else one
-        for one, other in zip(compared, nearby.comparisons, strict=True)
-    ]
+    return replace(compared, status=WARN, error=nearby.error, worst=[], causes=[], notes=[TIES])
 
 
 def _project(
@@ -166,10 +168,12 @@ def _project(
     return [compare_slopes(label(name, key), key, projection) for key in arrays]
 
 
-def _seconds(function: Callable[[], Any]) -> float:
+def _takes_long(forward: Callable[..., Any], arrays: dict[str, Floats]) -> bool:
+    """Return whether there are too many entries, or too slow a forward pass, to move each of them."""
     start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
+    _output(forward, arrays)
+    seconds = time.perf_counter() - start
+    return _count(arrays) > MOST_ENTRIES or 2 * _count(arrays) * seconds > LONGEST
 
 
 def _count(arrays: dict[str, Any]) -> int:

@@ -19,7 +19,6 @@ from cs231n.gradcheck.diagnosis import (
 )
 from cs231n.gradcheck.judgement import Judgement, floor_of, is_rounding, judge, worst_entries
 from cs231n.gradcheck.numeric import Numeric, rel_error
-from cs231n.gradcheck.projected import OBSERVED
 from cs231n.gradcheck.report import Comparison
 from cs231n.gradcheck.tolerances import OUTPUT_TOL
 from cs231n.gradcheck.values import Array, Floats, float64_copy
@@ -84,8 +83,7 @@ def _formula(known: dict[str, Any], numeric: Numeric) -> Array | None:
     """Return the gradient by the layer's formula, where the numeric one has kinks and the layer is known."""
     if "dout" not in known or not numeric.bent.any():
         return None
-    observed = Observed(**{key: value for key, value in known.items() if key in OBSERVED})
-    return right_gradients(observed).get(known.get("name", ""))
+    return right_gradients(Observed.of(known)).get(known.get("name", ""))
 
 
 def _explain(
@@ -126,17 +124,17 @@ def compare_output(
         return []
     result = reference(*(array.copy() for array in inputs.values()))
     expected = np.asarray(result[0] if issubclass(type(result), tuple) else result, dtype=np.float64)
-    label = f"{name} out".strip()
+    what = f"{name} out".strip()
     causes = diagnose_value(out, expected)
     if causes:
-        return [Comparison(label, FAIL, np.inf, OUTPUT_TOL, causes=causes)]
+        return [Comparison(what, FAIL, np.inf, OUTPUT_TOL, causes=causes)]
     error = rel_error(out, expected) if out.size else 0.0
     if error <= OUTPUT_TOL:
-        return [Comparison(label, PASS, error, OUTPUT_TOL)]
+        return [Comparison(what, PASS, error, OUTPUT_TOL)]
     case = Case(out, expected, tol=OUTPUT_TOL)
     worst = worst_entries(out, expected, ~case.wrong)
     causes = diagnose(case)
-    return [Comparison(label, FAIL, error, OUTPUT_TOL, worst, causes, [] if causes else [where_wrong(case)])]
+    return [Comparison(what, FAIL, error, OUTPUT_TOL, worst, causes, [] if causes else [where_wrong(case)])]
 
 
 def lacking(out: Floats, properties: dict[str, Callable[[Floats], Any]] | None) -> list[Cause]:

@@ -19,7 +19,7 @@ from cs231n.gradcheck.tolerances import (
 from cs231n.gradcheck.values import Array, Floats
 
 SHOWN = 3  # entries that a report shows
-KINKS = "Check away from kinks: with inputs that differ from 0, and from each other, by more than the step."
+KINKS = "Check away from kinks: with inputs that differ from 0 and from each other by more than the step."
 NOISE = "Check at a point where this gradient is not so small, such as inputs around 1."
 
 

@@ -32,6 +32,8 @@ def copy_in_float64(model: Any, X: Any, y: Any, report: Report) -> tuple[Any, An
     in_float32 = [name for name, param in model.params.items() if is_coarse(param)]
     if not in_float32:
         return model, X
+    if copy is not None and not _repeats_its_loss(copy, minibatch, y):
+        return copy, minibatch  # `gradients_of` says so
     evidence = (
         f"{', '.join(in_float32)}: numeric gradients need float64, and a copy in float64 was not possible"
     )
@@ -66,8 +68,17 @@ def _follows_its_parameters(copy: Any, X: Any, y: Any) -> bool:
         for name, param in copy.params.items():
             param[...] = before[name]
         return not equal(first, moved) and equal(first, copy.loss(X, y)[0])
-    except Exception:  # the check of the model itself reports it
+    except Exception:  # whoever calls the loss next reports it
         return False
+    finally:
+        for name, param in copy.params.items():
+            param[...] = before[name]
+
+
+def _repeats_its_loss(model: Any, X: Any, y: Any) -> bool:
+    """Return whether a model returns the same loss twice; raise what the loss raises."""
+    first = model.loss(X, y)
+    return not list(_unusable(first)) and equal(first[0], model.loss(X, y)[0])
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from cs231n.gradcheck.diagnosis import (
     factor_causes,
     right_gradients,
 )
+from cs231n.gradcheck.judgement import KINKS
 from cs231n.gradcheck.numeric import EPS, rounding_of
 from cs231n.gradcheck.report import Comparison, Worst
 from cs231n.gradcheck.tolerances import (
@@ -38,8 +39,6 @@ from cs231n.gradcheck.tolerances import (
 from cs231n.gradcheck.values import Array, Floats, float64_copy, is_numbers
 from cs231n.passes import FAIL, PASS, WARN
 
-OBSERVED = ("inputs", "out", "dout", "settings")  # the fields of an Observed
-KINKS = "Check away from kinks, with inputs that differ from 0 and from each other by more than the step."
 SHOWN = 3  # directions that a report shows
 KINK = "With a smaller step the slopes agree: the larger one crosses kinks. This is not a mistake."
 AT_KINK = "The point is at a kink, which can explain the whole difference. This need not be a mistake."
@@ -163,8 +162,7 @@ def _by_formula(key: str, projection: Projection) -> list[Cause]:
     """Return the causes that explain the whole gradient, if the layer is known and its formula is right."""
     if sum(grad.size for grad in projection.known["inputs"].values()) > MOST_DIAGNOSED:
         return []
-    known = {name: value for name, value in projection.known.items() if name in OBSERVED}
-    gradients = right_gradients(Observed(**known))
+    gradients = right_gradients(Observed.of(projection.known))
     directions = projection.directions[key]
     expected = gradients.get(key)
     if expected is None or expected.shape != directions[0].vector.shape:

@@ -2,7 +2,7 @@
 
 import numbers
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, fields
 from enum import Enum, auto
 from typing import Any
 
@@ -130,6 +130,11 @@ class Observed:
     out: Array | None = None
     dout: Array | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @staticmethod
+    def of(known: Mapping[str, Any]) -> "Observed":
+        """Return what was observed, from the fields of a `Case` by name; the other fields are left out."""
+        return Observed(**{one.name: known[one.name] for one in fields(Observed) if one.name in known})
 
     @property
     def x(self) -> Array | None:

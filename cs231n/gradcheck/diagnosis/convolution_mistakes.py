@@ -14,13 +14,13 @@ from cs231n.gradcheck.diagnosis.windows import (
     ADD,
     INDICES,
     STRIDE,
-    Candidate,
     Pair,
     Place,
+    Trial,
     argument_of,
     borders,
     changes_of_dout,
-    first_that_fits,
+    first_trial_that_fits,
     windows_left_out,
 )
 
@@ -53,17 +53,17 @@ def find_convolution(case: Case) -> Iterator[Finding]:
     if layer is None or argument is None or case.dout is None:
         return
     in_argument = (wrong_dx, _in_dw, _in_db)[argument]
-    yield from first_that_fits(case, in_argument(case, layer, layer.right(case.dout)))
+    yield from first_trial_that_fits(case, in_argument(case, layer, layer.right(case.dout)))
 
 
-def wrong_dx(case: Case, layer: Convolution, right: Backward) -> Iterator[Candidate]:
+def wrong_dx(case: Case, layer: Convolution, right: Backward) -> Iterator[Trial]:
     """Yield dx with each known mistake in it."""
     for mistake, w, look, evidence in (*_turned(right.w, "w"), *_reversed(right.w)):
-        yield Candidate(mistake, partial(layer.dx, right._replace(w=w)), look, evidence)
+        yield Trial(mistake, partial(layer.dx, right._replace(w=w)), look, evidence)
     last_filter = right.w * (np.arange(len(right.w)) == len(right.w) - 1).reshape(-1, 1, 1, 1)
     overwriting = right._replace(overwrites=True)
     for back in (overwriting, overwriting._replace(w=last_filter)) if layer.grid.overlaps else ():
-        yield Candidate(Mistake.ASSIGNED, partial(layer.dx, back), ADD)
+        yield Trial(Mistake.ASSIGNED, partial(layer.dx, back), ADD)
     yield from _strides(layer, right, layer.dx)
     yield from _other_filters(layer, right)
     yield from _dout_changed(case, layer, right, layer.dx)
@@ -71,19 +71,19 @@ def wrong_dx(case: Case, layer: Convolution, right: Backward) -> Iterator[Candid
     yield from _other_indices_in_dx(layer, right)
     dx = layer.dx(right)
     for words, mask in borders(*layer.x.shape[2:]):
-        yield Candidate(Mistake.PIXELS_LEFT_OUT, partial(_part, dx * mask), GUARD, "without them", words)
+        yield Trial(Mistake.PIXELS_LEFT_OUT, partial(_part, dx * mask), GUARD, "without them", words)
     for words, mask in _entries_left_out(layer):
         back = right._replace(w=right.w * mask)
-        yield Candidate(Mistake.ENTRIES_LEFT_OUT, partial(layer.dx, back), ENTRIES, words)
+        yield Trial(Mistake.ENTRIES_LEFT_OUT, partial(layer.dx, back), ENTRIES, words)
     for wrong in reshapes(right.w.ndim):
         evidence = f"with {wrong.words('w', right.w.shape)} for w"
         back = right._replace(w=wrong.of(right.w))
-        yield Candidate(Mistake.W_RESHAPED, partial(layer.dx, back), RESHAPE, evidence)
+        yield Trial(Mistake.W_RESHAPED, partial(layer.dx, back), RESHAPE, evidence)
     windows = np.einsum("nfij,fcpq->ncijpq", right.dout, right.w, optimize=True)
     for wrong in reshapes_of_windows(is_gradient=True):
         evidence = f"with {wrong.words('windows', windows.shape)} for the gradients of windows {WINDOW_AXES}"
         gradient = partial(_dx_of_windows, layer, wrong.of(windows))
-        yield Candidate(Mistake.WINDOWS_RESHAPED, gradient, RESHAPE, evidence, "dx")
+        yield Trial(Mistake.WINDOWS_RESHAPED, gradient, RESHAPE, evidence, "dx")
 
 
 def _entries_left_out(layer: Convolution) -> Iterator[tuple[str, Array]]:
@@ -98,7 +98,7 @@ def _entries_left_out(layer: Convolution) -> Iterator[tuple[str, Array]]:
         yield f"without the {words} of the filters", mask
 
 
-def _padding_added(layer: Convolution, right: Backward) -> Iterator[Candidate]:
+def _padding_added(layer: Convolution, right: Backward) -> Iterator[Trial]:
     """Yield dx with the gradient of the padding added to other pixels, as negative indices do."""
     pad, (H, W) = layer.pad, layer.x.shape[2:]
     if not pad or pad > min(H, W):
@@ -113,7 +113,7 @@ def _padding_added(layer: Convolution, right: Backward) -> Iterator[Candidate]:
         for axes in ((2, 3), (2,), (3,)):
             gradient = partial(_folded, layer, right, fold, at_end, axes)
             where = "" if len(axes) == 2 else (", of rows only", ", of columns only")[axes[0] - 2]
-            yield Candidate(mistake, gradient, INSIDE, words + where)
+            yield Trial(mistake, gradient, INSIDE, words + where)
 
 
 def _clipped(index: Array, size: int) -> Array:
@@ -141,7 +141,7 @@ def _folded(
     return dx
 
 
-def _other_indices_in_dx(layer: Convolution, right: Backward) -> Iterator[Candidate]:
+def _other_indices_in_dx(layer: Convolution, right: Backward) -> Iterator[Trial]:
     """Yield dx with one index in place of another: w[n] or w[c] for w[f], dx[f] for dx[n], and so on."""
     N, C, F, w, dout = *layer.x.shape[:2], len(right.w), right.w, right.dout
 
@@ -164,10 +164,10 @@ def _other_indices_in_dx(layer: Convolution, right: Backward) -> Iterator[Candid
             dx[f] = of(w, dout * only[f].reshape(1, F, 1, 1)).sum(axis=0)
         found.append(("f is used for n in dx", "with dx[f] for dx[n]", dx))
     for about, words, gradient in found:
-        yield Candidate(Mistake.WRONG_INDEX, partial(_part, gradient), INDICES, words, about)
+        yield Trial(Mistake.WRONG_INDEX, partial(_part, gradient), INDICES, words, about)
 
 
-def _other_indices_in_dw(layer: Convolution, right: Backward) -> Iterator[Candidate]:
+def _other_indices_in_dw(layer: Convolution, right: Backward) -> Iterator[Trial]:
     """Yield dw with one index in place of another: dw[n] for dw[f], x[f] for x[n]."""
     N, F, x, dout = len(layer.x), len(right.w), right.x, right.dout
     found: list[tuple[str, str, Array]] = []
@@ -184,7 +184,7 @@ def _other_indices_in_dw(layer: Convolution, right: Backward) -> Iterator[Candid
             dw[f] = layer.dw(one)[0]
         found.append(("f is used for n in x", "with x[f] for x[n]", dw))
     for about, words, gradient in found:
-        yield Candidate(Mistake.WRONG_INDEX, partial(_part, gradient), INDICES, words, about)
+        yield Trial(Mistake.WRONG_INDEX, partial(_part, gradient), INDICES, words, about)
 
 
 def _dx_of_windows(layer: Convolution, windows: Array, place: Place) -> Array:
@@ -202,39 +202,37 @@ def _dw_of_windows(windows: Array, dout: Array, place: Place) -> Array:
     return np.tensordot(dout[:, filters], windows[:, channels], axes=([0, 2, 3], [0, 2, 3]))
 
 
-def _in_dw(case: Case, layer: Convolution, right: Backward) -> Iterator[Candidate]:
+def _in_dw(case: Case, layer: Convolution, right: Backward) -> Iterator[Trial]:
     for mistake, dw, look, evidence in _turned(layer.dw(right), "dw"):
-        yield Candidate(mistake, partial(_part, dw), look, evidence)
+        yield Trial(mistake, partial(_part, dw), look, evidence)
     yield from _strides(layer, right, layer.dw)
     yield from _other_images(layer, right)
     yield from _dout_changed(case, layer, right, layer.dw)
     yield from _other_indices_in_dw(layer, right)
     for words, mask in borders(*layer.x.shape[2:]):
         back = right._replace(x=padded(layer.x * mask, layer.pad))
-        yield Candidate(Mistake.PIXELS_LEFT_OUT, partial(layer.dw, back), GUARD, "without them", words)
+        yield Trial(Mistake.PIXELS_LEFT_OUT, partial(layer.dw, back), GUARD, "without them", words)
     dw = layer.dw(right)
     for words, mask in _entries_left_out(layer):
-        yield Candidate(Mistake.ENTRIES_LEFT_OUT, partial(_part, dw * mask), ENTRIES, words)
+        yield Trial(Mistake.ENTRIES_LEFT_OUT, partial(_part, dw * mask), ENTRIES, words)
     windows = layer.grid.windows(right.x)
     for wrong in reshapes_of_windows(is_gradient=False):
         evidence = f"with {wrong.words('windows', windows.shape)} for windows {WINDOW_AXES}"
         gradient = partial(_dw_of_windows, wrong.of(windows), right.dout)
-        yield Candidate(Mistake.WINDOWS_RESHAPED, gradient, RESHAPE, evidence, "x")
+        yield Trial(Mistake.WINDOWS_RESHAPED, gradient, RESHAPE, evidence, "x")
 
 
-def _in_db(case: Case, layer: Convolution, right: Backward) -> Iterator[Candidate]:
+def _in_db(case: Case, layer: Convolution, right: Backward) -> Iterator[Trial]:
     dout, shape = right.dout, case.actual.shape
     for kept in (0, 2, 3):
         others = tuple(axis for axis in range(4) if axis != kept)
         if dout.shape[kept] == dout.shape[1]:
             total, names = dout.sum(axis=others), ", ".join(AXES_OF_DOUT[axis] for axis in others)
             evidence = f"with the sum over {names}: axes {', '.join(map(str, others))}"
-            yield Candidate(
-                Mistake.SUMMED_OVER_WRONG_AXES, partial(_whole, total, shape), SUM_FOR_B, evidence
-            )
+            yield Trial(Mistake.SUMMED_OVER_WRONG_AXES, partial(_whole, total, shape), SUM_FOR_B, evidence)
     total = np.full(len(layer.w), dout.sum())
     evidence = "with the sum of all entries of dout"
-    yield Candidate(Mistake.SUMMED_OVER_TOO_MANY_AXES, partial(_whole, total, shape), SUM_FOR_B, evidence)
+    yield Trial(Mistake.SUMMED_OVER_TOO_MANY_AXES, partial(_whole, total, shape), SUM_FOR_B, evidence)
 
     def db(back: Backward, _: Place) -> Array:
         return _whole(layer.db(back), shape)
@@ -275,16 +273,16 @@ def _reversed(w: Array) -> Iterator[tuple[Mistake, Array, str, str]]:
         yield Mistake.REVERSED, np.flip(w, axes), f"{FLIP} {FIRST_AXES}", evidence
 
 
-def _strides(layer: Convolution, right: Backward, gradient: Images) -> Iterator[Candidate]:
+def _strides(layer: Convolution, right: Backward, gradient: Images) -> Iterator[Trial]:
     """Yield gradients with windows closer to each other than the stride."""
     for strides in closer(right.strides):
         evidence = f"with strides of {strides[0]} and {strides[1]} in rows and columns"
         back = right._replace(strides=strides)
-        yield Candidate(Mistake.STRIDE_IGNORED, partial(gradient, back), STRIDE, evidence)
+        yield Trial(Mistake.STRIDE_IGNORED, partial(gradient, back), STRIDE, evidence)
     HH, WW = layer.grid.size
     if max(HH, WW) <= layer.stride:
         back = right._replace(strides=(HH, WW))
-        yield Candidate(Mistake.STRIDE_IS_SIZE, partial(gradient, back), STRIDE)
+        yield Trial(Mistake.STRIDE_IS_SIZE, partial(gradient, back), STRIDE)
 
 
 def closer(strides: Pair) -> Iterator[Pair]:
@@ -295,7 +293,7 @@ def closer(strides: Pair) -> Iterator[Pair]:
             yield closer
 
 
-def _other_filters(layer: Convolution, right: Backward) -> Iterator[Candidate]:
+def _other_filters(layer: Convolution, right: Backward) -> Iterator[Trial]:
     """Yield dx with filters in place of others, or with sums of them."""
     w = right.w
 
@@ -305,23 +303,23 @@ def _other_filters(layer: Convolution, right: Backward) -> Iterator[Candidate]:
     for axis, name in enumerate(("filter", "channel")):
         for index in {0, w.shape[axis] - 1}:
             one, evidence = np.take(w, [index], axis=axis), f"with w of {name} {index} only"
-            yield Candidate(Mistake.ONE_FOR_ALL, of(one), FILTER, evidence, f"{name}'s w")
+            yield Trial(Mistake.ONE_FOR_ALL, of(one), FILTER, evidence, f"{name}'s w")
     for mean in (w.sum(axis=0, keepdims=True), w.mean(axis=0, keepdims=True)):
-        yield Candidate(Mistake.PRODUCT_OF_SUMS, of(mean), FILTER, "with sums over filters of w and of dout")
+        yield Trial(Mistake.PRODUCT_OF_SUMS, of(mean), FILTER, "with sums over filters of w and of dout")
     sums: dict[str, tuple[int, ...]] = {"channels": (1,), "their entries": (2, 3)}
     for names, axes in sums.items():
         total: Array = w.sum(axis=axes, keepdims=True)
         mean = w.mean(axis=axes, keepdims=True)
-        yield Candidate(Mistake.SUMMED_FIRST, of(total), FILTER, f"with the sum of w over {names}", "w")
-        yield Candidate(Mistake.AVERAGED_FIRST, of(mean), FILTER, f"with the mean of w over {names}", "w")
-    yield Candidate(Mistake.FACTOR_MISSING, of(np.ones_like(w)), FILTER, "with 1 for w", "w")
+        yield Trial(Mistake.SUMMED_FIRST, of(total), FILTER, f"with the sum of w over {names}", "w")
+        yield Trial(Mistake.AVERAGED_FIRST, of(mean), FILTER, f"with the mean of w over {names}", "w")
+    yield Trial(Mistake.FACTOR_MISSING, of(np.ones_like(w)), FILTER, "with 1 for w", "w")
     if w.shape[0] == w.shape[1]:
         diagonal = w * np.eye(len(w))[:, :, np.newaxis, np.newaxis]
         evidence = "with filter c for channel c only"
-        yield Candidate(Mistake.CHANNEL_BY_CHANNEL, of(diagonal), FILTER, evidence)
+        yield Trial(Mistake.CHANNEL_BY_CHANNEL, of(diagonal), FILTER, evidence)
 
 
-def _other_images(layer: Convolution, right: Backward) -> Iterator[Candidate]:
+def _other_images(layer: Convolution, right: Backward) -> Iterator[Trial]:
     """Yield dw with other images, paddings or windows of x."""
 
     def of(x: Array) -> Callable[[Place], Array]:
@@ -332,22 +330,20 @@ def _other_images(layer: Convolution, right: Backward) -> Iterator[Candidate]:
     for axis, name in enumerate(("example", "channel")):
         for index in {0, x.shape[axis] - 1}:
             one, evidence = np.take(x, [index], axis=axis), f"with x of {name} {index} only"
-            yield Candidate(Mistake.ONE_FOR_ALL, of(one), WINDOW, evidence, f"{name}'s x")
+            yield Trial(Mistake.ONE_FOR_ALL, of(one), WINDOW, evidence, f"{name}'s x")
     for mean in (x.sum(axis=0, keepdims=True), x.mean(axis=0, keepdims=True)):
-        yield Candidate(Mistake.PRODUCT_OF_SUMS, of(mean), WINDOW, "with sums over examples of x and of dout")
+        yield Trial(Mistake.PRODUCT_OF_SUMS, of(mean), WINDOW, "with sums over examples of x and of dout")
     total, mean = x.sum(axis=1, keepdims=True), x.mean(axis=1, keepdims=True)
-    yield Candidate(Mistake.SUMMED_FIRST, of(total), WINDOW, "with the sum of x over channels", "x")
-    yield Candidate(Mistake.AVERAGED_FIRST, of(mean), WINDOW, "with the mean of x over channels", "x")
-    yield Candidate(Mistake.FACTOR_MISSING, of(np.ones_like(x)), WINDOW, "with 1 for x", "x")
+    yield Trial(Mistake.SUMMED_FIRST, of(total), WINDOW, "with the sum of x over channels", "x")
+    yield Trial(Mistake.AVERAGED_FIRST, of(mean), WINDOW, "with the mean of x over channels", "x")
+    yield Trial(Mistake.FACTOR_MISSING, of(np.ones_like(x)), WINDOW, "with 1 for x", "x")
     for axis, (name, other) in ((0, ("examples", "channels")), (2, ("rows", "columns"))):
         if x.shape[axis] == x.shape[axis + 1]:
             swapped, evidence = x.swapaxes(axis, axis + 1), f"with {name} for {other} of x"
-            yield Candidate(Mistake.AXES_SWAPPED, of(swapped), WINDOW, evidence, f"{name} and {other} of x")
+            yield Trial(Mistake.AXES_SWAPPED, of(swapped), WINDOW, evidence, f"{name} and {other} of x")
 
 
-def _other_paddings(
-    layer: Convolution, of: Callable[[Array], Callable[[Place], Array]]
-) -> Iterator[Candidate]:
+def _other_paddings(layer: Convolution, of: Callable[[Array], Callable[[Place], Array]]) -> Iterator[Trial]:
     """Yield dw with windows beside their place, as if x were padded on one side, or with other padding."""
     x, pad, reach = layer.x, layer.pad, max(REACH, layer.pad)
     around, (height, width) = padded(x, pad + reach), layer.padded.shape[2:]
@@ -357,25 +353,25 @@ def _other_paddings(
             evidence = (
                 f"with windows of x that begin ({down - reach}, {right - reach}) pixels from their place"
             )
-            yield Candidate(Mistake.WINDOWS_SHIFTED, of(shifted), PADDED, evidence)
+            yield Trial(Mistake.WINDOWS_SHIFTED, of(shifted), PADDED, evidence)
     for mode in ("edge", "wrap", "reflect", "symmetric") if pad else ():
-        yield Candidate(
+        yield Trial(
             Mistake.PADDING_NOT_ZERO, of(padded(x, pad, mode=mode)), PADDED, f"with np.pad's mode {mode}"
         )
 
 
-def _dout_changed(case: Case, layer: Convolution, right: Backward, gradient: Images) -> Iterator[Candidate]:
+def _dout_changed(case: Case, layer: Convolution, right: Backward, gradient: Images) -> Iterator[Trial]:
     """Yield gradients with mistakes in dout, or without some of the windows."""
     of_examples = argument_of(case) != 0  # what is left out of some examples of dx shows in its places
     sizes = {*layer.x.shape[2:], *layer.grid.size, *layer.grid.counts}
     left_out = windows_left_out(right.dout, sizes, with_examples=of_examples)
     for mistake, dout, look, evidence, about in chain(changes_of_dout(case, "filter"), left_out):
         back = right._replace(dout=dout)
-        yield Candidate(mistake, partial(gradient, back), look, evidence, about)
+        yield Trial(mistake, partial(gradient, back), look, evidence, about)
     for index, which in ((0, "first"), (-1, "last")):
         dout = np.zeros_like(right.dout)
         dout[:, :, index, index] = right.dout.sum(axis=(2, 3))
         evidence = f"with the {which} window for all"
-        yield Candidate(
+        yield Trial(
             Mistake.ONE_FOR_ALL, partial(gradient, right._replace(dout=dout)), STRIDE, evidence, "window"
         )

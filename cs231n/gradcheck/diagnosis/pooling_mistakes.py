@@ -14,12 +14,12 @@ from cs231n.gradcheck.diagnosis.reshapes import RESHAPE, reshapes
 from cs231n.gradcheck.diagnosis.windows import (
     ADD,
     STRIDE,
-    Candidate,
     Place,
+    Trial,
     argument_of,
     borders,
     changes_of_dout,
-    first_that_fits,
+    first_trial_that_fits,
     windows_left_out,
 )
 
@@ -53,16 +53,16 @@ def find_pooling(case: Case) -> Iterator[Finding]:
     layer = pooling_of(case)
     if layer is None or argument_of(case) is None or case.dout is None:
         return
-    yield from first_that_fits(case, wrong_dx(case, layer, case.dout))
+    yield from first_trial_that_fits(case, wrong_dx(case, layer, case.dout))
 
 
-def wrong_dx(case: Case, layer: Pooling, dout: Array) -> Iterator[Candidate]:
+def wrong_dx(case: Case, layer: Pooling, dout: Array) -> Iterator[Trial]:
     """Yield dx with each known mistake in it. Those in the windows come with each way to decide ties."""
     right = layer.right(dout)
     spreads = [right, *(right._replace(weights=weights) for _, weights, _ in _of_ties(layer.values))]
     for mistake, weights, look, evidence, about in _other_entries(case, layer):
         spread = right._replace(weights=np.broadcast_to(weights, right.weights.shape))
-        yield Candidate(mistake, partial(layer.dx, spread), look, evidence, about)
+        yield Trial(mistake, partial(layer.dx, spread), look, evidence, about)
     yield from _over_channels(layer, right)
     for spread in spreads:
         yield from _assigned(layer, spread)
@@ -73,7 +73,7 @@ def wrong_dx(case: Case, layer: Pooling, dout: Array) -> Iterator[Candidate]:
     dx = layer.dx(right)
     for words, mask in borders(*layer.x.shape[2:]):
         gradient = partial(_part, dx * mask)
-        yield Candidate(Mistake.PIXELS_LEFT_OUT, gradient, GUARD, "without them", words)
+        yield Trial(Mistake.PIXELS_LEFT_OUT, gradient, GUARD, "without them", words)
     for spread in spreads:
         yield from _dout_changed(case, layer, spread)
 
@@ -142,25 +142,25 @@ def _near_maxima(case: Case, layer: Pooling, values: Array) -> Iterator[WeightsW
             yield Mistake.NEAR_MAXIMA, (gaps <= limit).astype(np.float64), LARGEST, evidence, ""
 
 
-def _over_channels(layer: Pooling, right: Spread) -> Iterator[Candidate]:
+def _over_channels(layer: Pooling, right: Spread) -> Iterator[Trial]:
     """Yield dx with one maximum over all channels, which gets the gradient of each of them."""
     values = layer.values
     weights = (values == values.max(axis=(1, 4, 5), keepdims=True)).astype(np.float64)
     dout = np.broadcast_to(right.dout.sum(axis=1, keepdims=True), right.dout.shape)
     about, evidence = "all channels", "with dout of all channels where the maximum over them is"
     spread = right._replace(weights=weights, dout=dout)
-    yield Candidate(Mistake.MAXIMUM_OVER, partial(layer.dx, spread), OWN_WINDOW, evidence, about)
+    yield Trial(Mistake.MAXIMUM_OVER, partial(layer.dx, spread), OWN_WINDOW, evidence, about)
 
 
-def _assigned(layer: Pooling, spread: Spread) -> Iterator[Candidate]:
+def _assigned(layer: Pooling, spread: Spread) -> Iterator[Trial]:
     """Yield dx with later windows overwriting an entry, or all of their entries."""
     for overwrites in ("entries", "windows"):
         for by_column in (False, True):
             changed = spread._replace(overwrites=overwrites, by_column=by_column)
-            yield Candidate(Mistake.ASSIGNED, partial(layer.dx, changed), ADD)
+            yield Trial(Mistake.ASSIGNED, partial(layer.dx, changed), ADD)
 
 
-def _tiles_reshaped(layer: Pooling, right: Spread) -> Iterator[Candidate]:
+def _tiles_reshaped(layer: Pooling, right: Spread) -> Iterator[Trial]:
     """Yield dx from windows that tile the image, (N, C, H', height, W', width), with axes out of order."""
     (rows, height), (columns, width) = zip(layer.grid.counts, layer.grid.size, strict=True)
     tiles = (*layer.x.shape[:2], rows, height, columns, width)
@@ -172,20 +172,20 @@ def _tiles_reshaped(layer: Pooling, right: Spread) -> Iterator[Candidate]:
             f"with {wrong.words('tiles', tiles)}, where tiles has the shape (N, C, H', height, W', width)"
         )
         gradient = partial(_part, wrong.of(dx).reshape(layer.x.shape))
-        yield Candidate(Mistake.ORDER_MIXED, gradient, f"{RESHAPE} {TILES}", evidence)
+        yield Trial(Mistake.ORDER_MIXED, gradient, f"{RESHAPE} {TILES}", evidence)
 
 
 def _part(gradient: Array, place: Place) -> Array:
     return gradient[place]
 
 
-def _strides(layer: Pooling, spread: Spread) -> Iterator[Candidate]:
+def _strides(layer: Pooling, spread: Spread) -> Iterator[Trial]:
     """Yield dx written to windows a wrong number of pixels apart."""
     for strides in closer(spread.strides):
         evidence = f"with strides of {strides[0]} and {strides[1]} in rows and columns"
         changed = spread._replace(strides=strides)
-        yield Candidate(Mistake.STRIDE_IGNORED, partial(layer.dx, changed), STRIDE, evidence)
-        yield Candidate(
+        yield Trial(Mistake.STRIDE_IGNORED, partial(layer.dx, changed), STRIDE, evidence)
+        yield Trial(
             Mistake.STRIDE_IGNORED,
             partial(layer.dx, changed._replace(overwrites="entries")),
             STRIDE,
@@ -193,10 +193,10 @@ def _strides(layer: Pooling, spread: Spread) -> Iterator[Candidate]:
         )
     if layer.grid.size != spread.strides:
         changed = spread._replace(strides=layer.grid.size)
-        yield Candidate(Mistake.STRIDE_IS_SIZE, partial(layer.dx, changed), STRIDE)
+        yield Trial(Mistake.STRIDE_IS_SIZE, partial(layer.dx, changed), STRIDE)
 
 
-def _other_windows(case: Case, layer: Pooling, right: Spread) -> Iterator[Candidate]:
+def _other_windows(case: Case, layer: Pooling, right: Spread) -> Iterator[Trial]:
     """Yield dx with windows that are read in the wrong places, and written to there.
 
     The maximum is then that of the wrong window; or, compared with the cached output, often not in it.
@@ -222,10 +222,10 @@ def _other_windows(case: Case, layer: Pooling, right: Spread) -> Iterator[Candid
             spread = right._replace(weights=weights, strides=other.strides)
             evidence = f"with windows of shape {other.size}, strides {other.strides} apart"
             about = "height" if other.size[0] == height else "width"
-            yield Candidate(mistake, partial(layer.dx, spread), look, evidence, about)
+            yield Trial(mistake, partial(layer.dx, spread), look, evidence, about)
 
 
-def _other_places(layer: Pooling, right: Spread) -> Iterator[Candidate]:
+def _other_places(layer: Pooling, right: Spread) -> Iterator[Trial]:
     """Yield dx with the gradient at a place that is computed wrongly from the index k of the maximum."""
     height, width = layer.grid.size
     weights = right.weights
@@ -252,14 +252,14 @@ def _other_places(layer: Pooling, right: Spread) -> Iterator[Candidate]:
 
 def _written(
     layer: Pooling, right: Spread, mistake: Mistake, rows: Array, columns: Array, look: str, evidence: str
-) -> Iterator[Candidate]:
+) -> Iterator[Trial]:
     """Yield dx with dout at other (rows, columns), added up or not, if these are in the image."""
     H, W = layer.x.shape[2:]
     if (rows >= H).any() or (columns >= W).any():
         return
     for assigns in (False, True):
         gradient = partial(_put, layer, right.dout, rows, columns, assigns)
-        yield Candidate(mistake, gradient, look, evidence)
+        yield Trial(mistake, gradient, look, evidence)
 
 
 def _put(layer: Pooling, dout: Array, rows: Array, columns: Array, assigns: bool, place: Place) -> Array:
@@ -273,10 +273,10 @@ def _put(layer: Pooling, dout: Array, rows: Array, columns: Array, assigns: bool
     return dx
 
 
-def _dout_changed(case: Case, layer: Pooling, spread: Spread) -> Iterator[Candidate]:
+def _dout_changed(case: Case, layer: Pooling, spread: Spread) -> Iterator[Trial]:
     """Yield dx with mistakes in dout, or without some of the windows."""
     sizes = {*layer.x.shape[2:], *layer.grid.size, *layer.grid.counts}
     left_out = windows_left_out(spread.dout, sizes, with_examples=False)
     for mistake, dout, look, evidence, about in chain(changes_of_dout(case, "channel"), left_out):
         changed = spread._replace(dout=dout)
-        yield Candidate(mistake, partial(layer.dx, changed), look, evidence, about)
+        yield Trial(mistake, partial(layer.dx, changed), look, evidence, about)

@@ -50,7 +50,7 @@ REARRANGED = {  # by the gradient's number of dimensions
 def find_whole(case: Case) -> Iterator[Finding]:
     """Find mistakes that explain every entry of the gradient."""
     if not case.actual.any() and case.expected.any():
-        yield Finding(Mistake.ZERO, "the right gradient is not", "Was it computed, and returned?")
+        yield Finding(Mistake.ZERO, "the expected values are not", "Was it computed, and returned?")
         return
     if _is_independent(case):
         evidence = "its numeric gradient is 0 everywhere, and the gradient is not"

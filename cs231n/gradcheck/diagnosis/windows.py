@@ -101,7 +101,7 @@ Place = tuple[slice, slice]
 EVERYWHERE = ALL, ALL
 
 
-class Candidate(NamedTuple):
+class Trial(NamedTuple):
     """A gradient with one mistake, which is computed when it is asked for.
 
     - gradient: a function of a Place, the first two indices of the gradient, that returns this part of it
@@ -115,7 +115,7 @@ class Candidate(NamedTuple):
     about: str = ""
 
 
-def first_that_fits(case: Case, candidates: Iterable[Candidate]) -> Iterator[Finding]:
+def first_trial_that_fits(case: Case, candidates: Iterable[Trial]) -> Iterator[Finding]:
     """Yield a Finding for the first candidate that is the case's gradient.
 
     A layer has a few hundred candidates. Each is computed in one place first, where the gradient is most
