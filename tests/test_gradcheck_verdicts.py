@@ -10,8 +10,18 @@ from right_layers import check_right_layer, check_right_network
 from cs231n import layers
 from cs231n.classifiers.cnn import ThreeLayerConvNet
 from cs231n.classifiers.fc_net import FullyConnectedNet, TwoLayerNet
-from cs231n.gradcheck import FAIL, PASS, WARN, check_backward, check_gradients, check_layer, check_model
+from cs231n.gradcheck import (
+    FAIL,
+    PASS,
+    WARN,
+    check_backward,
+    check_gradients,
+    check_layer,
+    check_model,
+    check_projected,
+)
 from cs231n.gradcheck.diagnosis import Kind
+from cs231n.gradcheck.numeric import rounding_of
 
 pytestmark = pytest.mark.q1
 
@@ -174,6 +184,18 @@ class TestUndecided:
         report = check_layer(lambda x: (np.abs(x), None), lambda dout, _: 0.3 * dout, {"x": x})
         assert kinds(report) == [Kind.UNDECIDED]
         assert "FAIL  dx: not decided." in str(report)
+
+    def test_kinks_along_every_direction_are_no_pass(self):
+        pair = (lambda x: (np.abs(x), None), lambda dout, _: 0.3 * dout)
+        report = check_projected(*pair, {"x": np.zeros((30, 40))})
+        assert kinds(report) == [Kind.UNDECIDED]
+
+    def test_rounding_within_the_forward_pass_counts(self):
+        """(1e8 + x) - 1e8 is x up to 1e-8: the rounding is in the sum, and the output does not show it."""
+        x, dout = draw((3, 4)), draw((3, 4), seed=1)
+        plain = rounding_of(lambda: x, [x], dout)
+        cancelled = rounding_of(lambda: (1e8 * (1 + x)) - 1e8, [x], dout)
+        assert plain < 1e-14 < 1e-9 < cancelled
 
     def test_some_kinks_are(self):
         x = draw((3, 4))
