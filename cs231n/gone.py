@@ -48,8 +48,8 @@ GONE: dict[str, dict[str, str]] = {
             "the Solver takes arrays of any images."
         ),
         "load_models": (
-            "Use Solver(..., checkpoint_name=...) and its resume(): checkpoints hold plain arrays, and no "
-            "pickle has to be trusted."
+            "Use load(path) of cs231n.saving for a model that model.save(path) wrote, and the resume() of "
+            "Solver(..., checkpoint_name=...) for a run. Both hold plain arrays: no pickle has to be trusted."
         ),
         "load_pickle": "Use load_CIFAR_batch, which reads a batch file without trusting it.",
         "load_imagenet_val": "It belonged to the course's assignment 3, which is not in this library.",

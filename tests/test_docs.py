@@ -72,7 +72,7 @@ def what_is_new(old, new):
     statement = ast.parse(new).body[0]
     if isinstance(statement, ast.ImportFrom):
         return {alias.name for alias in statement.names}
-    return arguments(new) - arguments(old) if "import" not in old else {"checkpoint_name"}
+    return arguments(new) - arguments(old)
 
 
 def arguments(code):
