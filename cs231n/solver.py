@@ -276,7 +276,11 @@ class Solver:
         self._go_on()
         batch = np.random.choice(len(self.X_train), self.batch_size)
         X = self._augmented(self.X_train[batch])
-        loss, grads = self.model.loss(X, self.y_train[batch])
+        try:
+            loss, grads = self.model.loss(X, self.y_train[batch])
+        except ValueError:
+            self._require_classes(X)
+            raise
         self._set_scheduled_rate()
         if not math.isfinite(loss):
             raise FloatingPointError(self._divergence(f"the loss became {loss}", self.iteration + 1, X))
@@ -291,6 +295,18 @@ class Solver:
         self._move_average()
         if self.iteration == 1:
             self._warn_of_one_example()
+
+    def _require_classes(self, X: Array) -> None:
+        """Raise ValueError if `y_train` holds labels that are no classes of the model.
+
+        The model's own error counts within the minibatch, and does not know the name of the labels.
+        """
+        if self.metric is accuracy:
+            num_classes = self._scores(X).shape[1]
+            try:
+                require_labels(self.y_train, len(self.y_train), num_classes, "y_train")
+            except ValueError as error:
+                raise error from None
 
     def _warn_of_one_example(self) -> None:
         """Warn if batch normalization gets one example at a time, which is its own mean."""

@@ -189,10 +189,9 @@ def require_keep_probability(name: str, value: object) -> float:
 def require_integer(name: str, value: object, low: int) -> int:
     """Return `value` as a Python int; ValueError unless it is an integer, no bool, of at least `low`."""
     if not _is_integer(value, low):
-        remedy = ""
-        if isinstance(value, (float, np.floating)) and float(value).is_integer():
-            remedy = f". A float, if whole, is no integer: divide with // or pass {int(value)}."
-        raise ValueError(f"{name} must be an integer of at least {low}; got {value!r}{remedy}")
+        raise ValueError(
+            f"{name} must be an integer of at least {low}; got {value!r}{_whole_float_remedy(value)}"
+        )
     return int(value)
 
 
@@ -208,7 +207,13 @@ def require_pair(name: str, value: object, low: int) -> tuple[int, int]:
         if _is_integer(rows, low) and _is_integer(columns, low):
             return int(rows), int(columns)
     rule = f"an integer of at least {low} or a pair of them, (rows, columns)"
-    raise ValueError(f"{name} must be {rule}; got {value!r}")
+    raise ValueError(f"{name} must be {rule}; got {value!r}{_whole_float_remedy(value)}")
+
+
+def _whole_float_remedy(value: object) -> str:
+    if isinstance(value, (float, np.floating)) and float(value).is_integer():
+        return f". A float is no integer, even if it is whole: divide with // or pass {int(value)}."
+    return ""
 
 
 def _is_integer(value: object, low: int) -> TypeGuard[int]:

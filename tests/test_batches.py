@@ -108,7 +108,7 @@ def test_a_truncated_batch_is_refused(tmp_path, share):
     content = python2_batch(random_images(20).reshape(20, 3072), [0] * 20)
     path = tmp_path / "batch"
     path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(ValueError, match=r"batch is not a file of CIFAR-10.*fetch it again"):
+    with pytest.raises(ValueError, match=r"batch is not a file of CIFAR-10.*If it should be one, delete it"):
         read_batch(path)
 
 

@@ -230,7 +230,7 @@ def test_loss_leaves_its_arguments_and_the_parameters_alone(model):
     X, y = draw_batch()
     for array in (X, y, *model.params.values()):
         array.flags.writeable = False
-    scores, (_, grads) = model.loss(X), model.loss(X, y)
+    (_, grads), scores = model.loss(X, y), model.loss(X)
     for name, result in {"scores": scores, **grads}.items():
         shared = any(np.shares_memory(result, array) for array in (X, *model.params.values()))
         assert_true(not shared, f"{type(model).__name__}.loss: {name} shares memory with X or a parameter")
@@ -253,11 +253,11 @@ def test_images_of_any_shape_and_layout(model):
 
 def test_minibatch_of_one_example(model):
     X, y = draw_batch(1)
+    loss, grads = model.loss(X, y)
     name, shape = f"{type(model).__name__}.loss", model.loss(X).shape
     assert_true(
         shape == (1, C), f"{name}: the scores have the wrong shape", f"Got {shape}, expected (1, {C})."
     )
-    loss, grads = model.loss(X, y)
     for result in ("loss", *grads):
         is_finite = np.isfinite(grads.get(result, loss)).all()
         assert_true(is_finite, f"{name}: {result} is not finite for a minibatch of one example")

@@ -155,6 +155,21 @@ def test_a_model_without_preprocessing_or_training_comes_back_without(tmp_path):
     assert loaded.bn_params == [{}]
 
 
+def test_parameters_of_a_training_warn_where_its_running_averages_are_missing(tmp_path):
+    model = small_net()
+    np.savez(tmp_path / "params.npz", **model.params)
+    fresh = FullyConnectedNet([5, 4], D, C, normalization="batchnorm")
+    X = draw((8, *IMAGE))
+    fresh.loss(X)  # before training there are none, and nothing is lost
+    fresh.params = dict(np.load(tmp_path / "params.npz"))
+    with pytest.warns(
+        UserWarning, match="gamma1 and beta1 were trained, but bn_params has no running averages"
+    ):
+        fresh.loss(X)
+    fresh.bn_params = copy.deepcopy(model.bn_params)
+    np.testing.assert_array_equal(fresh.loss(X), model.loss(X))
+
+
 def test_a_loaded_model_trains_on(tmp_path):
     model = small_net()
     model.save(tmp_path / "model.npz")

@@ -17,6 +17,7 @@ from cs231n.validation import (
     require_choice,
     require_integer,
     require_number,
+    require_pair,
 )
 
 pytestmark = pytest.mark.q1
@@ -162,6 +163,12 @@ def test_labels_that_only_the_models_scores_tell_from_classes_are_refused_with_t
         "y_val must hold labels from 0 to 2; got labels from 1 to 3, the first one outside at index 2."
     ):
         make_solver(y_val=LABELS + 1).train()
+    # Counted in y_train, not in the minibatch, in whose first step the model meets them.
+    with refuses(
+        "y_train must hold labels from 0 to 2; got labels from 1 to 3, the first one outside at index 2. "
+        "Labels that start at 1: pass y_train - 1."
+    ):
+        make_solver(y_train=LABELS + 1).train()
 
 
 @pytest.mark.parametrize(
@@ -562,7 +569,7 @@ def test_an_array_of_floats_is_handed_on_as_it_is():
         ),
         (
             {"hidden_dims": [10, 2.0]},
-            "hidden_dims[1] must be an integer of at least 1; got 2.0. A float, if whole,",
+            "hidden_dims[1] must be an integer of at least 1; got 2.0. A float is no integer,",
         ),
         ({"hidden_dims": [10, 0]}, "hidden_dims[1] must be an integer of at least 1; got 0"),
         ({"hidden_dims": [[10, 5]]}, "hidden_dims[0] must be an integer of at least 1; got [10, 5]"),
@@ -633,7 +640,7 @@ def test_an_image_has_three_sizes(input_dim):
     [
         (
             {"input_dim": (3, 32.0, 32)},
-            "input_dim[1] must be an integer of at least 1; got 32.0. A float, if whole, is",
+            "input_dim[1] must be an integer of at least 1; got 32.0. A float is no integer, ",
         ),
         ({"num_filters": 0}, "num_filters must be an integer of at least 1; got 0"),
         ({"filter_size": (3, 3)}, "filter_size must be an integer of at least 1; got (3, 3)"),
@@ -722,8 +729,12 @@ def test_a_model_refuses_an_empty_minibatch(make):
 
 @pytest.mark.parametrize("value", [3.0, np.float32(3)])
 def test_a_whole_float_is_no_integer(value):
-    with refuses(". A float, if whole, is no integer: divide with // or pass 3."):
+    with refuses(". A float is no integer, even if it is whole: divide with // or pass 3."):
         require_integer("pad", value, 0)
+    with refuses(
+        "(rows, columns); got " + repr(value) + ". A float is no integer, even if it is whole: divide"
+    ):
+        require_pair("pad", value, 0)
 
 
 @pytest.mark.parametrize("value", [2.5, np.nan, np.inf, "3", None, True, [3], 1 + 0j])
