@@ -205,12 +205,8 @@ class TestState:
         assert not torch.equal(ends[0][0], ends[2][0])
 
 
-def train_in_group(rank, world_size, folder, make_model):
-    """A process of a group: some steps on its share of the minibatches, then its parameters to a file."""
-    torch.set_num_threads(1)
-    distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=world_size
-    )
+def train_a_while(rank, world_size, make_model):
+    """Train on a process's share of the minibatches: the steps, an accuracy, and parameters at last."""
     torch.manual_seed(rank)  # the weights have to come from the first process
     training = Training(make_model(), make_datasets(), RECIPE, "cpu")
     training.augment = training.normalize
@@ -220,9 +216,17 @@ def train_in_group(rank, world_size, folder, make_model):
         training.step(images[rank::world_size], labels[rank::world_size])
     val_accuracy = training.accuracy(training.datasets["val"])
     steps = [after - before for before, after in zip(start, params_of(training), strict=True)]
-    torch.save((steps, val_accuracy), f"{folder}/{rank}")
     training.train_epoch()  # whole epochs go through, too
-    torch.save(params_of(training), f"{folder}/{rank}-epoch")
+    return steps, val_accuracy, params_of(training)
+
+
+def train_in_group(rank, world_size, folder):
+    """A process of a group: it trains every model, and writes what came of it to a file."""
+    torch.set_num_threads(1)
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=world_size
+    )
+    torch.save([train_a_while(rank, world_size, make_model) for make_model in MODELS], f"{folder}/{rank}")
     distributed.destroy_process_group()
 
 
@@ -235,19 +239,26 @@ def convnet_with_fixed_statistics():
     return ConvNet(4, width=0.25).eval()
 
 
-@pytest.mark.parametrize("make_model", [plain_net, convnet_with_fixed_statistics])
-def test_two_processes_take_the_steps_of_one_with_the_joined_minibatch(tmp_path, make_model):
-    for world_size in (1, 2):
-        (tmp_path / str(world_size)).mkdir()
-        arguments = world_size, tmp_path / str(world_size), make_model
-        torch.multiprocessing.spawn(train_in_group, arguments, nprocs=world_size)
-    alone, accuracy = torch.load(tmp_path / "1" / "0")
-    for rank in (0, 1):
-        together, same_accuracy = torch.load(tmp_path / "2" / str(rank))
+MODELS = (plain_net, convnet_with_fixed_statistics)
+
+
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory):
+    """What came of each of MODELS in each of two processes, which take seconds to start."""
+    folder = tmp_path_factory.mktemp("group")
+    torch.multiprocessing.spawn(train_in_group, (2, folder), nprocs=2)
+    return [torch.load(folder / str(rank)) for rank in (0, 1)]
+
+
+@pytest.mark.parametrize("model", range(len(MODELS)), ids=lambda model: MODELS[model].__name__)
+def test_two_processes_take_the_steps_of_one_with_the_joined_minibatch(two_processes, model):
+    alone, accuracy, _ = train_a_while(0, 1, MODELS[model])
+    found = [of_all[model] for of_all in two_processes]
+    for together, same_accuracy, _ in found:
         for ours, theirs in zip(alone, together, strict=True):
             assert (ours - theirs).norm() < 1e-3 * ours.norm()
         assert accuracy == same_accuracy
-    assert_equal(*(torch.load(tmp_path / "2" / f"{rank}-epoch") for rank in (0, 1)))
+    assert_equal(*(params for _, _, params in found))
 
 
 def test_a_minibatch_that_cannot_be_shared_evenly_is_refused(monkeypatch):

@@ -82,9 +82,12 @@ WITHHELD = {
     ),
     "tests/test_cnn.py": ("test_weights_are_drawn_in_order_from_the_global_generator",),
     "tests/test_pytorch_training.py": (
+        "train_a_while",
         "train_in_group",
         "plain_net",
         "convnet_with_fixed_statistics",
+        "MODELS",
+        "two_processes",
         "test_two_processes_take_the_steps_of_one_with_the_joined_minibatch",
     ),
 }
