@@ -14,7 +14,9 @@ from test_diagnosis_networks import (
     about,
     case_of,
     check,
+    gradients_into,
     minibatch,
+    tiles_of,
     upsampled,
 )
 
@@ -151,20 +153,17 @@ def test_dx_that_is_computed_before_relu_is_named(layer):
 
 
 def into(choose):
-    """The backward pass of a pooling that gives each gradient to the entry that `choose` says."""
-
-    def unpool(dout, conv):
-        dconv = np.zeros(conv.shape)
-        for n, f, i, j in np.ndindex(dout.shape):
-            row, column = choose(conv[n, f, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2])
-            dconv[n, f, 2 * i + row, 2 * j + column] = dout[n, f, i, j]
-        return dconv
-
-    return unpool
+    """The backward pass of a pooling that gives each gradient to the entry that `choose` says, 0 to 3."""
+    return lambda dout, conv: gradients_into(choose(tiles_of(conv)), dout)
 
 
-def largest(window):
-    return np.unravel_index(window.argmax(), (2, 2))
+def largest(tiles):
+    return tiles.argmax(axis=-1)
+
+
+def swapped(tiles):
+    row, column = np.divmod(largest(tiles), 2)
+    return 2 * column + row
 
 
 def untransposed(dout, conv):
@@ -174,8 +173,8 @@ def untransposed(dout, conv):
 
 
 POOLS = {
-    "row-and-column": (M.ARGMAX_SWAPPED, into(lambda window: largest(window)[::-1])),
-    "smallest": (M.SMALLEST_TAKES_IT, into(lambda window: np.unravel_index(window.argmin(), (2, 2)))),
+    "row-and-column": (M.ARGMAX_SWAPPED, into(swapped)),
+    "smallest": (M.SMALLEST_TAKES_IT, into(lambda tiles: tiles.argmin(axis=-1))),
     "untransposed": (M.ORDER_MIXED, untransposed),
     "image-0": (None, lambda dout, conv: into(largest)(np.broadcast_to(dout[:1], dout.shape), conv)),
 }

@@ -445,6 +445,19 @@ def test_the_other_gradients_are_enough(after):
 # ---------------------------------------------------------------------------------------------------------
 
 
+def tiles_of(conv):
+    """The windows of 2x2 pooling, each as a row of its four entries: (N, F, H / 2, W / 2, 4)."""
+    N, F, H, W = conv.shape
+    return conv.reshape(N, F, H // 2, 2, W // 2, 2).swapaxes(3, 4).reshape(N, F, H // 2, W // 2, 4)
+
+
+def gradients_into(places, dout):
+    """An image (N, F, H, W) with the gradient of each window at one of its four places, and zeros beside."""
+    N, F, rows, columns = dout.shape
+    tiles = np.where(np.arange(4) == places[..., np.newaxis], dout[..., np.newaxis], 0)
+    return tiles.reshape(N, F, rows, columns, 2, 2).swapaxes(3, 4).reshape(N, F, 2 * rows, 2 * columns)
+
+
 class ConvLearner:
     """conv - ReLU - pool - affine - ReLU - affine - softmax, whose backward pass can be broken."""
 
@@ -464,12 +477,7 @@ class ConvLearner:
         return np.lib.stride_tricks.sliding_window_view(padded, self.params["W1"].shape[2:], axis=(2, 3))
 
     def unpool(self, dout, conv):
-        dconv = np.zeros(conv.shape)
-        for n, f, i, j in np.ndindex(dout.shape):
-            window = conv[n, f, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2]
-            place = np.unravel_index(window.argmax(), (2, 2))
-            dconv[n, f, 2 * i + place[0], 2 * j + place[1]] = dout[n, f, i, j]
-        return dconv
+        return gradients_into(tiles_of(conv).argmax(axis=-1), dout)
 
     def loss(self, X, y):
         p = self.params
