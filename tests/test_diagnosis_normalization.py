@@ -5,6 +5,7 @@ has to be right at any shape, also where sizes coincide, with and without settin
 """
 
 import re
+from functools import cache
 
 import numpy as np
 import pytest
@@ -133,17 +134,24 @@ dx = dx.T.reshape(N, C, H, W)
 """
 
 
+@cache
+def code_of(program):
+    """Compile a program once, which takes longer than to run it; numeric gradients run it often."""
+    return compile(program, "a learner's program", "exec")
+
+
 def layer(forward_program, backward_program, **constants):
     """Return (forward, backward) that run programs; what forward computes is its cache."""
+    run_forward, run_backward = code_of(forward_program), code_of(backward_program)
 
     def forward(x, gamma, beta):
         names = {"np": np, "x": x, "gamma": gamma, "beta": beta, **constants}
-        exec(forward_program, names)
+        exec(run_forward, names)
         return names["out"], names
 
     def backward(dout, cache):
         names = {**cache, "dout": dout}
-        exec(backward_program, names)
+        exec(run_backward, names)
         return names["dx"], names["dgamma"].reshape(cache["shape"]), names["dbeta"].reshape(cache["shape"])
 
     def forward_with_shape(x, gamma, beta):
