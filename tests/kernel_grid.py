@@ -80,10 +80,14 @@ def place(array):
 
 
 def check(actual, expected, what):
-    """Assert that a result agrees with NumPy's."""
+    """Assert that a result agrees with NumPy's, which is finite or NaN.
+
+    Most agree at the first look, which takes a third of the time of np.allclose. NaN never do.
+    """
     tol = TOLERANCES.get(expected.dtype.type, 0)
     assert (actual.shape, actual.dtype) == (expected.shape, expected.dtype), what
-    assert np.allclose(actual, expected, rtol=tol, atol=tol, equal_nan=True), f"{what} is wrong"
+    if not (abs(actual - expected) <= tol + tol * abs(expected)).all():
+        assert np.allclose(actual, expected, rtol=tol, atol=tol, equal_nan=True), f"{what} is wrong"
 
 
 def check_fences(*arrays):
