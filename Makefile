@@ -17,7 +17,7 @@ notebooks: $(READY)
 	$(BIN)/python run_notebooks.py
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal
 
 lab: $(READY)
 	$(BIN)/jupyter lab

@@ -4,6 +4,10 @@ A test that meets an exercise which is still to be written is reported as "not d
 traceback, and the summary says which exercises it is that tests wait for. A wrong result is reported in
 words, see `agreement`, with a short traceback; the summary lists what is wrong, each mistake once.
 
+`make test` shares the tests among as many processes as there are processors (pytest-xdist), a run of a
+learner's stays in one. So no test may depend on another, and failures are told in the order of the tests,
+whichever process ends first.
+
 A test with the marker `validation` checks that arguments that do not fit are refused. It belongs to no
 question: a layer that computes the right thing passes all tests of its question, whether it refuses or not.
 
@@ -46,6 +50,7 @@ QUESTION = re.compile(r"\bq[1-5]\b")
 OUTPUT = re.compile(r"\w+ out\b")  # of a forward pass, in a headline
 NETS = ("test_fc_net.py", "test_cnn.py")
 MOST_HEADLINES = 10
+MOST_PROCESSES = 4  # each holds a gigabyte
 NOT_DONE = "not done yet"
 MESSAGES = tuple(dict.fromkeys(exercise.not_done for exercise in EXERCISES))
 
@@ -97,6 +102,15 @@ def pytest_collection_modifyitems(config, items):
         refusing = [item for item in items if item.get_closest_marker(validation.name)]
         config.hook.pytest_deselected(items=refusing)
         items[:] = [item for item in items if item not in refusing]
+    for place, item in enumerate(items):
+        item.user_properties.append(("place", place))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """How many processes share the tests with --numprocesses=auto: none where there is but one processor."""
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(processors, MOST_PROCESSES) if processors > 1 else 0
 
 
 def pytest_runtest_makereport(item, call):
@@ -151,9 +165,15 @@ def pytest_report_teststatus(report):
 
 @pytest.hookimpl(hookwrapper=True, tryfirst=True)
 def pytest_terminal_summary(terminalreporter):
+    terminalreporter.stats.get("failed", []).sort(key=place_of)
     write_what_is_missing(terminalreporter)
     yield
     write_what_is_wrong(terminalreporter)  # last of all, where a terminal stops
+
+
+def place_of(report):
+    """The place of a report's test among all tests; the report of a process that died has none."""
+    return dict(report.user_properties).get("place", 0)
 
 
 def write_what_is_missing(terminalreporter):

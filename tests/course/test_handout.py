@@ -8,11 +8,18 @@ import stat
 import subprocess
 import sys
 from pathlib import Path, PurePosixPath
+from types import SimpleNamespace
 from zipfile import ZipFile
 
 import nbformat
 import pytest
-from conftest import MESSAGES, PATIENCE, missing_exercise
+from conftest import (
+    MESSAGES,
+    PATIENCE,
+    missing_exercise,
+    pytest_terminal_summary,
+    pytest_xdist_auto_num_workers,
+)
 
 import run_notebooks
 from course.handout import make as handout
@@ -419,9 +426,9 @@ class TestWhatIsWrong:
         right, wrong = "return dout * (x > 0)", "return dout * (dout > 0)"
         assert right in originals[LAYERS]
         (folder / LAYERS).write_text(originals[LAYERS].replace(right, wrong), encoding="utf-8")
-        run = run_in(
-            folder, "-m", "pytest", "-m", "q1", "-k", "relu and not affine", "-p", "no:cacheprovider"
-        )
+        shared = ("--numprocesses=2", "--dist=worksteal")  # as by `make test`: what is told first stays first
+        chosen = ("-m", "q1", "-k", "relu and not affine", "-p", "no:cacheprovider")
+        run = run_in(folder, "-m", "pytest", *shared, *chosen)
         _, failures = run.stdout.split("= FAILURES =")
         first = failures.split("\n____")[1].split("\n")
         headline = f"relu_backward dx is wrong: {Mistake.MASK_OF_DOUT.value}"
@@ -429,6 +436,21 @@ class TestWhatIsWrong:
         _, last = re.split("=+ what is wrong =+\n", run.stdout)
         assert last.startswith(f"{headline} (")
         assert "assert_allclose" not in run.stdout and "Not equal to tolerance" not in run.stdout
+
+    def test_failures_are_told_in_the_order_of_the_tests_whichever_process_is_first(self):
+        failed = [SimpleNamespace(user_properties=[("place", place)]) for place in (12, 3, 7)]
+        failed.append(SimpleNamespace(user_properties=[]))  # a process that died
+        next(pytest_terminal_summary(SimpleNamespace(stats={"failed": failed})))
+        assert [report.user_properties for report in failed] == [[], *([("place", n)] for n in (3, 7, 12))]
+
+
+class TestProcesses:
+    """How many share the tests of `make test`."""
+
+    @pytest.mark.parametrize("processors, processes", [(1, 0), (2, 2), (4, 4), (64, 4)])
+    def test_there_is_one_for_each_processor_up_to_four(self, monkeypatch, processors, processes):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(processors)), raising=False)
+        assert pytest_xdist_auto_num_workers() == processes
 
 
 class Several(Exception):  # noqa: N818  stands for ExceptionGroup, which Python 3.10 has not
