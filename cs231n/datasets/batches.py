@@ -83,7 +83,8 @@ def _load(path: StrPath) -> dict[Any, Any]:
             content = _DataUnpickler(file, encoding="latin1").load()
     except Exception as error:  # a damaged pickle raises nearly anything
         raise ValueError(
-            f"{path} is not a file of CIFAR-10: {error}. If it should be one, delete it and fetch CIFAR-10 again."
+            f"{path} is not a file of CIFAR-10: {error}. "
+            "If it should be one, delete it and fetch CIFAR-10 again."
         ) from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} is not a file of CIFAR-10: it holds {_describe(content)}")
