@@ -21,8 +21,9 @@ from cs231n.kernels import COMPILED, kernels_for, load_kernels, numpy_kernels
 pytestmark = pytest.mark.q4
 
 ROOT = Path(cs231n.__file__).parents[1]
-GRID = Path(__file__).with_name("kernel_grid.py")
-MODULES = [name.removeprefix("cs231n.kernels.") for name in COMPILED.values()]
+GRIDS = {name.removeprefix("cs231n.kernels."): "kernel_grid.py" for name in COMPILED.values()}
+GRIDS["norms_cython"] = "norms_grid.py"
+MODULES = list(GRIDS)
 KERNELS = Path("cs231n") / "kernels"
 EXTENSIONS = sorted(path.stem for path in (ROOT / KERNELS).glob("*_cython.pyx"))
 REMEDY = "python setup.py build_ext --inplace"
@@ -160,6 +161,11 @@ def sanitizer():
     return path if path.is_absolute() and path.read_bytes()[:4] == b"\x7fELF" else None
 
 
+def grid_of(module):
+    """Return the program that runs a module's kernels on many small geometries."""
+    return Path(__file__).with_name(GRIDS[module])
+
+
 def source_of(module):
     return (ROOT / KERNELS / f"{module}.pyx").read_text(encoding="utf-8")
 
@@ -248,13 +254,13 @@ def test_kernels_are_built(name):
 @every_module
 def test_indices_are_within_bounds(run_checked, module):
     """Every index of every kernel, as checked by Cython on the whole grid of geometries."""
-    assert_grid_passed(run_checked("-W", "error", GRID, module, 256))
+    assert_grid_passed(run_checked("-W", "error", grid_of(module), module, 256))
 
 
 @every_module
 def test_memory_beside_arrays_is_untouched(run_sanitized, module):
     """AddressSanitizer finds no access beside an array or a workspace, on the whole grid."""
-    assert_grid_passed(run_sanitized("-W", "error", GRID, module, 0))
+    assert_grid_passed(run_sanitized("-W", "error", grid_of(module), module, 0))
 
 
 @every_module
@@ -262,7 +268,8 @@ def test_installed_kernels_pass_the_grid(module):
     """The optimized kernels agree with NumPy and leave the fences around their arrays intact."""
     if find_spec(f"cs231n.kernels.{module}") is None:
         pytest.skip("the kernels were not built here")
-    assert_grid_passed(run(ROOT, "-W", "error", GRID, f"cs231n.kernels.{module}", 256, PYTHONPATH=str(ROOT)))
+    name = f"cs231n.kernels.{module}"
+    assert_grid_passed(run(ROOT, "-W", "error", grid_of(module), name, 256, PYTHONPATH=str(ROOT)))
 
 
 COLUMNS_TOO_NARROW = """
