@@ -117,7 +117,9 @@ def batchnorm_backward(dout, cache):
 
 def batchnorm_backward_alt(dout, cache):
     """Return the gradients of `batchnorm_forward`; the same as `batchnorm_backward`."""
-    return batchnorm_backward(dout, cache)
+    if not isinstance(cache, Normalized):
+        return layers.batchnorm_backward_alt(dout, cache)
+    return _batch_backward(dout, cache)
 
 
 def layernorm_forward(x, gamma, beta, ln_param):
@@ -242,7 +244,9 @@ def _keep(x, mask):
     """Return x times the mask of dropout."""
     x = _plain(x)
     out = np.empty_like(x)
-    _map_numbers(lambda x, units, out: norms.keep(x, units, mask.scale, out), x, mask.units.view(np.uint8), out)
+    _map_numbers(
+        lambda x, units, out: norms.keep(x, units, mask.scale, out), x, mask.units.view(np.uint8), out
+    )
     return out
 
 

@@ -21,8 +21,8 @@ from cs231n.kernels import COMPILED, kernels_for, load_kernels, numpy_kernels
 pytestmark = pytest.mark.q4
 
 ROOT = Path(cs231n.__file__).parents[1]
-GRIDS = {name.removeprefix("cs231n.kernels."): "kernel_grid.py" for name in COMPILED.values()}
-GRIDS["norms_cython"] = "norms_grid.py"
+CHOSEN = [name.removeprefix("cs231n.kernels.") for name in COMPILED.values()]
+GRIDS = dict.fromkeys(CHOSEN, "kernel_grid.py") | {"norms_cython": "norms_grid.py"}
 MODULES = list(GRIDS)
 KERNELS = Path("cs231n") / "kernels"
 EXTENSIONS = sorted(path.stem for path in (ROOT / KERNELS).glob("*_cython.pyx"))
@@ -631,9 +631,10 @@ def test_kernels_do_not_link_openmp(builds, module):
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="this processor has one set of vectors")
 @pytest.mark.skipif(shutil.which("objdump") is None, reason="there is no objdump here")
-def test_instruction_sets_stay_in_their_functions(builds):
+@pytest.mark.parametrize("module", ["direct_cython", "norms_cython"])
+def test_instruction_sets_stay_in_their_functions(builds, module):
     """AVX2 and AVX-512 instructions occur only in functions named after these sets."""
-    built = compiled_file(builds["checked"]["direct_cython"], "direct_cython")
+    built = compiled_file(builds["checked"][module], module)
     command = ["objdump", "--disassemble", "--no-show-raw-insn", built]
     listing = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     instructions = {}
@@ -726,7 +727,7 @@ assert used() == "numpy_kernels"
 
 
 @not_on_windows
-@every_module
+@pytest.mark.parametrize("module", CHOSEN)
 def test_rebuilt_kernels_ask_for_a_restart(tmp_path, builds, module):
     """Loaded kernels that have been rebuilt raise RuntimeError; the old ones still work."""
     printed = run_later(

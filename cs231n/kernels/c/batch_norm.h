@@ -76,7 +76,7 @@ static TARGET void OF(batch_forward)(const Images *s, const void *x_array, const
             OF(channel_sums)(s, x + c * s->pixels, count, sum + c, squares + c);
             for (Index k = c; k < c + count; k++) {
                 mean[k] = sum[k] / total;
-                var[k] = squares[k] / total;
+                var[k] = squares[k] / total + 0 * mean[k]; /* NaN if the mean is infinite */
                 inv_std[k] = 1 / sqrt(var[k] + eps);
             }
         }
