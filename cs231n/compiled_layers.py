@@ -242,11 +242,9 @@ def _map_numbers(function, *arrays):
 
 def _keep(x, mask):
     """Return x times the mask of dropout."""
-    x = _plain(x)
+    x, units = _plain(x), mask.units.view(np.uint8)
     out = np.empty_like(x)
-    _map_numbers(
-        lambda x, units, out: norms.keep(x, units, mask.scale, out), x, mask.units.view(np.uint8), out
-    )
+    _map_numbers(lambda x, units, out: norms.keep(x, units, mask.scale, out), x, units, out)
     return out
 
 

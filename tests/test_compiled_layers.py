@@ -1,4 +1,4 @@
-"""The compiled layers: they are those of `cs231n.layers`, whatever the sizes, the memory and the processor."""
+"""The compiled layers: they are those of `cs231n.layers`, at every size and wherever their arrays lie."""
 
 from copy import deepcopy
 from functools import wraps
@@ -15,7 +15,6 @@ from conftest import (
     assert_same,
     compiled,
     draw,
-    draw_all,
     every_layer_check,
     every_second,
     layers,
@@ -278,13 +277,7 @@ def errors(name, shapes, param, scale, offset):
     out.backward(torch.tensor(dout))
     in_torch = [array.detach().numpy() for array in (out, leaves[0].grad, leaves[1].grad)]
     sides = results(layer, (x, gamma, beta), dout)[:3], results(formula, (x, gamma, beta), dout)[:3], in_torch
-    return [
-        [
-            np.abs(result - right).max() / np.abs(right).max()
-            for result, right in zip(side, exact, strict=True)
-        ]
-        for side in sides
-    ]
+    return [[np.abs(side[i] - exact[i]).max() / np.abs(exact[i]).max() for i in range(3)] for side in sides]
 
 
 @pytest.mark.parametrize("scale, offset", [(1, 0), (1, 1e4), (1e-4, 3), (1e15, 0), (1e15, 1e18), (1e-3, -50)])
@@ -505,11 +498,9 @@ def test_a_refused_call_leaves_bn_param_as_it_was():
 
 @pytest.mark.parametrize("part", [slice(0, 4), slice(-1, 2), slice(2, 1)])
 def test_a_part_that_is_none_is_refused(part):
-    x, params = np.ones((2, 3, 4)), np.ones((5, 3))
+    x, out, (gamma, beta, *rest) = np.ones((2, 3, 4)), np.ones((2, 3, 4)), np.ones((5, 3))
     with pytest.raises(ValueError, match="part must be a slice from 0 to 3"):
-        norms.batch_forward(
-            x, part, params[0], params[1], 0, params[2], params[3], params[4], np.ones_like(x)
-        )
+        norms.batch_forward(x, part, gamma, beta, 0, *rest, out)
 
 
 @pytest.mark.parametrize("short", range(6))
@@ -561,17 +552,15 @@ def test_models_use_the_compiled_layers():
     assert not set(compiled_layers.__all__) & set(fast_layers.__all__)
 
 
-@pytest.mark.parametrize("settings", [{}, {"normalization": "batchnorm"}, {"normalization": "layernorm"}])
+@pytest.mark.parametrize("normalization", [None, "batchnorm", "layernorm"])
 @every_dtype
-def test_a_network_learns_the_same_by_formula(settings, dtype, monkeypatch):
+def test_a_network_learns_the_same_by_formula(normalization, dtype, monkeypatch):
     X, y = draw((20, 6)), np.arange(20) % 3
     found = []
     for module in (norms, None):
         monkeypatch.setattr(compiled_layers, "norms", module)
         np.random.seed(0)
-        model = FullyConnectedNet(
-            [9, 8], 6, 3, dropout=0.7, seed=1, dtype=dtype, weight_scale=0.3, **settings
-        )
+        model = FullyConnectedNet([9, 8], 6, 3, 0.7, normalization, weight_scale=0.3, dtype=dtype, seed=1)
         found.append(model.loss(X, y))
     (loss, grads), (expected_loss, expected) = found
     np.testing.assert_allclose(loss, expected_loss, rtol=1e-5)
