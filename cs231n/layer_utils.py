@@ -14,7 +14,7 @@ from cs231n.fast_layers import (
     max_pool_forward_fast,
 )
 from cs231n.gone import explain_gone
-from cs231n.layers import (
+from cs231n.model_layers import (
     affine_backward,
     affine_forward,
     relu_backward,

@@ -32,10 +32,12 @@ ARROWS = {
     "kernels": {"validation", "windows"},
     "layers": {"kernels", "validation", "windows"},
     "fast_layers": {"gone", "kernels", "validation", "windows"},
-    "layer_utils": {"fast_layers", "gone", "layers"},
+    "compiled_layers": {"kernels", "layers", "validation"},
+    "model_layers": {"compiled_layers", "layers"},
+    "layer_utils": {"fast_layers", "gone", "model_layers"},
     "preprocessing": {"validation"},
     "saved_model": {"checkpoint", "preprocessing", "validation"},
-    "classifiers": {"fast_layers", "layer_utils", "layers", "saved_model", "validation"},
+    "classifiers": {"fast_layers", "layer_utils", "layers", "model_layers", "saved_model", "validation"},
     "saving": {"checkpoint", "classifiers", "saved_model", "validation"},
     "classify": {"preprocessing", "saving"},
     "optim": {"validation"},
@@ -61,6 +63,8 @@ STAR_IMPORTS = {
     ("classifiers.cnn", "cs231n.layers"),
     ("classifiers.cnn", "cs231n.fast_layers"),
     ("classifiers.cnn", "cs231n.layer_utils"),
+    ("model_layers", "cs231n.compiled_layers"),
+    ("model_layers", "cs231n.layers"),
 }
 
 every_module = pytest.mark.parametrize("name", MODULES)
@@ -174,7 +178,9 @@ def test_star_imports_are_those_that_hand_names_on():
     assert found == STAR_IMPORTS
 
 
-@pytest.mark.parametrize("name", ["layers", "fast_layers", "layer_utils", "kernels.numpy_kernels"])
+@pytest.mark.parametrize(
+    "name", ["layers", "compiled_layers", "fast_layers", "layer_utils", "kernels.numpy_kernels"]
+)
 def test_backward_stands_directly_below_forward(name):
     functions = [node.name for node in tree_of(name).body if isinstance(node, ast.FunctionDef)]
     forwards = [function for function in functions if "_forward" in function]
@@ -184,7 +190,7 @@ def test_backward_stands_directly_below_forward(name):
         assert below == forward.replace("forward", "backward")
 
 
-@pytest.mark.parametrize("name", ["layers", "fast_layers", "layer_utils"])
+@pytest.mark.parametrize("name", ["layers", "compiled_layers", "fast_layers", "layer_utils"])
 def test_every_public_function_is_handed_on(name):
     functions = {node.name for node in tree_of(name).body if isinstance(node, ast.FunctionDef)}
     handed_on = importlib.import_module(f"cs231n.{name}").__all__

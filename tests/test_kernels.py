@@ -21,8 +21,9 @@ from cs231n.kernels import COMPILED, kernels_for, load_kernels, numpy_kernels
 pytestmark = pytest.mark.q4
 
 ROOT = Path(cs231n.__file__).parents[1]
-GRID = Path(__file__).with_name("kernel_grid.py")
-MODULES = [name.removeprefix("cs231n.kernels.") for name in COMPILED.values()]
+CHOSEN = [name.removeprefix("cs231n.kernels.") for name in COMPILED.values()]
+GRIDS = dict.fromkeys(CHOSEN, "kernel_grid.py") | {"norms_cython": "norms_grid.py"}
+MODULES = list(GRIDS)
 KERNELS = Path("cs231n") / "kernels"
 EXTENSIONS = sorted(path.stem for path in (ROOT / KERNELS).glob("*_cython.pyx"))
 REMEDY = "python setup.py build_ext --inplace"
@@ -160,6 +161,11 @@ def sanitizer():
     return path if path.is_absolute() and path.read_bytes()[:4] == b"\x7fELF" else None
 
 
+def grid_of(module):
+    """Return the program that runs a module's kernels on many small geometries."""
+    return Path(__file__).with_name(GRIDS[module])
+
+
 def source_of(module):
     return (ROOT / KERNELS / f"{module}.pyx").read_text(encoding="utf-8")
 
@@ -248,13 +254,13 @@ def test_kernels_are_built(name):
 @every_module
 def test_indices_are_within_bounds(run_checked, module):
     """Every index of every kernel, as checked by Cython on the whole grid of geometries."""
-    assert_grid_passed(run_checked("-W", "error", GRID, module, 256))
+    assert_grid_passed(run_checked("-W", "error", grid_of(module), module, 256))
 
 
 @every_module
 def test_memory_beside_arrays_is_untouched(run_sanitized, module):
     """AddressSanitizer finds no access beside an array or a workspace, on the whole grid."""
-    assert_grid_passed(run_sanitized("-W", "error", GRID, module, 0))
+    assert_grid_passed(run_sanitized("-W", "error", grid_of(module), module, 0))
 
 
 @every_module
@@ -262,7 +268,8 @@ def test_installed_kernels_pass_the_grid(module):
     """The optimized kernels agree with NumPy and leave the fences around their arrays intact."""
     if find_spec(f"cs231n.kernels.{module}") is None:
         pytest.skip("the kernels were not built here")
-    assert_grid_passed(run(ROOT, "-W", "error", GRID, f"cs231n.kernels.{module}", 256, PYTHONPATH=str(ROOT)))
+    name = f"cs231n.kernels.{module}"
+    assert_grid_passed(run(ROOT, "-W", "error", grid_of(module), name, 256, PYTHONPATH=str(ROOT)))
 
 
 COLUMNS_TOO_NARROW = """
@@ -624,9 +631,10 @@ def test_kernels_do_not_link_openmp(builds, module):
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="this processor has one set of vectors")
 @pytest.mark.skipif(shutil.which("objdump") is None, reason="there is no objdump here")
-def test_instruction_sets_stay_in_their_functions(builds):
+@pytest.mark.parametrize("module", ["direct_cython", "norms_cython"])
+def test_instruction_sets_stay_in_their_functions(builds, module):
     """AVX2 and AVX-512 instructions occur only in functions named after these sets."""
-    built = compiled_file(builds["checked"]["direct_cython"], "direct_cython")
+    built = compiled_file(builds["checked"][module], module)
     command = ["objdump", "--disassemble", "--no-show-raw-insn", built]
     listing = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     instructions = {}
@@ -719,7 +727,7 @@ assert used() == "numpy_kernels"
 
 
 @not_on_windows
-@every_module
+@pytest.mark.parametrize("module", CHOSEN)
 def test_rebuilt_kernels_ask_for_a_restart(tmp_path, builds, module):
     """Loaded kernels that have been rebuilt raise RuntimeError; the old ones still work."""
     printed = run_later(

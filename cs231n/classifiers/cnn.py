@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from cs231n import fast_layers, layer_utils, layers
+from cs231n import fast_layers, layer_utils, layers, model_layers
 from cs231n.classifiers.regularization import add_l2_penalty
 from cs231n.fast_layers import *  # noqa: F403  the course's own notebooks import every layer from here
 from cs231n.layer_utils import *  # noqa: F403
@@ -18,7 +18,7 @@ from cs231n.layer_utils import (
     conv_relu_pool_forward,
 )
 from cs231n.layers import *  # noqa: F403
-from cs231n.layers import affine_backward, affine_forward, softmax_loss
+from cs231n.layers import affine_backward, affine_forward
 from cs231n.saved_model import SavedModel
 from cs231n.validation import (
     as_images,
@@ -114,7 +114,7 @@ class ThreeLayerConvNet(SavedModel):
         if y is None:
             return scores
 
-        loss, dscores = softmax_loss(scores, y)
+        loss, dscores = model_layers.softmax_loss(scores, y)
         dhidden, dW3, db3 = affine_backward(dscores, scores_cache)
         dpooled, dW2, db2 = affine_relu_backward(dhidden, hidden_cache)
         _, dW1, db1 = conv_relu_pool_backward(dpooled, conv_cache, need_dx=False)

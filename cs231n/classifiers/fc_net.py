@@ -13,24 +13,12 @@ from itertools import pairwise
 
 import numpy as np
 
-from cs231n import layer_utils, layers
+from cs231n import layer_utils, layers, model_layers
 from cs231n.classifiers.regularization import add_l2_penalty
 from cs231n.layer_utils import *  # noqa: F403  the course's own notebooks import every layer from here
 from cs231n.layer_utils import affine_relu_backward, affine_relu_forward, chain_backward, chain_forward
 from cs231n.layers import *  # noqa: F403
-from cs231n.layers import (
-    affine_backward,
-    affine_forward,
-    batchnorm_backward_alt,
-    batchnorm_forward,
-    dropout_backward,
-    dropout_forward,
-    layernorm_backward,
-    layernorm_forward,
-    relu_backward,
-    relu_forward,
-    softmax_loss,
-)
+from cs231n.layers import affine_backward, affine_forward
 from cs231n.saved_model import SavedModel
 from cs231n.validation import (
     as_examples,
@@ -45,8 +33,8 @@ from cs231n.validation import (
 )
 
 NORMALIZATIONS = {
-    "batchnorm": (batchnorm_forward, batchnorm_backward_alt),
-    "layernorm": (layernorm_forward, layernorm_backward),
+    "batchnorm": (model_layers.batchnorm_forward, model_layers.batchnorm_backward_alt),
+    "layernorm": (model_layers.layernorm_forward, model_layers.layernorm_backward),
 }
 
 __all__ = ["FullyConnectedNet", "TwoLayerNet", *layers.__all__, *layer_utils.__all__]
@@ -99,7 +87,7 @@ class TwoLayerNet(SavedModel):
         if y is None:
             return scores
 
-        loss, dscores = softmax_loss(scores, y)
+        loss, dscores = model_layers.softmax_loss(scores, y)
         dhidden, dW2, db2 = affine_backward(dscores, scores_cache)
         _, dW1, db1 = affine_relu_backward(dhidden, hidden_cache, need_dx=False)
         grads = {"W1": dW1, "b1": db1, "W2": dW2, "b2": db2}
@@ -204,7 +192,7 @@ class FullyConnectedNet(SavedModel):
         if y is None:
             return scores
 
-        loss, dscores = softmax_loss(scores, y)
+        loss, dscores = model_layers.softmax_loss(scores, y)
         grads = {}
         dout, grads[f"W{L}"], grads[f"b{L}"] = affine_backward(dscores, scores_cache)
         for i in reversed(range(1, L)):
@@ -242,9 +230,9 @@ class FullyConnectedNet(SavedModel):
         if self.normalization:
             gamma, beta = self.params[f"gamma{i}"], self.params[f"beta{i}"]
             chain.append((*NORMALIZATIONS[self.normalization], gamma, beta, self.bn_params[i - 1]))
-        chain.append((relu_forward, relu_backward))
+        chain.append((model_layers.relu_forward, model_layers.relu_backward))
         if self.dropout_param is not None:
-            chain.append((dropout_forward, dropout_backward, self.dropout_param))
+            chain.append((model_layers.dropout_forward, model_layers.dropout_backward, self.dropout_param))
         return chain
 
     def _param_names(self, i):

@@ -36,7 +36,10 @@ WORTH_SHARING = 2**25
 MATRIX_PRODUCT = 0.5  # the work of one multiplication of a matrix product, by the BLAS
 COMPARISON = 64  # of comparing two numbers in a pooling
 COMPILED_UPDATE = 32  # of updating one element of a parameter in compiled code
-# The same in NumPy takes longer, but threads gain less from it: they wait for each other between operations.
+NORMALIZATION = 32  # of normalizing one number, forward or backward
+ELEMENTWISE = 16  # of a ReLU or of dropout, likewise
+EXPONENTIAL = 64  # of one number of a softmax
+# Updates in NumPy take longer, but threads gain less from it: they wait for each other between operations.
 NUMPY_UPDATE = 16
 
 _sharing = Lock()  # held while a call shares its work: the BLAS has one limit for the whole process

@@ -381,6 +381,14 @@ def test_no_solution_can_be_read(name, fences, starters):
     assert not re.search("it ran", said)
 
 
+@pytest.mark.parametrize(
+    "name", ["compiled_layers", "fast_optim", "kernels.norms_cython", "kernels.optim_cython"]
+)
+def test_no_fast_form_of_an_exercise_is_there(name, starters):
+    body = f"import cs231n.{name}\nreturn cs231n.{name}.relu_forward(x)"
+    assert "raised ModuleNotFoundError" in attack(starters, with_body(ATTACKED, body), SAME_FILE)
+
+
 def test_the_secret_cannot_be_read(starters):
     body = f"return open({str(ROOT / '.grading-secret')!r}).read(), x"
     assert "does not allow opening" in attack(starters, with_body(ATTACKED, body), SAME_FILE)
