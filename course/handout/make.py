@@ -55,8 +55,9 @@ COPIED = (
     "tests/test_pytorch_training.py",
 )
 
-# Files in which exercises are written out once more, in place or in C: the update rules.
+# Files in which exercises are written out once more: the update rules, in place or in C, and a network.
 LEFT_OUT = (
+    "cs231n/classifiers/deep_cnn.py",
     "cs231n/fast_optim.py",
     "cs231n/kernels/optim_cython.pyx",
     "cs231n/kernels/c/optim.h",
