@@ -256,6 +256,15 @@ def test_loss_leaves_its_arguments_and_the_parameters_alone():
         assert not any(np.shares_memory(result, array) for array in (X, *model.params.values()))
 
 
+def test_gradients_go_by_names_and_not_by_the_order_of_the_parameters():
+    model, (X, y) = build(), draw_batch()
+    _, expected = model.loss(X, y)
+    model.params = dict(reversed(model.params.items()))
+    _, grads = model.loss(X, y)
+    for name, grad in grads.items():
+        np.testing.assert_array_equal(grad, expected[name])
+
+
 def test_images_of_any_layout():
     model, (X, y) = build(), draw_batch()
     expected_loss, expected = model.loss(X, y)

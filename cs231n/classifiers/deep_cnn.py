@@ -84,6 +84,7 @@ class DeepConvNet(SavedModel):
         self.dtype = require_float_dtype("dtype", dtype)
         self.params = self._initial_params(require_integer("num_classes", num_classes, 1))
         self.bn_params = [{} for _ in filters_of(self.widths)]
+        self._param_names = list(self.params)
 
     def _initial_params(self, num_classes):
         """Return the parameters that the class describes, by name, in the order in which they are used."""
@@ -111,7 +112,7 @@ class DeepConvNet(SavedModel):
 
         loss, dscores = smoothed_softmax_loss(scores, y, self.label_smoothing)
         _, *param_grads = chain_backward(SHRINK * dscores, caches, need_dx=False)
-        grads = dict(zip(self.params, param_grads, strict=True))
+        grads = dict(zip(self._param_names, param_grads, strict=True))
         return add_l2_penalty(loss, grads, self.params, self.reg), grads
 
     def _set_mode(self, mode):
