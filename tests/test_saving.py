@@ -305,6 +305,17 @@ def written(path, tree, **header):
     return path
 
 
+def test_a_deep_net_is_counted_before_it_is_made(tmp_path):
+    """Its weights are counted exactly: one that asks for more numbers than the file holds is refused."""
+    DeepConvNet(IMAGE, (2, 3, 4), C).save(tmp_path / "model.npz")
+    tree = checkpoint.load(tmp_path / "model.npz")
+    settings = json.loads(tree["header"])["settings"]
+    for widths, count in (([2, 3, 10**9], "9,000,000,030,000,000,108"), ([2, 10**6, 4], "54,000,210")):
+        path = written(tmp_path / "model.npz", tree, settings=settings | {"widths": widths})
+        with pytest.raises(ValueError, match=f"its settings ask for {count} weights"):
+            load(path)
+
+
 def test_any_flipped_byte_and_any_end_cut_off_is_noticed(tmp_path):
     """Either an error that names the file, or, where the byte means nothing, the same model to the bit."""
     path, model = tmp_path / "model.npz", trained(lambda: TwoLayerNet(D, 2, C))
