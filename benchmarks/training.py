@@ -13,8 +13,10 @@ from torch import nn
 from benchmarks.sides import DIRECT, NUMPY, PYTORCH, use_kernels
 from benchmarks.timing import compare
 from cs231n.classifiers.cnn import ThreeLayerConvNet
+from cs231n.classifiers.deep_cnn import DeepConvNet
 from cs231n.classifiers.fc_net import FullyConnectedNet
 from cs231n.fast_optim import adam
+from cs231n.pytorch.convnet import ConvNet
 
 BATCH, PIXELS, CLASSES = 50, 3 * 32 * 32, 10
 
@@ -61,6 +63,19 @@ def convolutional_step():
     return _training_step(model, net, all_kernels=[DIRECT, NUMPY])
 
 
+def deep_conv_net():
+    """Return DeepConvNet and the ConvNet of the PyTorch notebook, which gets its ReLU and its parameters."""
+    np.random.seed(0)
+    model, net = DeepConvNet(), ConvNet()
+    for module in list(net.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.GELU):
+                setattr(module, name, nn.ReLU())
+    for value, param in zip(model.params.values(), net.parameters(), strict=True):
+        param.data.copy_(torch.from_numpy(value.T if value.ndim == 2 else value))
+    return model, net
+
+
 def _training_step(model, net, all_kernels):
     """Return functions that train `net`, in PyTorch, and `model`, on each of the kernels, for one step."""
     X = np.random.randn(BATCH, 3, 32, 32).astype(np.float32)
@@ -104,6 +119,7 @@ CASES = {
     "training step, six layers": lambda: fully_connected_step(None),
     "training step, six layers with batch norm": lambda: fully_connected_step("batchnorm"),
     "training step, ThreeLayerConvNet": convolutional_step,
+    "training step, DeepConvNet": lambda: _training_step(*deep_conv_net(), all_kernels=[DIRECT]),
 }
 
 

@@ -14,6 +14,11 @@ from cs231n.classifiers.fc_net import FullyConnectedNet, TwoLayerNet
 from cs231n.saved_model import SavedModel, read_header, restored
 from cs231n.validation import require_choice, require_integer, require_number
 
+try:
+    from cs231n.classifiers.deep_cnn import DeepConvNet, filters_of
+except ImportError:  # not in the learners' version, in which it would show how a network is written
+    DeepConvNet = None  # type: ignore[assignment, misc]
+
 
 def load(path: str | os.PathLike[str], models: Sequence[type[SavedModel]] = ()) -> Any:
     """Return the model in the file `path`, ready for `predict`, for `loss` and for more training.
@@ -57,7 +62,7 @@ def _require_room(num_weights: int, params: Any) -> None:
 
 def _require_numbers(settings: Mapping[str, Any]) -> None:
     """Raise ValueError unless the scale of weights is a number, and they are floats: others can be long."""
-    require_number("its weight_scale", settings.get("weight_scale"), 0, math.inf)
+    require_number("its weight_scale", settings.get("weight_scale", 1.0), 0, math.inf)
     require_choice("its dtype", settings.get("dtype", "float64"), ("float32", "float64"))
 
 
@@ -89,8 +94,16 @@ def _count_three_layers(settings: Mapping[str, Any]) -> int:
     return filters * (C * filter_size**2 + pooled * hidden_dim) + hidden_dim * num_classes
 
 
+def _count_deep(settings: Mapping[str, Any]) -> int:
+    channels: list[int] = [*_sizes(settings, "input_dim")[:1], *filters_of(_sizes(settings, "widths"))]
+    convolutions = sum(9 * a * b for a, b in pairwise(channels))
+    return convolutions + channels[-1] * _sizes(settings, "num_classes")[0]
+
+
 _COUNTS: dict[type[Any], Callable[[Mapping[str, Any]], int]] = {
     TwoLayerNet: _count_two_layers,
     FullyConnectedNet: _count_fully_connected,
     ThreeLayerConvNet: _count_three_layers,
 }
+if DeepConvNet is not None:
+    _COUNTS[DeepConvNet] = _count_deep

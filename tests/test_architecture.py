@@ -179,7 +179,15 @@ def test_star_imports_are_those_that_hand_names_on():
 
 
 @pytest.mark.parametrize(
-    "name", ["layers", "compiled_layers", "fast_layers", "layer_utils", "kernels.numpy_kernels"]
+    "name",
+    [
+        "layers",
+        "compiled_layers",
+        "fast_layers",
+        "layer_utils",
+        "classifiers.deep_cnn",
+        "kernels.numpy_kernels",
+    ],
 )
 def test_backward_stands_directly_below_forward(name):
     functions = [node.name for node in tree_of(name).body if isinstance(node, ast.FunctionDef)]
@@ -266,6 +274,13 @@ SIGNATURES = {
             "weight_scale=0.001, reg=0.0, dtype=<class 'numpy.float32'>)"
         ),
         "ThreeLayerConvNet.loss": "(self, X, y=None)",
+    },
+    "classifiers.deep_cnn": {
+        "DeepConvNet": (
+            "(input_dim=(3, 32, 32), widths=(32, 48, 128, 128), num_classes=10, label_smoothing=0.0, "
+            "reg=0.0, dtype=<class 'numpy.float32'>)"
+        ),
+        "DeepConvNet.loss": "(self, X, y=None)",
     },
     "gradient_check": {
         "eval_numerical_gradient": "(f, x, verbose=True, h=1e-05)",

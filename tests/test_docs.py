@@ -430,6 +430,26 @@ def test_the_page_on_your_own_data_runs(tmp_path, monkeypatch):
     assert set(page["data"]["y_val"]) == {0, 1}
 
 
+@pytest.mark.usefixtures("tiny_data")
+def test_the_page_on_the_deep_convnet_runs(tmp_path, monkeypatch):
+    """With a smaller net, for one epoch of smaller steps."""
+    monkeypatch.chdir(tmp_path)
+    text = (DOCS / "deep-convnet.md").read_text(encoding="utf-8")
+    script, mirrored = code_blocks(text)
+    assert len(script.splitlines()) <= 15
+    smaller = {
+        "DeepConvNet(": "DeepConvNet(widths=(8, 12, 16, 16), ",
+        '"learning_rate": 0.3': '"learning_rate": 0.1',
+        "batch_size=128, num_epochs=8": "batch_size=20, num_epochs=1, verbose=False",
+    }
+    for ours, tests in smaller.items():
+        assert ours in script
+        script = script.replace(ours, tests)
+    exec(f"{script}\n{mirrored}", page := {})
+    assert page["accuracy"] > 0.4
+    assert Path("deep.npz").exists()
+
+
 @pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda path: path.name)
 def test_links_of_the_pages_lead_somewhere(page):
     text = page.read_text(encoding="utf-8")

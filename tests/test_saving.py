@@ -18,6 +18,7 @@ from conftest import PATIENCE, draw
 
 from cs231n import checkpoint
 from cs231n.classifiers.cnn import ThreeLayerConvNet
+from cs231n.classifiers.deep_cnn import DeepConvNet
 from cs231n.classifiers.fc_net import FullyConnectedNet, TwoLayerNet
 from cs231n.preprocessing import Preprocessing
 from cs231n.saved_model import SavedModel
@@ -48,6 +49,7 @@ def nets():
             f"convnet-{dtype.__name__}",
             lambda d=dtype: ThreeLayerConvNet(np.array(IMAGE), 4, 3, 5, C, 0.1, dtype=d),
         )
+        yield f"deep-convnet-{dtype.__name__}", lambda d=dtype: DeepConvNet(IMAGE, (2, 3, 4), C, 0.1, dtype=d)
     yield (
         "dropout-by-its-other-name",
         lambda: FullyConnectedNet([5], D, C, dropout_keep_ratio=0.5, dtype="float64"),
@@ -303,6 +305,17 @@ def written(path, tree, **header):
     return path
 
 
+def test_a_deep_net_is_counted_before_it_is_made(tmp_path):
+    """Its weights are counted exactly: one that asks for more numbers than the file holds is refused."""
+    DeepConvNet(IMAGE, (2, 3, 4), C).save(tmp_path / "model.npz")
+    tree = checkpoint.load(tmp_path / "model.npz")
+    settings = json.loads(tree["header"])["settings"]
+    for widths, count in (([2, 3, 10**9], "9,000,000,030,000,000,108"), ([2, 10**6, 4], "54,000,210")):
+        path = written(tmp_path / "model.npz", tree, settings=settings | {"widths": widths})
+        with pytest.raises(ValueError, match=f"its settings ask for {count} weights"):
+            load(path)
+
+
 def test_any_flipped_byte_and_any_end_cut_off_is_noticed(tmp_path):
     """Either an error that names the file, or, where the byte means nothing, the same model to the bit."""
     path, model = tmp_path / "model.npz", trained(lambda: TwoLayerNet(D, 2, C))
@@ -377,9 +390,10 @@ def test_a_checkpoint_of_the_solver_is_told_from_a_model(tmp_path):
         ({"class": "SavedModel"}, "class 'SavedModel', and known are"),
         ({"class": ["TwoLayerNet"]}, "its header is damaged"),
         ({"settings": []}, "its header is damaged"),
-        ({"settings": {}}, "its weight_scale must be"),
+        ({"settings": {}}, "its input_dim must be an integer"),
         ({"class": "TwoLayerNet"}, "its hidden_dim must be an integer"),
         ({"class": "ThreeLayerConvNet"}, r"its input_dim must be \(C, H, W\)"),
+        ({"class": "DeepConvNet"}, "its widths must be an integer"),
         ({"class_names": "abc"}, "its class_names must be a list"),
         ({"class_names": [1, 2, 3]}, "class_names must be a list of str"),
     ],

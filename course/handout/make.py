@@ -55,8 +55,9 @@ COPIED = (
     "tests/test_pytorch_training.py",
 )
 
-# Files in which exercises are written out once more, in place or in C: layers and update rules.
+# Files in which exercises are written out once more: layers and update rules, in place or in C, and a network.
 LEFT_OUT = (
+    "cs231n/classifiers/deep_cnn.py",
     "cs231n/compiled_layers.py",
     "cs231n/fast_optim.py",
     "cs231n/kernels/norms_cython.pyx",

@@ -8,13 +8,13 @@ those of `cs231n.saved_model`.
 """
 
 import math
-import warnings
 from itertools import pairwise
 
 import numpy as np
 
 from cs231n import layer_utils, layers, model_layers
 from cs231n.classifiers.regularization import add_l2_penalty
+from cs231n.classifiers.running_averages import warn_of_lost_averages
 from cs231n.layer_utils import *  # noqa: F403  the course's own notebooks import every layer from here
 from cs231n.layer_utils import affine_relu_backward, affine_relu_forward, chain_backward, chain_forward
 from cs231n.layers import *  # noqa: F403
@@ -206,23 +206,7 @@ class FullyConnectedNet(SavedModel):
         if self.dropout_param is not None:
             self.dropout_param["mode"] = mode
         if mode == "test" and self.normalization == "batchnorm":
-            self._warn_of_lost_averages()
-
-    def _warn_of_lost_averages(self):
-        """Warn if the parameters come from a training whose running averages are not here.
-
-        Before training every gamma is 1 and every beta 0.
-        """
-        for i, bn_param in enumerate(self.bn_params, start=1):
-            trained = (self.params[f"gamma{i}"] != 1).any() or self.params[f"beta{i}"].any()
-            if trained and "running_mean" not in bn_param:
-                warnings.warn(
-                    f"gamma{i} and beta{i} were trained, but bn_params has no running averages to go with "
-                    "them: params alone are not the whole model. Keep model.bn_params too, or use "
-                    "model.save(path) and load(path) of cs231n.saving.",
-                    stacklevel=4,
-                )
-                return
+            warn_of_lost_averages(self.params, self.bn_params, stacklevel=3)
 
     def _hidden_layer(self, i):
         """Return hidden layer i, counted from 1, as a chain of layers."""
