@@ -1,35 +1,55 @@
-"""Time our layers and PyTorch's, and print tables: `python -m benchmarks [--threads N]`."""
+"""Time our layers, updates and training steps beside PyTorch's, and print tables: `python -m benchmarks`."""
 
 import argparse
 import os
 import platform
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from multiprocessing import get_context
 
 
 def main():
-    """Print the machine and the versions, then the tables; compare results before timing them."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--threads", type=int, default=2, help="threads for every side; default: 2")
-    threads = parser.parse_args().threads
+    """Start the processes, print the machine, the versions and the limits, then the tables."""
+    options = parser().parse_args()
     for library in ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM"):  # read once, when NumPy is imported
-        os.environ[f"{library}_NUM_THREADS"] = str(threads)
-    # Import only now, after the setting. The processes that measure memory inherit it.
+        os.environ[f"{library}_NUM_THREADS"] = str(options.threads)
+    # Import only now, after the setting, which the processes inherit.
     import numpy as np
     import torch
 
-    from benchmarks import layers, training
-    from benchmarks.timing import matrix_product_rate
+    from benchmarks import measure
+    from benchmarks.sides import why_not_compiled
+    from benchmarks.tables import Bench
 
-    torch.set_num_threads(threads)
-    machine = platform.processor() or platform.machine()
-    print(f"{machine}, {os.cpu_count()} cores, {threads} threads for every side")
-    print(f"Python {platform.python_version()}, NumPy {np.__version__}, PyTorch {torch.__version__}")
-    for dtype in (np.float32, np.float64):
-        print(f"a large matrix product, {dtype.__name__}: {matrix_product_rate(dtype) / 1e9:.0f} GFLOP/s")
-    for dtype in (np.float32, np.float64):
-        heading = "x; filters; stride, pad"
-        layers.print_table("convolution", heading, layers.convolutions(), dtype)
-        layers.print_table("max pooling", "x; window; stride", layers.poolings(), dtype)
-    training.print_table()
+    with ExitStack() as stack:
+        processes = [
+            stack.enter_context(
+                ProcessPoolExecutor(1, get_context("spawn"), measure.start, (seed, options.kernels))
+            )
+            for seed in range(1 if options.quick else options.processes)
+        ]
+        first = processes[0]
+        machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+        print(f"{machine}, {options.threads} threads for every side, {len(processes)} processes")
+        print(f"Python {platform.python_version()}, NumPy {np.__version__}, PyTorch {torch.__version__}")
+        limits = first.submit(measure.limits).result()
+        for (limit, dtype), rate in limits.items():
+            print(f"{limit}, {dtype}: {rate / 1e9:.0f} {measure.UNITS[limit]}")
+        missing = "not with --quick" if options.quick else first.submit(why_not_compiled).result()
+        if missing:
+            print(f"torch.compile is left out: {missing}")
+        Bench(processes, limits, not missing, not options.quick).print_tables(options.only)
+
+
+def parser():
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--threads", type=int, default=2, help="threads for every side; default: 2")
+    parser.add_argument("--processes", type=int, default=3, help="processes that time every row; default: 3")
+    parser.add_argument("--only", metavar="PATTERN", default="", help="a regular expression for table and row")
+    parser.add_argument("--quick", action="store_true", help="one process, no torch.compile, times only")
+    parser.add_argument("--kernels", default="direct", help="of ours: direct, im2col or NumPy")
+    return parser
 
 
 if __name__ == "__main__":
