@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import platform
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from multiprocessing import get_context
@@ -14,12 +13,10 @@ def main():
     for library in ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM"):  # read once, when NumPy is imported
         os.environ[f"{library}_NUM_THREADS"] = str(options.threads)
     # Import only now, after the setting, which the processes inherit.
-    import numpy as np
-    import torch
-
     from benchmarks import measure
     from benchmarks.sides import why_not_compiled
     from benchmarks.tables import Bench
+    from benchmarks.timing import describe_machine
 
     with ExitStack() as stack:
         processes = [
@@ -29,9 +26,9 @@ def main():
             for seed in range(1 if options.quick else options.processes)
         ]
         first = processes[0]
-        machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
-        print(f"{machine}, {options.threads} threads for every side, {len(processes)} processes")
-        print(f"Python {platform.python_version()}, NumPy {np.__version__}, PyTorch {torch.__version__}")
+        print(describe_machine())
+        print(f"threads for every side: {options.threads}; processes: {len(processes)}")
+        print(f"kernels of ours: {first.submit(measure.kernels_in_use).result()}")
         limits = first.submit(measure.limits).result()
         for (limit, dtype), rate in limits.items():
             print(f"{limit}, {dtype}: {rate / 1e9:.0f} {measure.UNITS[limit]}")
@@ -45,8 +42,10 @@ def parser():
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--threads", type=int, default=2, help="threads for every side; default: 2")
-    parser.add_argument("--processes", type=int, default=3, help="processes that time every row; default: 3")
-    parser.add_argument("--only", metavar="PATTERN", default="", help="a regular expression for table and row")
+    parser.add_argument("--processes", type=int, default=3, help="that time every row; default: 3")
+    parser.add_argument(
+        "--only", metavar="PATTERN", default="", help="a regular expression for table and row"
+    )
     parser.add_argument("--quick", action="store_true", help="one process, no torch.compile, times only")
     parser.add_argument("--kernels", default="direct", help="of ours: direct, im2col or NumPy")
     return parser

@@ -99,7 +99,7 @@ def normalizations():
         (
             "spatial batch norm",
             (IMAGES, channels, channels),
-            _pair(lambda x, g, b: spatial_batchnorm_forward(x, g, b, train.copy()), spatial_batchnorm_backward),
+            _pair(lambda x, g, b: spatial_batchnorm_forward(x, g, b, {**train}), spatial_batchnorm_backward),
             lambda x, g, b: functional.batch_norm(x, None, None, g, b, training=True),
         ),
         (
@@ -111,7 +111,7 @@ def normalizations():
         (
             "batch norm",
             (FEATURES, features, features),
-            _pair(lambda x, g, b: batchnorm_forward(x, g, b, train.copy()), batchnorm_backward_alt),
+            _pair(lambda x, g, b: batchnorm_forward(x, g, b, {**train}), batchnorm_backward_alt),
             lambda x, g, b: functional.batch_norm(x, None, None, g, b, training=True),
         ),
         (

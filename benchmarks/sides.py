@@ -5,7 +5,6 @@ and every way to run PyTorch (`Variant`) is another; all get the same inputs.
 """
 
 from collections.abc import Callable
-from contextlib import redirect_stdout
 from functools import partial
 from itertools import product
 from typing import Any, NamedTuple
@@ -13,13 +12,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from cs231n.kernels import kernels_for, load_kernels
-
-MODULES = {
-    "direct": "cs231n.kernels.direct_cython",
-    "im2col": "cs231n.kernels.im2col_cython",
-    "NumPy": "cs231n.kernels.numpy_kernels",
-}
 MATRIX_PRODUCT, COPY = "matrix product", "copy"  # the limits of the machine that a row is held against
 
 
@@ -98,14 +90,6 @@ def assert_agree(ours, theirs):
 def as_arrays(results):
     """Return the results of a side as arrays; a tensor keeps its axes N, C, H, W in every layout."""
     return [each.detach().numpy() if isinstance(each, torch.Tensor) else np.asarray(each) for each in results]
-
-
-def use_kernels(name):
-    """Let the fast layers use these kernels; RuntimeError if they were not built."""
-    with redirect_stdout(None):
-        load_kernels(name)
-    if kernels_for(np.float32).__name__ != MODULES[name]:
-        raise RuntimeError(f"the {name} kernels are not compiled: python setup.py build_ext --inplace")
 
 
 def why_not_compiled():

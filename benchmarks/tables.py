@@ -80,7 +80,7 @@ class Bench(NamedTuple):
         print(f"| **geometric mean**; worst: {worst} | {' | '.join(cells)} |", flush=True)
 
     def _times(self, row, place):
-        """Return the times of a row. The first process tries all variants, and every process the best of them."""
+        """Return the times of a row: of all variants in the first process, of the best ones in each."""
         variants = [each for each in row.variants() if self.compiled or not each.compiled]
         best = self._ask(0, measure.finalists, *place, variants)
         found = [self._ask(i, measure.times, *place, best) for i in range(len(self.processes))]
@@ -108,6 +108,6 @@ class Bench(NamedTuple):
 
 
 def share(row, dtype, seconds, limits):
-    """Return which share of its limit a row reaches: operations or bytes a second, of those the machine does."""
+    """Return the share of its limit that a row reaches, in operations or bytes a second."""
     size = 1 if row.limit == MATRIX_PRODUCT else dtype().itemsize
     return row.work * size / seconds / limits[row.limit, dtype.__name__]

@@ -1,13 +1,16 @@
-"""Time several sides fairly on a noisy machine, and measure the limits of the machine itself."""
+"""Time several sides fairly on a noisy machine, and describe and measure the machine itself."""
 
 import os
+import platform
 import statistics
 import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
+import torch
 
 from cs231n.kernels.threads import map_slices
 
@@ -43,12 +46,23 @@ def seconds_per_call(side, calls):
 
 
 def wait_for_threads():
-    """Wait until this process's threads sleep: those of BLAS and OpenMP spin for a while after their last task."""
+    """Wait until this process's threads sleep; those of BLAS and OpenMP spin for a while after a task."""
     for _ in range(MOST_LOOKS):
         before = time.process_time()
         time.sleep(LOOK_SECONDS)
         if time.process_time() - before < LOOK_SECONDS / 10:
             return
+
+
+def describe_machine():
+    """Describe the processor and the versions in one line."""
+    file = Path("/proc/cpuinfo")  # Linux has the processor's name there, where `platform` does not look
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    name = names[0] if names else platform.processor() or platform.machine()
+    processor = f"{name} ({torch.backends.cpu.get_cpu_capability()}), {os.cpu_count()} cores"
+    python = platform.python_version()
+    return f"{processor}; Python {python}, NumPy {np.__version__}, PyTorch {torch.__version__}"
 
 
 def matrix_product_rate(dtype, size=3072):

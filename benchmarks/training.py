@@ -77,7 +77,9 @@ class Update(NamedTuple):
 
     def _data(self, dtype, seed):
         """Return w = 0, so that what is compared is the steps, and its gradient."""
-        return np.zeros(self.shape, dtype), np.random.default_rng(seed).standard_normal(self.shape).astype(dtype)
+        return np.zeros(self.shape, dtype), np.random.default_rng(seed).standard_normal(self.shape).astype(
+            dtype
+        )
 
 
 def updates():
@@ -92,7 +94,10 @@ def updates():
             5,
         ),
         Update(  # reads w, dw, m and v; writes w, m and v
-            text("Adam"), (adam, rate), lambda params, **how: torch.optim.Adam(params, LEARNING_RATE, **how), 7
+            text("Adam"),
+            (adam, rate),
+            lambda params, **how: torch.optim.Adam(params, LEARNING_RATE, **how),
+            7,
         ),
     ]
 
@@ -217,7 +222,7 @@ class OurStep:
 
 
 class TheirStep:
-    """A training step of PyTorch's; the optimizer adds L2's gradient, `weight_decay`, which is the faster way."""
+    """A training step of PyTorch's; its optimizer adds the gradient of L2, which is the faster way."""
 
     def __init__(self, variant, model, net, X, y):
         layout = torch.channels_last if variant.channels_last else torch.contiguous_format
