@@ -59,8 +59,9 @@ UNTUNED = (  # as they occur in known networks, and some of odd sizes
 )
 IMAGES, FEATURES, SCORES = (64, 32, 32, 32), (256, 1024), (512, 1000)
 KEEP, GROUPS = 0.5, 4
-NORMALIZATION, ELEMENTWISE = 5, 5  # arrays moved: x and out, then dout, x and dx
-DROPOUT = 4  # x and out, then dout and dx: the mask need not be kept where it can be drawn again
+# Arrays as large as x that have to be read or written: x and out, then dout, x and dx. Dropout's backward
+# needs no x, and its mask can be drawn again.
+ELEMENTWISE, DROPOUT = 5, 4
 
 
 def convolution(x_shape, filters, stride, pad):
@@ -80,48 +81,67 @@ def convolution(x_shape, filters, stride, pad):
     )
 
 
+def convolutions():
+    """Return the rows of all convolutions."""
+    return [convolution(*shape) for shape in (*TUNED, *UNTUNED)]
+
+
 def pooling(x_shape, size, stride):
     """Return the row of a max pooling with square windows: x_shape (N, C, H, W)."""
     out_shape = *x_shape[:2], *count_windows(x_shape, size, size, stride, 0)
     param = {"pool_height": size, "pool_width": size, "stride": stride}
-    forward = _pair(lambda x: max_pool_forward_fast(x, param), max_pool_backward_fast)
-    name = f"max pooling {size}x{size}, stride {stride}"
-    moved = 2 * (prod(x_shape) + prod(out_shape))  # x and out, then dout and dx
     return _memory_row(
-        name, (x_shape,), forward, lambda x: functional.max_pool2d(x, size, stride), moved, out_shape
+        f"max pooling {size}x{size}, stride {stride}",
+        (x_shape,),
+        _pair(lambda x: max_pool_forward_fast(x, param), max_pool_backward_fast),
+        lambda x: functional.max_pool2d(x, size, stride),
+        2 * (prod(x_shape) + prod(out_shape)),  # x and out, then dout and dx
+        out_shape,
     )
 
 
 def normalizations():
     """Return the rows of every normalization, in training mode."""
-    channels, features, train = IMAGES[1:2], FEATURES[1:], {"mode": "train"}
-    rows = (
-        (
+
+    def torch_batch_norm(x, gamma, beta):
+        return functional.batch_norm(x, None, None, gamma, beta, training=True)
+
+    return [
+        _normalization(
             "spatial batch norm",
-            (IMAGES, channels, channels),
-            _pair(lambda x, g, b: spatial_batchnorm_forward(x, g, b, {**train}), spatial_batchnorm_backward),
-            lambda x, g, b: functional.batch_norm(x, None, None, g, b, training=True),
+            IMAGES,
+            lambda x, gamma, beta: spatial_batchnorm_forward(x, gamma, beta, {"mode": "train"}),
+            spatial_batchnorm_backward,
+            torch_batch_norm,
         ),
-        (
+        _normalization(
             f"group norm, {GROUPS} groups",
-            (IMAGES, channels, channels),
-            _pair(lambda x, g, b: spatial_groupnorm_forward(x, g, b, GROUPS, {}), spatial_groupnorm_backward),
-            lambda x, g, b: functional.group_norm(x, GROUPS, g, b),
+            IMAGES,
+            lambda x, gamma, beta: spatial_groupnorm_forward(x, gamma, beta, GROUPS, {}),
+            spatial_groupnorm_backward,
+            lambda x, gamma, beta: functional.group_norm(x, GROUPS, gamma, beta),
         ),
-        (
+        _normalization(
             "batch norm",
-            (FEATURES, features, features),
-            _pair(lambda x, g, b: batchnorm_forward(x, g, b, {**train}), batchnorm_backward_alt),
-            lambda x, g, b: functional.batch_norm(x, None, None, g, b, training=True),
+            FEATURES,
+            lambda x, gamma, beta: batchnorm_forward(x, gamma, beta, {"mode": "train"}),
+            batchnorm_backward_alt,
+            torch_batch_norm,
         ),
-        (
+        _normalization(
             "layer norm",
-            (FEATURES, features, features),
-            _pair(lambda x, g, b: layernorm_forward(x, g, b, {}), layernorm_backward),
-            lambda x, g, b: functional.layer_norm(x, features, g, b),
+            FEATURES,
+            lambda x, gamma, beta: layernorm_forward(x, gamma, beta, {}),
+            layernorm_backward,
+            lambda x, gamma, beta: functional.layer_norm(x, gamma.shape, gamma, beta),
         ),
-    )
-    return [_memory_row(*row, NORMALIZATION * prod(row[1][0])) for row in rows]
+    ]
+
+
+def _normalization(name, shape, forward, backward, theirs):
+    """Return the row of a normalization of x, whose gamma and beta are one per feature or channel."""
+    shapes = shape, shape[1:2], shape[1:2]
+    return _memory_row(name, shapes, _pair(forward, backward), theirs, ELEMENTWISE * prod(shape))
 
 
 def others():

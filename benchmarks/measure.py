@@ -13,8 +13,7 @@ from cs231n.kernels import kernels_for, load_kernels
 
 DTYPES = np.float32, np.float64
 GROUPS = {  # name: function that returns its rows, dtypes
-    "convolution, as tuned": (lambda: [layers.convolution(*shape) for shape in layers.TUNED], DTYPES),
-    "convolution, not tuned": (lambda: [layers.convolution(*shape) for shape in layers.UNTUNED], DTYPES),
+    "convolution": (layers.convolutions, DTYPES),
     "normalization": (layers.normalizations, DTYPES),
     "other layers": (layers.others, DTYPES),
     "updates": (training.updates, DTYPES),

@@ -102,9 +102,9 @@ def updates():
     ]
 
 
-def fully_connected(hidden_dims=(100,) * 5, **options):
-    """Return a fully connected net, ours and PyTorch's."""
-    model = FullyConnectedNet(list(hidden_dims), weight_scale=2e-2, **options)
+def fully_connected(hidden_dims=(100,) * 5, weight_scale=0.1, **options):
+    """Return a fully connected net, ours and PyTorch's; its scores are about 1, so that a loss tells nets apart."""
+    model = FullyConnectedNet(list(hidden_dims), weight_scale=weight_scale, **options)
     layers = []
     for i, units in enumerate(hidden_dims, start=1):
         norms = {None: (), "batchnorm": (nn.BatchNorm1d(units),), "layernorm": (nn.LayerNorm(units),)}
@@ -115,8 +115,8 @@ def fully_connected(hidden_dims=(100,) * 5, **options):
 
 
 def three_layer_conv_net():
-    """Return ThreeLayerConvNet with 500 hidden units, as the notebook trains it, ours and PyTorch's."""
-    model = ThreeLayerConvNet(hidden_dim=500, weight_scale=1e-2)
+    """Return ThreeLayerConvNet with 500 hidden units, about as the notebook trains it, ours and PyTorch's."""
+    model = ThreeLayerConvNet(hidden_dim=500, weight_scale=3e-2)
     convolution = _with_parameters(nn.Conv2d(3, 32, 7, padding=3), model.params["W1"], model.params["b1"])
     block = convolution, nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()
     return model, nn.Sequential(*block, _linear(model, 2), nn.ReLU(), _linear(model, 3))
@@ -141,7 +141,7 @@ CASES = {
     "six layers, layer norm": lambda: fully_connected(normalization="layernorm"),
     "six layers, dropout": lambda: fully_connected(dropout=0.5),
     "six layers, L2": lambda: fully_connected(reg=1e-2),
-    WIDE: lambda: fully_connected((1000, 1000)),
+    WIDE: lambda: fully_connected((1000, 1000), weight_scale=0.02),
 }
 
 
