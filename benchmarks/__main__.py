@@ -8,7 +8,7 @@ from multiprocessing import get_context
 
 
 def main():
-    """Start the processes, print the machine, the versions and the limits, then the tables."""
+    """Start the processes, print the machine and the versions, then the tables."""
     options = parser().parse_args()
     for library in ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM"):  # read once, when NumPy is imported
         os.environ[f"{library}_NUM_THREADS"] = str(options.threads)
@@ -29,13 +29,10 @@ def main():
         print(describe_machine())
         print(f"threads for every side: {options.threads}; processes: {len(processes)}")
         print(f"kernels of ours: {first.submit(measure.kernels_in_use).result()}")
-        limits = first.submit(measure.limits).result()
-        for (limit, dtype), rate in limits.items():
-            print(f"{limit}, {dtype}: {rate / 1e9:.0f} {measure.UNITS[limit]}")
         missing = "not with --quick" if options.quick else first.submit(why_not_compiled).result()
         if missing:
             print(f"torch.compile is left out: {missing}")
-        Bench(processes, limits, not missing, not options.quick).print_tables(options.only)
+        Bench(processes, not missing, not options.quick).print_tables(options.only)
 
 
 def parser():

@@ -44,11 +44,9 @@ def find_row(group, index):
     return GROUPS[group][0]()[index]
 
 
-def limits():
-    """Return what the machine can do: {(limit, dtype's name): operations or bytes a second}."""
-    copy = copy_rate()
-    products = {(sides.MATRIX_PRODUCT, dtype.__name__): matrix_product_rate(dtype) for dtype in DTYPES}
-    return products | {(sides.COPY, dtype.__name__): copy for dtype in DTYPES}
+def rate(limit, dtype):
+    """Return what the machine can do: operations or bytes a second."""
+    return copy_rate() if limit == sides.COPY else matrix_product_rate(dtype)
 
 
 def finalists(group, index, dtype, variants):

@@ -40,12 +40,10 @@ class Times(NamedTuple):
 class Bench(NamedTuple):
     """The processes, and how thorough they are.
 
-    - limits: what the machine can do, as `measure.limits` returns it
     - compiled: whether torch.compile is tried; thorough: whether memory and busy machines are measured
     """
 
     processes: list[ProcessPoolExecutor]
-    limits: dict[tuple[str, str], float]
     compiled: bool
     thorough: bool
 
@@ -66,12 +64,20 @@ class Bench(NamedTuple):
         """Print one table; its last line has the geometric mean of the ratios and names the worst row."""
         last = SHARES if rows[0][1].limit else BUSY
         columns = [*COLUMNS, *last, *MEMORY]
-        print(f"\n### {title}\n\n| {group} | {' | '.join(columns)} |\n|{'---|' * (1 + len(columns))}")
+        print(f"\n### {title}\n")
+        rates = {
+            limit: self._ask(0, measure.rate, limit, dtype) for limit in {row.limit for _, row in rows} - {""}
+        }
+        for limit, rate in sorted(rates.items()):
+            print(f"The machine's {limit}: {rate / 1e9:.1f} {measure.UNITS[limit]}\n")
+        print(f"| {group} | {' | '.join(columns)} |\n|{'---|' * (1 + len(columns))}")
         ratios = {}
         for index, row in rows:
             place = group, index, dtype
             times = self._times(row, place)
-            cells = times.cells() + self._last_cells(row, place, times) + self._memory_cells(place, times)
+            cells = (
+                times.cells() + self._last_cells(row, place, times, rates) + self._memory_cells(place, times)
+            )
             print(f"| {row.name} | {' | '.join(cells)} |", flush=True)
             ratios[row.name] = statistics.median(times.ratios)
         worst = max(ratios, key=ratios.get)
@@ -89,10 +95,10 @@ class Bench(NamedTuple):
         (peer,) = measure.fastest(medians, 1)
         return Times(ours, theirs[best.index(peer)], peer)
 
-    def _last_cells(self, row, place, times):
+    def _last_cells(self, row, place, times, rates):
         """Return the shares of the machine's limit, or by how much busy processes slow a row without one."""
         if row.limit:
-            return [f"{share(row, place[2], seconds, self.limits):.0%}" for seconds in times.medians]
+            return [f"{share(row, place[2], seconds, rates[row.limit]):.0%}" for seconds in times.medians]
         if not self.thorough:
             return ["", ""]
         busy = self._ask(-1, measure.times_beside_busy_processes, *place, times.variant)
@@ -107,7 +113,7 @@ class Bench(NamedTuple):
         return self.processes[process].submit(function, *arguments).result()
 
 
-def share(row, dtype, seconds, limits):
-    """Return the share of its limit that a row reaches, in operations or bytes a second."""
+def share(row, dtype, seconds, rate):
+    """Return the share of its limit that a row reaches; rate: operations or bytes a second."""
     size = 1 if row.limit == MATRIX_PRODUCT else dtype().itemsize
-    return row.work * size / seconds / limits[row.limit, dtype.__name__]
+    return row.work * size / seconds / rate

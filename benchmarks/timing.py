@@ -65,10 +65,10 @@ def describe_machine():
     return f"{processor}; Python {python}, NumPy {np.__version__}, PyTorch {torch.__version__}"
 
 
-def matrix_product_rate(dtype, size=3072):
+def matrix_product_rate(dtype, size=2048):
     """Return the best rate of NumPy's product of two large square matrices, in operations per second."""
     a = np.random.default_rng(0).standard_normal((size, size)).astype(dtype)
-    return 2 * size**3 / min(seconds_per_call(lambda: a @ a, 1) for _ in range(5))
+    return 2 * size**3 / min(seconds_per_call(lambda: a @ a, 1) for _ in range(4))
 
 
 def copy_rate(megabytes=256):

@@ -103,7 +103,10 @@ def updates():
 
 
 def fully_connected(hidden_dims=(100,) * 5, weight_scale=0.1, **options):
-    """Return a fully connected net, ours and PyTorch's; its scores are about 1, so that a loss tells nets apart."""
+    """Return a fully connected net, ours and PyTorch's.
+
+    - weight_scale: brings the scores near 1; if they were near 0, the loss would be that of any net
+    """
     model = FullyConnectedNet(list(hidden_dims), weight_scale=weight_scale, **options)
     layers = []
     for i, units in enumerate(hidden_dims, start=1):

@@ -216,7 +216,6 @@ class Here:
         return future
 
 
-LIMITS = {(MATRIX_PRODUCT, "float32"): 24e9, (COPY, "float64"): 16e9}
 TWO_ROWS = [SMALL._replace(name=name, work=6e9) for name in ("first", "second")]
 
 
@@ -224,7 +223,7 @@ class TestTable:
     def test_the_fastest_variant_of_all_processes_is_the_peer(self):
         first = Here(finalists=[[LAST, PLAIN]], times=[[1.0, 3.0, 4.0]])
         others = [Here(times=[[2.0, 5.0, 4.0]]), Here(times=[[3.0, 6.0, 4.0]])]
-        bench = tables.Bench([first, *others], {}, compiled=False, thorough=False)
+        bench = tables.Bench([first, *others], compiled=False, thorough=False)
         times = bench._times(SMALL, ("group", 0, np.float32))
         assert times == ((1, 2, 3), (4, 4, 4), PLAIN)
         assert first.asked == [("finalists", [PLAIN, LAST]), ("times", [LAST, PLAIN])]
@@ -232,7 +231,7 @@ class TestTable:
 
     def test_compiled_variants_are_tried_where_they_work(self):
         first = Here(finalists=[[LAST, PLAIN]], times=[[1.0, 3.0, 4.0]])
-        tables.Bench([first], {}, compiled=True, thorough=False)._times(SMALL, ("group", 0, np.float32))
+        tables.Bench([first], compiled=True, thorough=False)._times(SMALL, ("group", 0, np.float32))
         assert first.asked[0] == ("finalists", SMALL.variants())
 
     def test_fastest_of_a_measurement(self):
@@ -241,15 +240,18 @@ class TestTable:
     def test_of_layers(self, monkeypatch, capsys):
         monkeypatch.setattr(measure, "GROUPS", {"group": (lambda: TWO_ROWS, [np.float32])})
         process = Here(
+            rate=[24e9],
             finalists=[[LAST, PLAIN]] * 2,
             times=[[0.5, 1.0, 2.0], [0.25, 1.0, 0.125]],
             megabytes=[[3, 5], [0.4, 0.6]],
         )
-        tables.Bench([process], LIMITS, compiled=True, thorough=True).print_tables("")
+        tables.Bench([process], compiled=True, thorough=True).print_tables("")
         assert (
             capsys.readouterr().out
             == """
 ### group, float32
+
+The machine's matrix product: 24.0 GFLOP/s
 
 | group | ours, ms | PyTorch, ms | its fastest | ours / PyTorch | min..max | of the limit: ours | PyTorch \
 | peak MB: ours | PyTorch |
@@ -268,7 +270,7 @@ class TestTable:
             times_beside_busy_processes=[[1.25, 2.0]],
             megabytes=[[3, 5]],
         )
-        tables.Bench([process], {}, compiled=True, thorough=True).print_tables("")
+        tables.Bench([process], compiled=True, thorough=True).print_tables("")
         *_, heading, _, row, _ = capsys.readouterr().out.splitlines()
         assert "| busy / alone: ours | PyTorch | peak MB: ours | PyTorch |" in heading
         assert row == "| six layers | 500 | 1e+03 | fused | 0.50 | 0.50..0.50 | 2.5 | 2.0 | 3 | 5 |"
@@ -276,10 +278,10 @@ class TestTable:
     @pytest.mark.parametrize("pattern, rows", [("SECOND", ["second"]), ("float32: f", ["first"]), ("x", [])])
     def test_has_the_rows_that_are_asked_for(self, monkeypatch, capsys, pattern, rows):
         monkeypatch.setattr(measure, "GROUPS", {"group": (lambda: TWO_ROWS, [np.float32])})
-        process = Here(finalists=[[PLAIN]], times=[[0.5, 1.0]])
-        tables.Bench([process], LIMITS, compiled=True, thorough=False).print_tables(pattern)
+        process = Here(rate=[24e9], finalists=[[PLAIN]], times=[[0.5, 1.0]])
+        tables.Bench([process], compiled=True, thorough=False).print_tables(pattern)
         lines = capsys.readouterr().out.splitlines()
-        assert [line.split(" | ")[0][2:] for line in lines[4:-1]] == rows
+        assert [line.split(" | ")[0][2:] for line in lines[7:-1]] == rows
 
     def test_rows_of_a_group_have_different_names(self):
         for make_rows, _ in measure.GROUPS.values():
@@ -289,9 +291,9 @@ class TestTable:
 
 class TestShareOfTheLimit:
     def test_on_paper(self):
-        assert tables.share(SMALL._replace(work=6e9), np.float32, 0.5, LIMITS) == 0.5
+        assert tables.share(SMALL._replace(work=6e9), np.float32, 0.5, rate=24e9) == 0.5
         moved = SMALL._replace(work=1e9, limit=COPY)  # elements of 8 bytes
-        assert tables.share(moved, np.float64, 2, LIMITS) == 0.25
+        assert tables.share(moved, np.float64, 2, rate=16e9) == 0.25
 
     def test_work_of_the_rows(self):
         image, features = 64 * 32 * 32 * 32, 256 * 1024
@@ -307,14 +309,11 @@ class TestShareOfTheLimit:
         assert others == [2 * 512 * 1000, 5 * image, 4 * image, 3 * image, *pooled]
         assert [row.work for row in training.updates()] == [5 * 3072 * 500, 7 * 3072 * 500]
 
-    def test_limits_are_measured_for_every_dtype_and_kind(self, monkeypatch):
+    def test_is_of_the_limit_that_the_row_has(self, monkeypatch):
         monkeypatch.setattr(measure, "copy_rate", lambda: 3.0)
         monkeypatch.setattr(measure, "matrix_product_rate", lambda dtype: dtype().itemsize)
-        names = "float32", "float64"
-        assert measure.limits() == {
-            **{(MATRIX_PRODUCT, name): size for name, size in zip(names, (4, 8), strict=True)},
-            **{(COPY, name): 3 for name in names},
-        }
+        rates = [measure.rate(limit, np.float64) for limit in (COPY, MATRIX_PRODUCT)]
+        assert rates == [3, 8]
 
     def test_rates_are_operations_and_bytes_a_second(self, monkeypatch):
         monkeypatch.setattr(timing, "seconds_per_call", lambda side, calls: 0.5)
@@ -362,13 +361,11 @@ class TestTiming:
 def test_a_quick_run_from_end_to_end():
     command = [sys.executable, "-m", "benchmarks", "--quick", "--threads", "1", "--only", "float32: softmax"]
     run = subprocess.run(command, cwd=FOLDER.parent, capture_output=True, text=True, check=True)
-    lines = run.stdout.splitlines()
-    assert lines[0] == timing.describe_machine()
-    assert [line.split(":")[0] for line in lines[1:8]] == [
-        *("threads for every side", "kernels of ours", "matrix product, float32", "matrix product, float64"),
-        *("copy, float32", "copy, float64", "torch.compile is left out"),
-    ]
-    title, _, heading, _, row, mean = lines[9:]
+    machine, threads, kernels_line, without, _, title, *_, heading, _, row, mean = run.stdout.splitlines()
+    assert machine == timing.describe_machine()
+    assert threads == "threads for every side: 1; processes: 1"
+    assert kernels_line.startswith("kernels of ours: cs231n.kernels.")
+    assert without == "torch.compile is left out: not with --quick"
     assert title == "### other layers, float32"
     assert row.startswith("| softmax loss, 512x1000 | ") and row.count("|") == heading.count("|")
     assert mean.startswith("| **geometric mean**; worst: softmax loss, 512x1000 |")
