@@ -140,7 +140,7 @@ class TestSides:
     @pytest.mark.parametrize(
         "change",
         [
-            lambda out, dx: [out, np.ones_like(dx)],  # the mask is not forward's
+            lambda out, dx: [out, np.where(out == 0, 1, dx)],  # the mask is not forward's
             lambda out, dx: [2 * out, dx],
             lambda out, dx: [out, 2 * dx],
             lambda out, dx: [np.where(out > 0, 0, out), np.where(out > 0, 0, dx)],  # half as many are kept
