@@ -1,35 +1,51 @@
-"""Time our layers and PyTorch's, and print tables: `python -m benchmarks [--threads N]`."""
+"""Time our layers, updates and training steps beside PyTorch's, and print tables: `python -m benchmarks`."""
 
 import argparse
 import os
-import platform
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from multiprocessing import get_context
 
 
 def main():
-    """Print the machine and the versions, then the tables; compare results before timing them."""
+    """Start the processes, print the machine and the versions, then the tables."""
+    options = parser().parse_args()
+    for library in ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM"):  # read once, when NumPy is imported
+        os.environ[f"{library}_NUM_THREADS"] = str(options.threads)
+    # Import only now, after the setting, which the processes inherit.
+    from benchmarks import measure
+    from benchmarks.sides import why_not_compiled
+    from benchmarks.tables import Bench
+    from benchmarks.timing import describe_machine
+
+    with ExitStack() as stack:
+        processes = [
+            stack.enter_context(
+                ProcessPoolExecutor(1, get_context("spawn"), measure.start, (seed, options.kernels))
+            )
+            for seed in range(1 if options.quick else options.processes)
+        ]
+        first = processes[0]
+        print(describe_machine())
+        print(f"threads for every side: {options.threads}; processes: {len(processes)}")
+        print(f"kernels of ours: {first.submit(measure.kernels_in_use).result()}")
+        missing = "not with --quick" if options.quick else first.submit(why_not_compiled).result()
+        if missing:
+            print(f"torch.compile is left out: {missing}")
+        Bench(processes, not missing, not options.quick).print_tables(options.only)
+
+
+def parser():
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--threads", type=int, default=2, help="threads for every side; default: 2")
-    threads = parser.parse_args().threads
-    for library in ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM"):  # read once, when NumPy is imported
-        os.environ[f"{library}_NUM_THREADS"] = str(threads)
-    # Import only now, after the setting. The processes that measure memory inherit it.
-    import numpy as np
-    import torch
-
-    from benchmarks import layers, training
-    from benchmarks.timing import matrix_product_rate
-
-    torch.set_num_threads(threads)
-    machine = platform.processor() or platform.machine()
-    print(f"{machine}, {os.cpu_count()} cores, {threads} threads for every side")
-    print(f"Python {platform.python_version()}, NumPy {np.__version__}, PyTorch {torch.__version__}")
-    for dtype in (np.float32, np.float64):
-        print(f"a large matrix product, {dtype.__name__}: {matrix_product_rate(dtype) / 1e9:.0f} GFLOP/s")
-    for dtype in (np.float32, np.float64):
-        heading = "x; filters; stride, pad"
-        layers.print_table("convolution", heading, layers.convolutions(), dtype)
-        layers.print_table("max pooling", "x; window; stride", layers.poolings(), dtype)
-    training.print_table()
+    parser.add_argument("--processes", type=int, default=3, help="that time every row; default: 3")
+    parser.add_argument(
+        "--only", metavar="PATTERN", default="", help="a regular expression for table and row"
+    )
+    parser.add_argument("--quick", action="store_true", help="one process, no torch.compile, times only")
+    parser.add_argument("--kernels", default="direct", help="of ours: direct, im2col or NumPy")
+    return parser
 
 
 if __name__ == "__main__":

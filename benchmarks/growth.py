@@ -8,12 +8,9 @@ growth.csv grows case by case; --draw uses whatever an interrupted run has writt
 
 import argparse
 import csv
-import os
-import platform
 import statistics
 import time
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,8 +20,9 @@ import torch
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from benchmarks.sides import DIRECT, PYTORCH, assert_agree, convolution
-from benchmarks.timing import PAUSE, matrix_product_rate
+from benchmarks.layers import convolution
+from benchmarks.sides import Variant
+from benchmarks.timing import describe_machine, matrix_product_rate, seconds_per_call
 from cs231n.kernels.threads import use_threads
 from cs231n.vis_utils import COLORS, DASHES, STYLE
 
@@ -77,16 +75,12 @@ def measure(case, threads):
     """Time a 3x3 convolution of stride 1 and pad 1 in float32: a Row for each number of threads."""
     batch, channels, side = case
     shapes = (batch, channels, side, side), (channels, 3, 3)
-    both = [convolution(name, *shapes, 1, 1, np.float32) for name in (DIRECT, PYTORCH)]
-    assert_agree(both)
-    medians = _alternate([(count, partial(_pass, each)) for count in threads for each in both])
+    row = convolution(*shapes, 1, 1)
+    both = row.our_side(np.float32, 0), row.their_side(Variant(), np.float32, 0)
+    row.agree(*both)
+    medians = _alternate([(count, each) for count in threads for each in both])
     pairs = zip(threads, medians[::2], medians[1::2], strict=True)
     return [Row(*case, count, 1e3 * ours, 1e3 * theirs) for count, ours, theirs in pairs]
-
-
-def _pass(side):
-    side.forward()
-    side.backward()
 
 
 def _alternate(runs):
@@ -103,14 +97,8 @@ def _alternate(runs):
 
 
 def _block(threads, function, calls):
-    """Return the seconds per call, after a pause and one call that does not count."""
-    time.sleep(PAUSE)
     with threads_for_all(threads):
-        function()
-        start = time.perf_counter()
-        for _ in range(calls):
-            function()
-        return (time.perf_counter() - start) / calls
+        return seconds_per_call(function, calls)
 
 
 @contextmanager
@@ -125,28 +113,14 @@ def threads_for_all(count):
             torch.set_num_threads(before)
 
 
-def describe_machine(threads):
-    """Describe the machine, the versions and the speed of a matrix product in one line."""
-    with threads_for_all(threads):
-        rate = f"{matrix_product_rate(np.float32) / 1e9:.0f} GFLOP/s in float32"
-    processor = f"{_processor()} ({torch.backends.cpu.get_cpu_capability()}), {os.cpu_count()} cores"
-    versions = f"Python {platform.python_version()}, NumPy {np.__version__}, PyTorch {torch.__version__}"
-    return f"{processor}; {versions}; a large matrix product, {_threads_text(threads)}: {rate}"
-
-
-def _processor():
-    """Return the processor's name; Linux has it in a file that `platform` does not read."""
-    file = Path("/proc/cpuinfo")
-    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
 def record(path, threads):
     """Measure every case and write its rows into a CSV file at once, below a line about the machine."""
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        file.write(f"# {describe_machine(max(threads))}\n")
+        with threads_for_all(max(threads)):
+            rate = f"{matrix_product_rate(np.float32) / 1e9:.0f} GFLOP/s in float32"
+        product = f"a large matrix product, {_threads_text(max(threads))}: {rate}"
+        file.write(f"# {describe_machine()}; {product}\n")
         writer.writerow(COLUMNS)
         for case in tqdm(cases(), "growth", unit="case"):
             writer.writerows([*row[:4], *(f"{ms:.4f}" for ms in row[4:])] for row in measure(case, threads))

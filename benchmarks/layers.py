@@ -1,17 +1,40 @@
-"""The layers that are timed, and the table of their times and peak memory."""
+"""The layers that are timed, forward and backward."""
 
-from collections.abc import Callable
-from functools import partial
 from math import prod
-from statistics import geometric_mean
-from typing import Any, NamedTuple
 
-from benchmarks import sides
-from benchmarks.memory import peak_bytes
-from benchmarks.timing import compare
+import numpy as np
+import torch
+from torch.nn import functional
+
+from benchmarks.sides import COPY, MATRIX_PRODUCT, Layer, as_arrays, assert_agree
+from cs231n.fast_layers import (
+    conv_backward_fast,
+    conv_forward_fast,
+    max_pool_backward_fast,
+    max_pool_forward_fast,
+)
+
+# What the models use
+from cs231n.model_layers import (
+    affine_backward,
+    affine_forward,
+    batchnorm_backward_alt,
+    batchnorm_forward,
+    dropout_backward,
+    dropout_forward,
+    layernorm_backward,
+    layernorm_forward,
+    relu_backward,
+    relu_forward,
+    softmax_loss,
+    spatial_batchnorm_backward,
+    spatial_batchnorm_forward,
+    spatial_groupnorm_backward,
+    spatial_groupnorm_forward,
+)
 from cs231n.windows import count_windows
 
-CONVOLUTIONS = (  # x (N, C, H, W); filters (F, HH, WW); stride, pad
+TUNED = (  # x (N, C, H, W); filters (F, HH, WW); stride, pad; the kernels were tuned to these
     ((100, 3, 31, 31), (25, 3, 3), 2, 1),
     ((50, 3, 32, 32), (32, 7, 7), 1, 3),
     ((64, 16, 32, 32), (32, 3, 3), 1, 1),
@@ -20,83 +43,185 @@ CONVOLUTIONS = (  # x (N, C, H, W); filters (F, HH, WW); stride, pad
     ((32, 128, 8, 8), (128, 3, 3), 1, 1),
     ((100, 32, 32, 32), (64, 1, 1), 1, 0),
 )
-POOLINGS = (((100, 3, 32, 32), 2, 2), ((64, 32, 32, 32), 2, 2), ((64, 32, 31, 31), 3, 2))  # x; size, stride
-SMALL_CONVOLUTION = (2, 1, 4, 4), (1, 3, 3), 1, 1
-SMALL_POOLING = (2, 1, 4, 4), 2, 2
+UNTUNED = (  # as they occur in known networks, and some of odd sizes
+    ((64, 128, 16, 16), (256, 1, 1), 1, 0),
+    ((32, 256, 14, 14), (64, 1, 1), 1, 0),
+    ((64, 64, 32, 32), (128, 1, 1), 2, 0),
+    ((32, 64, 32, 32), (128, 3, 3), 2, 1),
+    ((8, 64, 56, 56), (64, 3, 3), 1, 1),
+    ((32, 256, 8, 8), (256, 3, 3), 1, 1),
+    ((8, 16, 64, 64), (16, 3, 3), 1, 1),
+    ((50, 3, 32, 32), (64, 3, 3), 1, 1),
+    ((20, 24, 11, 11), (40, 3, 3), 1, 1),
+    ((16, 48, 19, 23), (72, 3, 3), 1, 0),
+    ((16, 32, 28, 28), (64, 5, 5), 1, 2),
+    ((16, 3, 112, 112), (64, 7, 7), 2, 3),
+)
+IMAGES, FEATURES, SCORES = (64, 32, 32, 32), (256, 1024), (512, 1000)
+KEEP, GROUPS = 0.5, 4
+# Arrays as large as x that have to be read or written: x and out, then dout, x and dx. Dropout's backward
+# needs no x, and its mask can be drawn again.
+ELEMENTWISE, DROPOUT = 5, 4
 
 
-class TimedLayer(NamedTuple):
-    """A layer to time.
-
-    - make: make(name, *arguments, dtype) returns one side of the comparison
-    - small: other arguments, of a small layer; it runs first where memory is measured
-    """
-
-    text: str
-    make: Callable[..., sides.Ours | sides.PyTorchs]
-    arguments: tuple[Any, ...]
-    small: tuple[Any, ...]
-    forward_flops: float  # multiplications and additions
-
-    def side(self, name, dtype):
-        return self.make(name, *self.arguments, dtype)
-
-    def megabytes(self, name, dtype):
-        small, whole = (
-            partial(self.make, name, *arguments, dtype) for arguments in (self.small, self.arguments)
-        )
-        return peak_bytes(small, whole) / 2**20
+def convolution(x_shape, filters, stride, pad):
+    """Return the row of a convolution: x_shape (N, C, H, W), filters (F, HH, WW)."""
+    (N, C, *_), (F, HH, WW) = x_shape, filters
+    out_shape = N, F, *count_windows(x_shape, HH, WW, stride, pad)
+    param = {"stride": stride, "pad": pad}
+    return Layer(
+        f"{_times(*x_shape)}; {F} of {HH}x{WW}; {stride}, {pad}",
+        (x_shape, (F, C, HH, WW), (F,)),
+        out_shape,
+        _pair(lambda x, w, b: conv_forward_fast(x, w, b, param), conv_backward_fast),
+        lambda x, w, b: functional.conv2d(x, w, b, stride, pad),
+        MATRIX_PRODUCT,
+        3 * 2 * prod(out_shape) * C * HH * WW,
+        assert_agree,
+    )
 
 
 def convolutions():
-    """Yield the convolutions to time."""
-    for x, filters, stride, pad in CONVOLUTIONS:
-        (N, C, *_), (F, HH, WW) = x, filters
-        outputs = N * F * prod(count_windows(x, HH, WW, stride, pad))
-        text = f"{_times(*x)}; {F} of {HH}x{WW}; {stride}, {pad}"
-        arguments = x, filters, stride, pad
-        yield TimedLayer(text, sides.convolution, arguments, SMALL_CONVOLUTION, 2 * outputs * C * HH * WW)
+    """Return the rows of all convolutions."""
+    return [convolution(*shape) for shape in (*TUNED, *UNTUNED)]
 
 
-def poolings():
-    """Yield the max poolings to time."""
-    for x, size, stride in POOLINGS:
-        text = f"{_times(*x)}; {size}x{size}; {stride}"
-        yield TimedLayer(text, sides.pooling, (x, size, stride), SMALL_POOLING, float("nan"))
+def pooling(x_shape, size, stride):
+    """Return the row of a max pooling with square windows: x_shape (N, C, H, W)."""
+    out_shape = *x_shape[:2], *count_windows(x_shape, size, size, stride, 0)
+    param = {"pool_height": size, "pool_width": size, "stride": stride}
+    return _memory_row(
+        f"max pooling {size}x{size}, stride {stride}",
+        (x_shape,),
+        _pair(lambda x: max_pool_forward_fast(x, param), max_pool_backward_fast),
+        lambda x: functional.max_pool2d(x, size, stride),
+        2 * (prod(x_shape) + prod(out_shape)),  # x and out, then dout and dx
+        out_shape,
+    )
+
+
+def normalizations():
+    """Return the rows of every normalization, in training mode."""
+
+    def torch_batch_norm(x, gamma, beta):
+        return functional.batch_norm(x, None, None, gamma, beta, training=True)
+
+    return [
+        _normalization(
+            "spatial batch norm",
+            IMAGES,
+            lambda x, gamma, beta: spatial_batchnorm_forward(x, gamma, beta, {"mode": "train"}),
+            spatial_batchnorm_backward,
+            torch_batch_norm,
+        ),
+        _normalization(
+            f"group norm, {GROUPS} groups",
+            IMAGES,
+            lambda x, gamma, beta: spatial_groupnorm_forward(x, gamma, beta, GROUPS, {}),
+            spatial_groupnorm_backward,
+            lambda x, gamma, beta: functional.group_norm(x, GROUPS, gamma, beta),
+        ),
+        _normalization(
+            "batch norm",
+            FEATURES,
+            lambda x, gamma, beta: batchnorm_forward(x, gamma, beta, {"mode": "train"}),
+            batchnorm_backward_alt,
+            torch_batch_norm,
+        ),
+        _normalization(
+            "layer norm",
+            FEATURES,
+            lambda x, gamma, beta: layernorm_forward(x, gamma, beta, {}),
+            layernorm_backward,
+            lambda x, gamma, beta: functional.layer_norm(x, gamma.shape, gamma, beta),
+        ),
+    ]
+
+
+def _normalization(name, shape, forward, backward, theirs):
+    """Return the row of a normalization of x, whose gamma and beta are one per feature or channel."""
+    shapes = shape, shape[1:2], shape[1:2]
+    return _memory_row(name, shapes, _pair(forward, backward), theirs, ELEMENTWISE * prod(shape))
+
+
+def others():
+    """Return the rows of an affine layer, a loss, and what is done element by element or in windows."""
+    labels = np.arange(SCORES[0]) % SCORES[1]
+    label_tensor = torch.tensor(labels)
+    dropout = {"mode": "train", "p": KEEP}
+    (N, D), M = FEATURES, 1024
+    affine = Layer(
+        f"affine {N}x{D} to {M}",
+        ((N, D), (D, M), (M,)),
+        (N, M),
+        _pair(affine_forward, affine_backward),
+        lambda x, w, b: torch.addmm(b, x, w),
+        MATRIX_PRODUCT,
+        3 * 2 * N * D * M,
+        assert_agree,
+    )
+    size = prod(IMAGES)
+    return [
+        affine,
+        _memory_row(
+            "softmax loss",
+            (SCORES,),
+            lambda inputs, dout: list(softmax_loss(*inputs, labels)),
+            lambda x: functional.cross_entropy(x, label_tensor),
+            2 * prod(SCORES),  # x and dx
+            out_shape=(),
+        ),
+        _memory_row("ReLU", (IMAGES,), _pair(relu_forward, relu_backward), torch.relu, ELEMENTWISE * size),
+        _memory_row(
+            "dropout",
+            (IMAGES,),
+            _pair(lambda x: dropout_forward(x, dropout), dropout_backward),
+            lambda x: functional.dropout(x, 1 - KEEP),
+            DROPOUT * size,
+            agree=_assert_both_drop,
+        ),
+        _memory_row(
+            "residual sum",
+            (IMAGES, IMAGES),
+            lambda inputs, dout: [np.add(*inputs), dout, dout],
+            torch.add,
+            3 * size,  # both and their sum; the gradient of either is dout itself
+        ),
+        pooling(IMAGES, 2, 2),
+        pooling(IMAGES, 3, 2),
+    ]
+
+
+def _memory_row(name, shapes, ours, theirs, moved, out_shape=None, agree=assert_agree):
+    """Return the row of a layer that is limited by memory; `moved` counts elements read and written."""
+    out_shape = shapes[0] if out_shape is None else out_shape
+    return Layer(f"{name}, {_times(*shapes[0])}", shapes, out_shape, ours, theirs, COPY, moved, agree)
+
+
+def _pair(forward, backward):
+    """Return a function of inputs and dout that runs both and lists the output and the gradients."""
+
+    def ours(inputs, dout):
+        out, cache = forward(*inputs)
+        grads = backward(dout, cache)
+        return [out, *grads] if isinstance(grads, tuple) else [out, grads]
+
+    return ours
+
+
+def _assert_both_drop(ours, theirs):
+    """Assert that two dropouts are equal where both keep a unit, and keep as many as they should.
+
+    Their masks differ. Neither x nor dout has a zero, so the mask shows, and backward must use forward's.
+    """
+    (out, dx), (their_out, their_dx) = as_arrays(ours()), as_arrays(theirs())
+    for mask, gradient in ((out != 0, dx), (their_out != 0, their_dx)):
+        assert abs(mask.mean() - KEEP) < 5 / np.sqrt(mask.size)
+        np.testing.assert_array_equal(mask, gradient != 0)
+    both = (out != 0) & (their_out != 0)
+    np.testing.assert_allclose(out[both], their_out[both], rtol=1e-6)
+    np.testing.assert_allclose(dx[both], their_dx[both], rtol=1e-6)
 
 
 def _times(*sizes):
     return "x".join(map(str, sizes))
-
-
-def print_table(title, heading, timed_layers, dtype):
-    """Time every layer in one dtype and measure its memory; the last line has geometric means of ratios."""
-    print(f"\n### {title}, {dtype.__name__}\n")
-    names, ours = sides.NAMES, sides.NAMES[:-1]
-    groups = {"forward, ms": names, "backward, ms": names, "both / PyTorch's": ours}
-    groups |= {"GFLOP/s": (ours[0], names[-1]), "peak MB": names}
-    columns = [f"{group}: {name}" for group, group_names in groups.items() for name in group_names]
-    print(f"| {heading} | {' | '.join(columns)} |\n|{'---|' * (1 + len(columns))}")
-    means = map(geometric_mean, zip(*(_print_row(layer, dtype) for layer in timed_layers), strict=True))
-    cells = [""] * 2 * len(names) + [f"**{mean:.2f}**" for mean in means] + [""] * (2 + len(names))
-    print(f"| geometric mean | {' | '.join(cells)} |", flush=True)
-
-
-def _print_row(layer, dtype):
-    """Print the times and the memory of all sides of a layer; return the times of ours / PyTorch's."""
-    all_sides = [layer.side(name, dtype) for name in sides.NAMES]
-    sides.assert_agree(all_sides)
-    forward = compare(*(side.forward for side in all_sides))
-    backward = compare(*(side.backward for side in all_sides))
-    *ours, torchs = (a + b for a, b in zip(forward, backward, strict=True))
-    ratios = [seconds / torchs for seconds in ours]
-    cells = [f"{1e3 * seconds:.2f}" for seconds in (*forward, *backward)]
-    cells += [f"{ratio:.2f}" for ratio in ratios]
-    cells += [_gigaflops(3 * layer.forward_flops / seconds) for seconds in (ours[0], torchs)]
-    cells += [f"{layer.megabytes(name, dtype):.0f}" for name in sides.NAMES]
-    print(f"| {layer.text} | {' | '.join(cells)} |", flush=True)
-    return ratios
-
-
-def _gigaflops(rate):
-    return f"{rate / 1e9:.0f}" if rate == rate else ""

@@ -10,24 +10,27 @@ STATUS = Path("/proc/self/status")  # of Linux
 
 
 def peak_bytes(make_small, make):
-    """Return by how many bytes one forward and backward pass raises the peak memory of a fresh process.
+    """Return by how many bytes one call raises the peak memory of a fresh process; NaN if no system tells.
 
-    - make: a function that returns the side with its inputs; the memory of these does not count
+    - make: a function that returns the function to call, with its inputs; their memory does not count
     - make_small: the same for a small case; it runs first, so that what libraries set up once does not
       count either
     """
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
+    if not STATUS.exists():
+        return math.nan
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["benchmarks.measure"])  # so that not every process imports PyTorch
+    with context.Pool(1) as pool:
         return pool.apply(_growth, (make_small, make))
 
 
 def _growth(make_small, make):
-    small = make_small()
-    results = [small.forward(), small.backward()]
+    make_small()()
     side = make()
     _give_back()
     _forget_peak()
     before = _peak()
-    results = [side.forward(), side.backward()]
+    results = side()
     growth = _peak() - before
     del results
     return growth
@@ -41,13 +44,10 @@ def _give_back():
 
 def _forget_peak():
     """Reset the peak to the memory in use now."""
-    if STATUS.exists():
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 def _peak():
-    """Return the peak resident memory of this process in bytes; NaN if the system does not report it."""
-    if not STATUS.exists():
-        return math.nan
+    """Return the peak resident memory of this process in bytes."""
     (line,) = (line for line in STATUS.read_text(encoding="ascii").splitlines() if line.startswith("VmHWM"))
     return 1024 * int(line.split()[1])

@@ -1,108 +1,101 @@
-"""The sides of the comparison: our layers on each kind of kernels, and PyTorch's.
+"""The sides of a comparison, and the rows that make them.
 
-A side has a `forward` and a `backward` that do the same work on the same inputs and return arrays.
+A side is a function without arguments that does the work of a row once and returns its results. Ours is one,
+and every way to run PyTorch (`Variant`) is another; all get the same inputs.
 """
 
-from contextlib import redirect_stdout
+from collections.abc import Callable
+from functools import partial
+from itertools import product
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch.nn import functional
 
-from cs231n.fast_layers import (
-    conv_backward_fast,
-    conv_forward_fast,
-    max_pool_backward_fast,
-    max_pool_forward_fast,
-)
-from cs231n.kernels import kernels_for, load_kernels
-from cs231n.windows import count_windows
-
-DIRECT, IM2COL, NUMPY, PYTORCH = NAMES = ("direct", "im2col", "NumPy", "PyTorch")
-MODULES = {
-    DIRECT: "cs231n.kernels.direct_cython",
-    IM2COL: "cs231n.kernels.im2col_cython",
-    NUMPY: "cs231n.kernels.numpy_kernels",
-}
+MATRIX_PRODUCT, COPY = "matrix product", "copy"  # the limits of the machine that a row is held against
 
 
-def use_kernels(name):
-    """Let the fast layers use these kernels; RuntimeError if they were not built."""
-    with redirect_stdout(None):
-        if kernels_for(np.float32).__name__ != MODULES[name]:
-            load_kernels(name)
-    if kernels_for(np.float32).__name__ != MODULES[name]:
-        raise RuntimeError(f"the {name} kernels are not compiled: python setup.py build_ext --inplace")
+class Variant(NamedTuple):
+    """A way to run PyTorch; without anything it is contiguous and eager."""
+
+    channels_last: bool = False
+    compiled: bool = False
+    optimizer: str = ""  # "", "foreach" or "fused"
+
+    def __str__(self):
+        words = "compiled" * self.compiled, "channels_last" * self.channels_last, self.optimizer
+        return " ".join(filter(None, words)) or "plain"
+
+    def tensor(self, array):
+        """Return an array as a tensor, in this variant's layout if it has four axes."""
+        layout = torch.channels_last if self.channels_last and array.ndim == 4 else torch.contiguous_format
+        return torch.tensor(array).contiguous(memory_format=layout)
+
+    def compile(self, function):
+        return torch.compile(function, dynamic=False) if self.compiled else function
 
 
-class Ours:
-    """A fast layer on one kind of kernels."""
+class Layer(NamedTuple):
+    """A layer, forward and backward.
 
-    def __init__(self, kernels, layer, inputs, param, dout):
-        self.kernels, self.inputs, self.param, self.dout = kernels, inputs, param, dout
-        self.forward_layer, self.backward_layer = layer
-        self.cache = None
+    - shapes: of the inputs; out_shape: of the output, () for a loss
+    - ours: ours(inputs, dout) returns a list, the output and the gradients of the inputs
+    - theirs: theirs(*tensors) returns the output; autograd does the rest
+    - limit, work: which limit of the machine it has, and how many operations or elements moved it needs
+    - agree: raises AssertionError unless two sides do the same
+    """
 
-    def forward(self):
-        use_kernels(self.kernels)
-        out, self.cache = self.forward_layer(*self.inputs, self.param)
-        return out
+    name: str
+    shapes: tuple[tuple[int, ...], ...]
+    out_shape: tuple[int, ...]
+    ours: Callable[..., list[Any]]
+    theirs: Callable[..., torch.Tensor]
+    limit: str
+    work: float
+    agree: Callable[..., None]
 
-    def backward(self):
-        use_kernels(self.kernels)
-        grads = self.backward_layer(self.dout, self.cache)
-        return list(grads) if isinstance(grads, tuple) else [grads]
+    def variants(self):
+        layouts = (False, True) if len(self.shapes[0]) == 4 else (False,)
+        return [Variant(*each) for each in product(layouts, (False, True))]
 
+    def our_side(self, dtype, seed):
+        return partial(self.ours, *self._data(dtype, seed))
 
-class PyTorchs:
-    """A function of PyTorch and its autograd."""
+    def their_side(self, variant, dtype, seed):
+        arrays, dout = self._data(dtype, seed)
+        inputs = [variant.tensor(array).requires_grad_() for array in arrays]
+        dout, function = variant.tensor(dout), variant.compile(self.theirs)
 
-    def __init__(self, function, inputs, dout):
-        self.function, self.dout = function, torch.tensor(dout)
-        self.inputs = [torch.tensor(array, requires_grad=True) for array in inputs]
-        self.out = None
+        def side():
+            out = function(*inputs)
+            return [out, *torch.autograd.grad(out, inputs, dout)]
 
-    def forward(self):
-        self.out = self.function(*self.inputs)
-        return self.out.detach().numpy()
+        return side
 
-    def backward(self):
-        grads = torch.autograd.grad(self.out, self.inputs, self.dout, retain_graph=True)
-        return [grad.numpy() for grad in grads]
-
-
-def convolution(name, x_shape, filters, stride, pad, dtype):
-    """Return one side of a convolution: x_shape (N, C, H, W), filters (F, HH, WW)."""
-    F, HH, WW = filters
-    N, C = x_shape[:2]
-    out_shape = N, F, *count_windows(x_shape, HH, WW, stride, pad)
-    *inputs, dout = _gaussians(dtype, x_shape, (F, C, HH, WW), (F,), out_shape)
-    if name == PYTORCH:
-        return PyTorchs(lambda x, w, b: functional.conv2d(x, w, b, stride, pad), inputs, dout)
-    layer = conv_forward_fast, conv_backward_fast
-    return Ours(name, layer, inputs, {"stride": stride, "pad": pad}, dout)
+    def _data(self, dtype, seed):
+        """Return random inputs, and the upstream gradient; that of a loss is 1."""
+        rng = np.random.default_rng(seed)
+        *inputs, dout = (rng.standard_normal(shape).astype(dtype) for shape in (*self.shapes, self.out_shape))
+        return inputs, dout if self.out_shape else np.ones((), dtype)
 
 
-def pooling(name, x_shape, size, stride, dtype):
-    """Return one side of a max pooling with square windows: x_shape (N, C, H, W)."""
-    out_shape = *x_shape[:2], *count_windows(x_shape, size, size, stride, 0)
-    x, dout = _gaussians(dtype, x_shape, out_shape)
-    if name == PYTORCH:
-        return PyTorchs(lambda x: functional.max_pool2d(x, size, stride), [x], dout)
-    param = {"pool_height": size, "pool_width": size, "stride": stride}
-    return Ours(name, (max_pool_forward_fast, max_pool_backward_fast), [x], param, dout)
+def assert_agree(ours, theirs):
+    """Assert that the results of two sides are equal up to the precision of the dtype."""
+    for our, their in zip(as_arrays(ours()), as_arrays(theirs()), strict=True):
+        assert (our.shape, our.dtype) == (their.shape, their.dtype)
+        tol = (2e-5 if our.dtype == np.float32 else 1e-12) * np.abs(their).max()
+        np.testing.assert_allclose(our, their, rtol=0, atol=tol)
 
 
-def _gaussians(dtype, *shapes):
-    rng = np.random.default_rng(0)
-    return [rng.standard_normal(shape).astype(dtype) for shape in shapes]
+def as_arrays(results):
+    """Return the results of a side as arrays; a tensor keeps its axes N, C, H, W in every layout."""
+    return [each.detach().numpy() if isinstance(each, torch.Tensor) else np.asarray(each) for each in results]
 
 
-def assert_agree(sides):
-    """Assert that the results of all sides are equal up to the precision of the dtype."""
-    reference, *others = [[side.forward(), *side.backward()] for side in sides]
-    for results in others:
-        for ours, theirs in zip(reference, results, strict=True):
-            assert ours.dtype == theirs.dtype
-            tol = (2e-5 if ours.dtype == np.float32 else 1e-12) * np.abs(theirs).max()
-            np.testing.assert_allclose(ours, theirs, rtol=0, atol=tol)
+def why_not_compiled():
+    """Return why torch.compile does not work here, in one line; an empty text if it does."""
+    try:
+        Variant(compiled=True).compile(lambda x: x.relu() + 1)(torch.ones(8))
+    except Exception as error:  # no C++ compiler, Windows, a Python that is too new: each has its own
+        return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+    return ""

@@ -1,71 +1,134 @@
-"""Time an Adam step and whole training steps, ours and PyTorch's.
+"""The updates and the whole training steps that are timed.
 
-Each case returns functions that do the same work: first PyTorch's, then ours under the names of their
-kernels. A case asserts that the results agree before it returns them.
+Both change what they work on. So every side has parameters of its own, and sides agree when they reach the
+same after some steps.
 """
 
-from functools import partial
+from collections.abc import Callable
+from math import prod
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.functional import cross_entropy
 
-from benchmarks.sides import DIRECT, NUMPY, PYTORCH, use_kernels
-from benchmarks.timing import compare
+from benchmarks.sides import COPY, Variant, assert_agree
 from cs231n.classifiers.cnn import ThreeLayerConvNet
 from cs231n.classifiers.deep_cnn import DeepConvNet
 from cs231n.classifiers.fc_net import FullyConnectedNet
-from cs231n.fast_optim import adam
+from cs231n.fast_optim import adam, sgd_momentum
 from cs231n.pytorch.convnet import ConvNet
 
-BATCH, PIXELS, CLASSES = 50, 3 * 32 * 32, 10
+BATCH, PIXELS, CLASSES = 50, (3, 32, 32), 10
+LEARNING_RATE, MOMENTUM = 1e-3, 0.9
+BRIGHT = 200
+WIDE = "two hidden layers of 1,000"
+STEPS = 3  # of each side, before they are compared
+OPTIMIZERS = "", "foreach", "fused"
 
 
-def adam_step():
-    """Make an Adam step on a matrix of 3072 x 500."""
-    rng = np.random.default_rng(0)
-    w, dw = rng.standard_normal((2, PIXELS, 500), dtype=np.float32)
-    parameter = nn.Parameter(torch.tensor(w))
-    parameter.grad = torch.tensor(dw)
-    optimizer = torch.optim.Adam([parameter], lr=1e-3)
-    config = {}
+class Update(NamedTuple):
+    """An update rule on one matrix; as a row it is what `benchmarks.sides.Layer` is.
 
-    def ours():
-        adam(w, dw, config)
+    - ours: the rule and its config
+    - theirs: theirs(parameters, **how) returns the optimizer
+    - moved: the arrays that it has to read or write
+    """
 
-    for _ in range(3):
-        ours()
-        optimizer.step()
-    np.testing.assert_allclose(w, parameter.detach().numpy(), rtol=1e-5, atol=1e-6)
-    return optimizer.step, {DIRECT: ours}
+    name: str
+    ours: tuple[Callable[..., Any], dict[str, float]]
+    theirs: Callable[..., torch.optim.Optimizer]
+    moved: int
+    shape: tuple[int, int] = (prod(PIXELS), 500)
+    limit: str = COPY
+
+    @property
+    def work(self):
+        return self.moved * prod(self.shape)
+
+    def variants(self):
+        return [*(Variant(optimizer=optimizer) for optimizer in OPTIMIZERS), Variant(compiled=True)]
+
+    def our_side(self, dtype, seed):
+        w, dw = self._data(dtype, seed)
+        rule, config = self.ours[0], self.ours[1].copy()
+
+        def side():
+            rule(w, dw, config)
+            return [w]
+
+        return side
+
+    def their_side(self, variant, dtype, seed):
+        w, dw = map(torch.tensor, self._data(dtype, seed))
+        parameter = nn.Parameter(w)
+        parameter.grad = dw
+        step = variant.compile(self.theirs([parameter], **_how(variant)).step)
+
+        def side():
+            step()
+            return [parameter]
+
+        return side
+
+    def agree(self, ours, theirs):
+        for _ in range(STEPS - 1):
+            ours(), theirs()
+        assert_agree(ours, theirs)
+
+    def _data(self, dtype, seed):
+        """Return w = 0, so that what is compared is the steps, and its gradient."""
+        return np.zeros(self.shape, dtype), np.random.default_rng(seed).standard_normal(self.shape).astype(
+            dtype
+        )
 
 
-def fully_connected_step(normalization):
-    """Make a training step with Adam of the six-layer net (100 units a layer) on a minibatch of 50 images."""
-    np.random.seed(0)
-    model = FullyConnectedNet([100] * 5, normalization=normalization, weight_scale=2e-2)
+def updates():
+    """Return the rows of the update rules."""
+    rate = {"learning_rate": LEARNING_RATE}
+    text = "{}, 3072x500".format
+    return [
+        Update(  # reads w, dw and the velocity; writes w and the velocity
+            text("SGD with momentum"),
+            (sgd_momentum, rate | {"momentum": MOMENTUM}),
+            lambda params, **how: torch.optim.SGD(params, LEARNING_RATE, MOMENTUM, **how),
+            5,
+        ),
+        Update(  # reads w, dw, m and v; writes w, m and v
+            text("Adam"),
+            (adam, rate),
+            lambda params, **how: torch.optim.Adam(params, LEARNING_RATE, **how),
+            7,
+        ),
+    ]
+
+
+def fully_connected(hidden_dims=(100,) * 5, weight_scale=0.1, **options):
+    """Return a fully connected net, ours and PyTorch's.
+
+    - weight_scale: brings the scores near 1; if they were near 0, the loss would be that of any net
+    """
+    model = FullyConnectedNet(list(hidden_dims), weight_scale=weight_scale, **options)
     layers = []
-    for i in range(1, model.num_layers + 1):
-        layers.append(_linear(model, i))
-        if i < model.num_layers:
-            layers += [nn.BatchNorm1d(100)] if normalization else []
-            layers.append(nn.ReLU())
-    return _training_step(model, nn.Sequential(nn.Flatten(), *layers), all_kernels=[DIRECT])
+    for i, units in enumerate(hidden_dims, start=1):
+        norms = {None: (), "batchnorm": (nn.BatchNorm1d(units),), "layernorm": (nn.LayerNorm(units),)}
+        layers += [_linear(model, i), *norms[model.normalization], nn.ReLU()]
+        if model.dropout_param:
+            layers.append(nn.Dropout(1 - model.dropout_param["p"]))
+    return model, nn.Sequential(nn.Flatten(), *layers, _linear(model, model.num_layers))
 
 
-def convolutional_step():
-    """Make a training step of ThreeLayerConvNet with 500 hidden units, as the notebook trains it."""
-    np.random.seed(0)
-    model = ThreeLayerConvNet(hidden_dim=500, weight_scale=1e-2)
+def three_layer_conv_net():
+    """Return ThreeLayerConvNet with 500 hidden units, about as the notebook trains it, ours and PyTorch's."""
+    model = ThreeLayerConvNet(hidden_dim=500, weight_scale=3e-2)
     convolution = _with_parameters(nn.Conv2d(3, 32, 7, padding=3), model.params["W1"], model.params["b1"])
     block = convolution, nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()
-    net = nn.Sequential(*block, _linear(model, 2), nn.ReLU(), _linear(model, 3))
-    return _training_step(model, net, all_kernels=[DIRECT, NUMPY])
+    return model, nn.Sequential(*block, _linear(model, 2), nn.ReLU(), _linear(model, 3))
 
 
 def deep_conv_net():
     """Return DeepConvNet and the ConvNet of the PyTorch notebook, which gets its ReLU and its parameters."""
-    np.random.seed(0)
     model, net = DeepConvNet(), ConvNet()
     for module in list(net.modules()):
         for name, child in module.named_children():
@@ -74,33 +137,6 @@ def deep_conv_net():
     for value, param in zip(model.params.values(), net.parameters(), strict=True):
         param.data.copy_(torch.from_numpy(value.T if value.ndim == 2 else value))
     return model, net
-
-
-def _training_step(model, net, all_kernels):
-    """Return functions that train `net`, in PyTorch, and `model`, on each of the kernels, for one step."""
-    X = np.random.randn(BATCH, 3, 32, 32).astype(np.float32)
-    y = np.random.randint(CLASSES, size=BATCH)
-    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
-    tensor, labels = torch.tensor(X), torch.tensor(y)
-    configs = {name: {} for name in model.params}
-
-    def ours(kernels):
-        use_kernels(kernels)
-        loss, grads = model.loss(X, y)
-        for name, w in model.params.items():
-            model.params[name], configs[name] = adam(w, grads[name], configs[name])
-        return loss
-
-    def theirs():
-        optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(net(tensor), labels)
-        loss.backward()
-        optimizer.step()
-        return loss.item()
-
-    for step in range(4):
-        np.testing.assert_allclose(ours(all_kernels[step % len(all_kernels)]), theirs(), rtol=1e-3)
-    return theirs, {kernels: partial(ours, kernels) for kernels in all_kernels}
 
 
 def _linear(model, i):
@@ -114,24 +150,129 @@ def _with_parameters(layer, weight, bias):
     return layer
 
 
+# A case makes one network twice: our model and PyTorch's, with the same parameters.
 CASES = {
-    "Adam step, 3072 x 500": adam_step,
-    "training step, six layers": lambda: fully_connected_step(None),
-    "training step, six layers with batch norm": lambda: fully_connected_step("batchnorm"),
-    "training step, ThreeLayerConvNet": convolutional_step,
-    "training step, DeepConvNet": lambda: _training_step(*deep_conv_net(), all_kernels=[DIRECT]),
+    "ThreeLayerConvNet": three_layer_conv_net,
+    "six layers": fully_connected,
+    "six layers, batch norm": lambda: fully_connected(normalization="batchnorm"),
+    "six layers, layer norm": lambda: fully_connected(normalization="layernorm"),
+    "six layers, dropout": lambda: fully_connected(dropout=0.5),
+    "six layers, L2": lambda: fully_connected(reg=1e-2),
+    WIDE: lambda: fully_connected((1000, 1000), weight_scale=0.02),
+    "DeepConvNet": deep_conv_net,
 }
 
 
-def print_table():
-    """Time every case; a number is left out where the kernels do not matter."""
-    print("\n### training, float32\n")
-    print("| what | direct, ms | NumPy | PyTorch | direct / PyTorch | NumPy / PyTorch |")
-    print("|---|---|---|---|---|---|")
-    for name, make in CASES.items():
-        theirs, ours = make()
-        seconds = dict(zip([PYTORCH, *ours], compare(theirs, *ours.values()), strict=True))
-        cells = [f"{1e3 * seconds[side]:.2f}" if side in seconds else "" for side in (DIRECT, NUMPY, PYTORCH)]
-        ratios = [seconds[side] / seconds[PYTORCH] if side in seconds else None for side in (DIRECT, NUMPY)]
-        cells += [f"{ratio:.2f}" if ratio else "" for ratio in ratios]
-        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+class Training(NamedTuple):
+    """A training step with Adam on a minibatch; as a row it is what `benchmarks.sides.Layer` is.
+
+    - learned: the net knows its minibatch by heart: nearly all probabilities and gradients are denormal or 0
+    """
+
+    name: str
+    case: Callable[[], tuple[Any, nn.Module]]
+    learned: bool = False
+    limit: str = ""  # several layers, several limits
+    work: float = float("nan")
+
+    def variants(self):
+        _, net = self.case()
+        layouts = (False, True) if any(p.ndim == 4 for p in net.parameters()) else (False,)
+        eager = [Variant(layout, False, how) for layout in layouts for how in OPTIMIZERS]
+        return eager + [Variant(layout, True, "fused") for layout in layouts]
+
+    def our_side(self, dtype, seed):
+        return OurStep(*self._data(seed))
+
+    def their_side(self, variant, dtype, seed):
+        return TheirStep(variant, *self._data(seed))
+
+    def agree(self, ours, theirs):
+        """Assert the same losses, or the same scores in test mode where dropout's masks differ."""
+        if getattr(ours.model, "dropout_param", None):
+            np.testing.assert_allclose(ours.scores(), theirs.scores(), rtol=1e-4, atol=1e-5)
+            return
+        for _ in range(STEPS):
+            penalty = ours.penalty()  # PyTorch's loss is without it
+            np.testing.assert_allclose(ours()[0] - penalty, theirs()[0], rtol=1e-3, atol=1e-6)
+
+    def _data(self, seed):
+        """Return model, net and a minibatch."""
+        np.random.seed(seed)
+        model, net = self.case()
+        if self.learned:
+            return model, net, *_minibatch_known_to(model)
+        X = np.random.randn(BATCH, *PIXELS).astype(np.float32)
+        return model, net, X, np.random.randint(CLASSES, size=BATCH)
+
+
+def _minibatch_known_to(model):
+    """Return images and labels whose scores are far above those of all other classes.
+
+    Bright images have scores far apart, since a net of ReLUs without biases scales as they do.
+    """
+    X = BRIGHT * np.random.randn(40 * BATCH, *PIXELS).astype(np.float32)
+    scores = model.loss(X)
+    *_, second, first = np.sort(scores).T
+    surest = np.argsort(first - second)[-BATCH:]
+    return X[surest], scores[surest].argmax(axis=1)
+
+
+class OurStep:
+    """A training step of our model."""
+
+    def __init__(self, model, net, X, y):
+        self.model, self.X, self.y = model, X, y
+        self.configs = {name: {"learning_rate": LEARNING_RATE} for name in model.params}
+
+    def __call__(self):
+        loss, grads = self.model.loss(self.X, self.y)
+        for name, w in self.model.params.items():
+            self.model.params[name], self.configs[name] = adam(w, grads[name], self.configs[name])
+        return [loss]
+
+    def penalty(self):
+        reg = getattr(self.model, "reg", 0)
+        return sum(0.5 * reg * np.vdot(w, w) for name, w in self.model.params.items() if name[0] == "W")
+
+    def scores(self):
+        return self.model.loss(self.X)
+
+
+class TheirStep:
+    """A training step of PyTorch's; its optimizer adds the gradient of L2, which is the faster way."""
+
+    def __init__(self, variant, model, net, X, y):
+        layout = torch.channels_last if variant.channels_last else torch.contiguous_format
+        self.net = net.to(memory_format=layout)
+        self.X, self.y = variant.tensor(X), torch.tensor(y)
+        weights = [param for param in net.parameters() if param.ndim > 1]
+        others = [param for param in net.parameters() if param.ndim == 1]
+        groups = [{"params": weights, "weight_decay": getattr(model, "reg", 0)}, {"params": others}]
+        self.optimizer = torch.optim.Adam(groups, LEARNING_RATE, **_how(variant))
+        self.loss = variant.compile(lambda X, y: cross_entropy(self.net(X), y))
+
+    def __call__(self):
+        self.optimizer.zero_grad()
+        loss = self.loss(self.X, self.y)
+        loss.backward()
+        self.optimizer.step()
+        return [loss.item()]
+
+    def scores(self):
+        self.net.eval()
+        with torch.no_grad():
+            scores = self.net(self.X).numpy()
+        self.net.train()
+        return scores
+
+
+def _how(variant):
+    """Return the argument that chooses how an optimizer of PyTorch works; none for its default."""
+    return {variant.optimizer: True} if variant.optimizer else {}
+
+
+def trainings():
+    """Return the rows of the training steps."""
+    rows = [Training(name, case) for name, case in CASES.items()]
+    return [*rows, Training(f"{WIDE}, minibatch learned", CASES[WIDE], learned=True)]

@@ -1,20 +1,25 @@
-"""The benchmark of how the cost grows: what it measures, keeps, draws and writes."""
+"""The benchmarks: sides that agree, what is chosen, counted and printed; how the cost grows."""
 
+import subprocess
 import sys
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from matplotlib.colors import to_hex
 from setuptools import find_packages
 
-from benchmarks import growth
+from benchmarks import growth, layers, measure, sides, tables, timing, training
 from benchmarks.growth import BASE, BEGIN, COLUMNS, END, SIZES, Row, growing
 from benchmarks.memory import peak_bytes
+from benchmarks.sides import COPY, MATRIX_PRODUCT, Variant
 from cs231n import kernels
 from cs231n.kernels.threads import num_threads, use_threads
+from cs231n.layers import softmax_loss
 from cs231n.vis_utils import COLORS
 
 FOLDER = Path(growth.__file__).parent
@@ -60,7 +65,7 @@ def quick(monkeypatch):
     """Tiny sizes and hardly any rounds."""
     monkeypatch.setattr(growth, "BASE", {"batch": 2, "channels": 3, "side": 4})
     monkeypatch.setattr(growth, "SIZES", {"batch": (1, 2), "channels": (3, 16), "side": (4, 5)})
-    monkeypatch.setattr(growth, "PAUSE", 0)
+    monkeypatch.setattr(timing, "wait_for_threads", lambda: None)
     monkeypatch.setattr(growth, "BLOCK_SECONDS", 1e-3)
     monkeypatch.setattr(growth, "ROUNDS", 3)
     monkeypatch.setattr(growth, "matrix_product_rate", lambda dtype: 3e9)
@@ -73,17 +78,14 @@ def blocks(count):
 
 
 class Hungry:
-    """A side whose pass takes 20 MB; before it, so many blocks were taken and freed."""
+    """A side that takes 10 MB; before it, so many blocks were taken and freed."""
 
     def __init__(self, freed):
         taken = blocks(freed)
         self.after_them = bytearray(10_000)
         del taken
 
-    def forward(self):
-        return blocks(100)
-
-    def backward(self):
+    def __call__(self):
         return blocks(100)
 
 
@@ -91,7 +93,282 @@ class Hungry:
 @pytest.mark.parametrize("freed", [0, 150])
 def test_peak_memory_is_what_a_pass_takes_whatever_was_freed_before(freed):
     megabytes = peak_bytes(partial(Hungry, 0), partial(Hungry, freed)) / 1e6
-    assert 19 < megabytes < 22
+    assert 9.5 < megabytes < 11
+
+
+NON_CONVOLUTIONS = [*layers.normalizations(), *layers.others(), *training.updates()]
+SMALL = layers.convolution((2, 1, 4, 4), (1, 3, 3), 1, 1)
+PLAIN, LAST, FUSED = Variant(), Variant(channels_last=True), Variant(optimizer="fused")
+
+
+class TestSides:
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    @pytest.mark.parametrize("row", NON_CONVOLUTIONS, ids=lambda row: row.name)
+    def test_agree_in_every_other_row(self, row, dtype):
+        for variant in row.variants():
+            if not variant.compiled:
+                row.agree(row.our_side(dtype, 1), row.their_side(variant, dtype, 1))
+
+    @pytest.mark.parametrize("row", training.trainings(), ids=lambda row: row.name)
+    def test_agree_in_every_training_step(self, row):
+        *_, variant = (each for each in row.variants() if not each.compiled)
+        row.agree(row.our_side(np.float32, 1), row.their_side(variant, np.float32, 1))
+
+    @pytest.mark.parametrize("shape", [layers.TUNED[0], *layers.UNTUNED[8:10]])
+    def test_agree_in_convolutions_of_every_layout(self, shape):
+        row = layers.convolution(*shape)
+        for variant in (PLAIN, LAST):
+            row.agree(row.our_side(np.float64, 1), row.their_side(variant, np.float64, 1))
+
+    @pytest.mark.parametrize("place", range(4), ids=["out", "dx", "dw", "db"])
+    def test_one_that_differs_ends_the_run(self, monkeypatch, place):
+        def broken(inputs, dout):
+            results = SMALL.ours(inputs, dout)
+            results[place] = 1.001 * results[place]
+            return results
+
+        monkeypatch.setitem(measure.GROUPS, "broken", (lambda: [SMALL._replace(ours=broken)], measure.DTYPES))
+        measure.start(0, "direct")
+        for function in (measure.finalists, measure.times):
+            with pytest.raises(AssertionError, match="Not equal to tolerance"):
+                function("broken", 0, np.float64, [PLAIN, LAST])
+
+    def test_one_of_another_dtype_differs(self):
+        with pytest.raises(AssertionError):
+            sides.assert_agree(lambda: [np.ones(3)], lambda: [torch.ones(3)])
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda out, dx: [out, np.where(out == 0, 1, dx)],  # the mask is not forward's
+            lambda out, dx: [2 * out, dx],
+            lambda out, dx: [out, 2 * dx],
+            lambda out, dx: [np.where(out > 0, 0, out), np.where(out > 0, 0, dx)],  # half as many are kept
+        ],
+    )
+    def test_a_dropout_that_differs(self, change):
+        (row,) = (row for row in layers.others() if row.name.startswith("dropout"))
+        broken = row._replace(ours=lambda *arguments: change(*row.ours(*arguments)))
+        with pytest.raises(AssertionError):
+            row.agree(broken.our_side(np.float32, 0), row.their_side(PLAIN, np.float32, 0))
+
+    @pytest.mark.parametrize("name", ["six layers", "six layers, dropout", "six layers, L2"])
+    def test_a_training_step_that_differs(self, name):
+        row = training.Training(name, training.CASES[name])
+        ours = row.our_side(np.float32, 0)
+        ours.model.params["W6"] *= 2
+        with pytest.raises(AssertionError):
+            row.agree(ours, row.their_side(FUSED, np.float32, 0))
+
+    def test_an_update_that_differs(self):
+        sgd, adam = training.updates()
+        with pytest.raises(AssertionError):
+            adam.agree(adam.our_side(np.float32, 0), sgd.their_side(PLAIN, np.float32, 0))
+
+    def test_a_learned_minibatch_has_denormal_gradients(self):
+        *_, row = training.trainings()
+        model, _, X, y = row._data(0)
+        loss, dscores = softmax_loss(model.loss(X), y)
+        tiny = np.abs(dscores) < np.finfo(np.float32).tiny
+        assert loss < 1e-10 and tiny.mean() > 0.5 and (tiny & (dscores != 0)).mean() > 0.05
+
+
+class TestVariants:
+    def test_have_names(self):
+        names = [str(each) for each in (PLAIN, LAST, FUSED, Variant(True, True, "fused"))]
+        assert names == ["plain", "channels_last", "fused", "compiled channels_last fused"]
+
+    def test_are_of_every_kind_that_applies(self):
+        layouts = {(False, False), (False, True), (True, False), (True, True)}
+        assert {each[:2] for each in SMALL.variants()} == layouts
+        (affine, *_), (adam, *_), (conv_net, *_) = layers.others(), training.updates(), training.trainings()
+        assert {str(each) for each in affine.variants()} == {"plain", "compiled"}
+        assert {str(each) for each in adam.variants()} == {"plain", "foreach", "fused", "compiled"}
+        assert {each[:2] for each in conv_net.variants()} == layouts
+        assert {each.optimizer for each in conv_net.variants()} == {"", "foreach", "fused"}
+
+    def test_bring_inputs_into_their_layout_before_the_clock_starts(self):
+        image = LAST.tensor(np.zeros((2, 3, 4, 5)))
+        assert image.is_contiguous(memory_format=torch.channels_last) and image.shape == (2, 3, 4, 5)
+        assert PLAIN.tensor(np.zeros((2, 3, 4, 5))).is_contiguous()
+
+    def test_why_one_cannot_be_compiled_is_one_line(self, monkeypatch):
+        def fail(function, **options):
+            raise RuntimeError("no C++ compiler\nand more")
+
+        monkeypatch.setattr(torch, "compile", fail)
+        assert sides.why_not_compiled() == "RuntimeError: no C++ compiler"
+        monkeypatch.setattr(torch, "compile", lambda function, **options: function)
+        assert sides.why_not_compiled() == ""
+
+
+class Here:
+    """A process that is none: it answers at once with the next of its answers to a function."""
+
+    def __init__(self, **answers):
+        self.answers = {name: iter(values) for name, values in answers.items()}
+        self.asked = []
+
+    def submit(self, function, *arguments):
+        self.asked.append((function.__name__, arguments[-1]))
+        future = Future()
+        future.set_result(next(self.answers[function.__name__]))
+        return future
+
+
+TWO_ROWS = [SMALL._replace(name=name, work=6e9) for name in ("first", "second")]
+
+
+class TestTable:
+    def test_the_fastest_variant_of_all_processes_is_the_peer(self):
+        first = Here(finalists=[[LAST, PLAIN]], times=[[1.0, 3.0, 4.0]])
+        others = [Here(times=[[2.0, 5.0, 4.0]]), Here(times=[[3.0, 6.0, 4.0]])]
+        bench = tables.Bench([first, *others], compiled=False, thorough=False)
+        times = bench._times(SMALL, ("group", 0, np.float32))
+        assert times == ((1, 2, 3), (4, 4, 4), PLAIN)
+        assert first.asked == [("finalists", [PLAIN, LAST]), ("times", [LAST, PLAIN])]
+        assert times.cells() == ["2e+03", "4e+03", "plain", "0.50", "0.25..0.75"]
+
+    def test_compiled_variants_are_tried_where_they_work(self):
+        first = Here(finalists=[[LAST, PLAIN]], times=[[1.0, 3.0, 4.0]])
+        tables.Bench([first], compiled=True, thorough=False)._times(SMALL, ("group", 0, np.float32))
+        assert first.asked[0] == ("finalists", SMALL.variants())
+
+    def test_fastest_of_a_measurement(self):
+        assert measure.fastest({"a": 3, "b": 1, "c": 2}, 2) == ["b", "c"]
+
+    def test_of_layers(self, monkeypatch, capsys):
+        monkeypatch.setattr(measure, "GROUPS", {"group": (lambda: TWO_ROWS, [np.float32])})
+        process = Here(
+            rate=[24e9],
+            finalists=[[LAST, PLAIN]] * 2,
+            times=[[0.5, 1.0, 2.0], [0.25, 1.0, 0.125]],
+            megabytes=[[3, 5], [0.4, 0.6]],
+        )
+        tables.Bench([process], compiled=True, thorough=True).print_tables("")
+        assert (
+            capsys.readouterr().out
+            == """
+### group, float32
+
+The machine's matrix product: 24.0 GFLOP/s
+
+| group | ours, ms | PyTorch, ms | its fastest | ours / PyTorch | min..max | of the limit: ours | PyTorch \
+| peak MB: ours | PyTorch |
+|---|---|---|---|---|---|---|---|---|---|
+| first | 500 | 1e+03 | channels_last | 0.50 | 0.50..0.50 | 50% | 25% | 3 | 5 |
+| second | 250 | 125 | plain | 2.00 | 2.00..2.00 | 100% | 200% | 0 | 1 |
+| **geometric mean**; worst: second |  |  |  | **1.00** | worst 2.00 |  |  |  |  |
+"""
+        )
+
+    def test_of_training_steps_has_them_beside_busy_processes(self, monkeypatch, capsys):
+        monkeypatch.setattr(measure, "GROUPS", {"steps": (lambda: training.trainings()[1:2], [np.float32])})
+        process = Here(
+            finalists=[[FUSED, PLAIN]],
+            times=[[0.5, 1.0, 2.0]],
+            times_beside_busy_processes=[[1.25, 2.0]],
+            megabytes=[[3, 5]],
+        )
+        tables.Bench([process], compiled=True, thorough=True).print_tables("")
+        *_, heading, _, row, _ = capsys.readouterr().out.splitlines()
+        assert "| busy / alone: ours | PyTorch | peak MB: ours | PyTorch |" in heading
+        assert row == "| six layers | 500 | 1e+03 | fused | 0.50 | 0.50..0.50 | 2.5 | 2.0 | 3 | 5 |"
+
+    @pytest.mark.parametrize("pattern, rows", [("SECOND", ["second"]), ("float32: f", ["first"]), ("x", [])])
+    def test_has_the_rows_that_are_asked_for(self, monkeypatch, capsys, pattern, rows):
+        monkeypatch.setattr(measure, "GROUPS", {"group": (lambda: TWO_ROWS, [np.float32])})
+        process = Here(rate=[24e9], finalists=[[PLAIN]], times=[[0.5, 1.0]])
+        tables.Bench([process], compiled=True, thorough=False).print_tables(pattern)
+        lines = capsys.readouterr().out.splitlines()
+        assert [line.split(" | ")[0][2:] for line in lines[7:-1]] == rows
+
+    def test_rows_of_a_group_have_different_names(self):
+        for make_rows, _ in measure.GROUPS.values():
+            names = [row.name for row in make_rows()]
+            assert len(names) == len(set(names))
+
+
+class TestShareOfTheLimit:
+    def test_on_paper(self):
+        assert tables.share(SMALL._replace(work=6e9), np.float32, 0.5, rate=24e9) == 0.5
+        moved = SMALL._replace(work=1e9, limit=COPY)  # elements of 8 bytes
+        assert tables.share(moved, np.float64, 2, rate=16e9) == 0.25
+
+    def test_work_of_the_rows(self):
+        image, features = 64 * 32 * 32 * 32, 256 * 1024
+        assert SMALL.work == 3 * 2 * (2 * 4 * 4) * 9
+        strided = layers.convolution((32, 64, 32, 32), (128, 3, 3), 2, 1)
+        assert strided.work == 3 * 2 * (32 * 128 * 16 * 16) * 64 * 9
+        assert [row.work for row in layers.normalizations()] == [
+            5 * n for n in (image, image, features, features)
+        ]
+        affine, *others = [row.work for row in layers.others()]
+        assert affine == 6 * 256 * 1024 * 1024
+        pooled = [2 * (image + 64 * 32 * side**2) for side in (16, 15)]
+        assert others == [2 * 512 * 1000, 5 * image, 4 * image, 3 * image, *pooled]
+        assert [row.work for row in training.updates()] == [5 * 3072 * 500, 7 * 3072 * 500]
+
+    def test_is_of_the_limit_that_the_row_has(self, monkeypatch):
+        monkeypatch.setattr(measure, "copy_rate", lambda: 3.0)
+        monkeypatch.setattr(measure, "matrix_product_rate", lambda dtype: dtype().itemsize)
+        rates = [measure.rate(limit, np.float64) for limit in (COPY, MATRIX_PRODUCT)]
+        assert rates == [3, 8]
+
+    def test_rates_are_operations_and_bytes_a_second(self, monkeypatch):
+        monkeypatch.setattr(timing, "seconds_per_call", lambda side, calls: 0.5)
+        assert timing.copy_rate(megabytes=1) == 2 * 2**20 / 0.5
+        assert timing.matrix_product_rate(np.float32, size=10) == 2 * 10**3 / 0.5
+
+
+class TestTiming:
+    def test_blocks_alternate_and_the_median_counts(self, monkeypatch):
+        seconds = iter([0.01, 0.1, *(1, 2, 9, 8, 3, 4)])
+        calls = []
+
+        def block(side, count):
+            calls.append((side, count))
+            return next(seconds)
+
+        monkeypatch.setattr(timing, "seconds_per_call", block)
+        assert timing.compare("ours", "theirs", rounds=3, block_seconds=0.05) == [3, 4]
+        assert calls == [("ours", 1), ("theirs", 1), *[("ours", 5), ("theirs", 1)] * 3]  # 0.5 calls are 1
+
+    def test_a_block_begins_when_threads_sleep_and_with_a_call_that_does_not_count(self, monkeypatch):
+        events, clock = [], iter([10.0, 16.0])
+        monkeypatch.setattr(timing, "wait_for_threads", lambda: events.append("wait"))
+        monkeypatch.setattr(timing.time, "perf_counter", lambda: events.append("clock") or next(clock))
+        assert timing.seconds_per_call(lambda: events.append("call"), 3) == 2
+        assert events == ["wait", "call", "clock", "call", "call", "call", "clock"]
+
+    def test_waits_while_threads_spin(self, monkeypatch):
+        spent = iter([0, 0.02, 0.02, 0.03, 0.03, 0.03])  # seconds before and after each look
+        monkeypatch.setattr(timing.time, "process_time", lambda: next(spent))
+        monkeypatch.setattr(timing.time, "sleep", lambda seconds: None)
+        timing.wait_for_threads()
+        assert next(spent, None) is None
+
+    def test_every_processor_has_a_busy_process_until_the_block_ends(self):
+        def children():
+            return [each for each in psutil.Process().children() if "getppid" in " ".join(each.cmdline())]
+
+        with pytest.raises(KeyError), timing.busy_processes():
+            assert len(children()) == len(psutil.Process().cpu_affinity())
+            raise KeyError
+        assert children() == []
+
+
+def test_a_quick_run_from_end_to_end():
+    command = [sys.executable, "-m", "benchmarks", "--quick", "--threads", "1", "--only", "float32: softmax"]
+    run = subprocess.run(command, cwd=FOLDER.parent, capture_output=True, text=True, check=True)
+    machine, threads, kernels_line, without, _, title, *_, heading, _, row, mean = run.stdout.splitlines()
+    assert machine == timing.describe_machine()
+    assert threads == "threads for every side: 1; processes: 1"
+    assert kernels_line.startswith("kernels of ours: cs231n.kernels.")
+    assert without == "torch.compile is left out: not with --quick"
+    assert title == "### other layers, float32"
+    assert row.startswith("| softmax loss, 512x1000 | ") and row.count("|") == heading.count("|")
+    assert mean.startswith("| **geometric mean**; worst: softmax loss, 512x1000 |")
 
 
 class TestCases:
@@ -175,7 +452,7 @@ class TestMeasuring:
         assert np.allclose(medians, 1e-3 * np.array([middle + 1, middle + 2, 2 * (middle + 3)]))
 
 
-class TestTable:
+class TestTableOfGrowth:
     def test_of_a_measurement(self, folder):
         machine, rows = growth.read(folder / "growth.csv")
         assert (machine, rows) == (MACHINE, ROWS)

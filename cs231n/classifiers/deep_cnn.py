@@ -18,7 +18,7 @@ from cs231n.fast_layers import (
     max_pool_forward_fast,
 )
 from cs231n.layer_utils import chain_backward, chain_forward
-from cs231n.layers import (
+from cs231n.model_layers import (
     affine_backward,
     affine_forward,
     relu_backward,
