@@ -20,13 +20,14 @@ KERNELS = [
 # For GCC and Clang, on Windows too. Without errno, a square root is one instruction, even of a vector.
 OPTIONS = ["-O3", "-fno-math-errno"]
 # By default a compiler may fuse a multiplication and an addition, which then round only once, in one version
-# of a loop and not in another. Adam's result would depend on which version runs: on where its arrays lie.
+# of a loop and not in another. An update would depend on which version runs: on where its arrays lie.
 OWN_OPTIONS = {"cs231n.kernels.optim_cython": ["-ffp-contract=off"]}
 
 SLOWER = {
+    "cs231n.kernels.denormals_cython": "Training gets slower where numbers become denormal.",
     "cs231n.kernels.direct_cython": "Convolution takes about twice as long.",
     "cs231n.kernels.im2col_cython": "Convolution takes two to four times as long, pooling ten times.",
-    "cs231n.kernels.optim_cython": "A step of Adam takes about three times as long.",
+    "cs231n.kernels.optim_cython": "An update of the parameters takes about three times as long.",
 }
 INSTALL_COMPILER = "Install GCC or Clang (Windows: MinGW-w64, and add --compiler=mingw32 below)"
 INSTALL_TOOLS = "Install or upgrade: python -m pip install --upgrade cython scipy setuptools"

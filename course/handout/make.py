@@ -60,7 +60,7 @@ LEFT_OUT = (
     "cs231n/fast_optim.py",
     "cs231n/kernels/optim_cython.pyx",
     "cs231n/kernels/c/optim.h",
-    "cs231n/kernels/c/adam.h",
+    "cs231n/kernels/c/update_rules.h",
 )
 
 # Tests that write an exercise out in NumPy to compare with, and their helpers. The other tests check the same
