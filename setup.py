@@ -28,10 +28,11 @@ OWN_OPTIONS = {
 }
 
 SLOWER = {
+    "cs231n.kernels.denormals_cython": "Training gets slower where numbers become denormal.",
     "cs231n.kernels.direct_cython": "Convolution takes about twice as long.",
     "cs231n.kernels.im2col_cython": "Convolution takes two to four times as long, pooling ten times.",
     "cs231n.kernels.norms_cython": "Normalization takes three to nine times as long.",
-    "cs231n.kernels.optim_cython": "A step of Adam takes about three times as long.",
+    "cs231n.kernels.optim_cython": "An update of the parameters takes about three times as long.",
 }
 INSTALL_COMPILER = "Install GCC or Clang (Windows: MinGW-w64, and add --compiler=mingw32 below)"
 INSTALL_TOOLS = "Install or upgrade: python -m pip install --upgrade cython scipy setuptools"

@@ -22,8 +22,9 @@ from tqdm import tqdm
 from cs231n import checkpoint
 from cs231n.averaging import Averaging, move_average
 from cs231n.checkpoint import description
+from cs231n.kernels.threads import training
 from cs231n.metrics import LOWER_IS_BETTER, Metric, accuracy
-from cs231n.update_rules import UpdateRule, default_learning_rate, find_rule, name_of, require_update_rule
+from cs231n.update_rules import UpdateRule, default_learning_rate, name_of, require_update_rule, update_all
 from cs231n.validation import (
     as_plain_array,
     as_real_array,
@@ -202,6 +203,9 @@ class Solver:
         The best parameters so far are there too after Ctrl-C or after a loss that is no longer finite, which
         raises FloatingPointError. A second call resumes where training stopped, which a larger `num_epochs`
         or `patience` allows; where nothing is left to do, it warns and says why.
+
+        Meanwhile the BLAS has one thread, ours share what is large, and denormal numbers are taken for 0: see
+        `cs231n.kernels.threads.training`, which a loop of one's own over `_step` may use as well.
         """
         self._go_on()
         if not self.best_params:
@@ -210,7 +214,7 @@ class Solver:
             measured = self._close_epoch()  # an interruption may have left it out
             if (reason := self._why_finished()) and not measured:
                 warnings.warn(f"train() has nothing to do: {reason}", stacklevel=2)
-            with self._progress_bar() as bar:
+            with training(), self._progress_bar() as bar:
                 while not self._why_finished():
                     before = self.iteration
                     self._step()
@@ -285,11 +289,7 @@ class Solver:
         if not math.isfinite(loss):
             raise FloatingPointError(self._divergence(f"the loss became {loss}", self.iteration + 1, X))
         _require_gradients(grads, self.model.params)
-        update = find_rule(self.update_rule)
-        params = self.model.params
-        for name, w in params.items():
-            dw = _gradient(grads, name, w)
-            params[name], self.optim_configs[name] = update(w, dw, self.optim_configs[name])
+        update_all(self.update_rule, self.model.params, grads, self.optim_configs)
         self.loss_history.append(float(loss))
         self.iteration += 1
         self._move_average()
@@ -726,19 +726,17 @@ def _require_augmentations(augment: Augmentation | Sequence[Augmentation] | None
 
 
 def _require_gradients(grads: Mapping[str, Array], params: Params) -> None:
-    """Raise ValueError unless there is a gradient for every parameter."""
+    """Raise ValueError unless there is a gradient for every parameter, of its shape."""
     missing = ", ".join(sorted(params.keys() - grads.keys()))
     if missing:
         raise ValueError(
             f"model.loss(X, y) must return a gradient for every parameter; {missing} is missing; it "
             f"returned {', '.join(grads) or 'none'}"
         )
-
-
-def _gradient(grads: Mapping[str, Array], name: str, w: Array) -> Array:
-    """Return the gradient of a parameter; ValueError if it has another shape."""
-    require_shape(f"grads[{name!r}]", np.asarray(grads[name]), w.shape, f"that of model.params[{name!r}]")
-    return grads[name]
+    for name, w in params.items():
+        dw = np.asarray(grads[name])
+        if dw.shape != w.shape:
+            require_shape(f"grads[{name!r}]", dw, w.shape, f"that of model.params[{name!r}]")
 
 
 def _generator(state: str) -> np.random.Generator:

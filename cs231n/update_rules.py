@@ -4,7 +4,7 @@ By name: every rule of `cs231n.optim`, those that are added there too, in its fa
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -97,6 +97,24 @@ def find_rule(update_rule: str | UpdateRule) -> UpdateRule:
     # Looked up at each step, so that a rule that is edited while a notebook runs takes effect.
     rule: UpdateRule = getattr(fast_optim, update_rule, None) or getattr(optim, update_rule)
     return rule
+
+
+def update_all(
+    update_rule: str | UpdateRule,
+    params: dict[str, Array],
+    grads: Mapping[str, Array],
+    configs: dict[str, Config],
+) -> None:
+    """Take a step on every parameter: in one call where the rule has a fast form, or else one by one.
+
+    - grads, configs: the gradient of each parameter and its config; params and configs are brought up to date
+    """
+    rule = find_rule(update_rule)
+    if isinstance(update_rule, str) and rule in getattr(fast_optim, "RULES", {}):
+        fast_optim.update_all(rule, params, grads, configs)
+        return
+    for name, w in params.items():
+        params[name], configs[name] = rule(w, grads[name], configs[name])
 
 
 def name_of(update_rule: str | UpdateRule) -> str:

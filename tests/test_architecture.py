@@ -48,7 +48,7 @@ ARROWS = {
     "augment": {"validation"},
     "averaging": {"validation"},
     "metrics": {"validation"},
-    "solver": {"averaging", "checkpoint", "metrics", "update_rules", "validation"},
+    "solver": {"averaging", "checkpoint", "kernels", "metrics", "update_rules", "validation"},
     "passes": set(),
     "gradcheck": {"passes"},
     "gradient_check": {"gone", "gradcheck"},

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from copy import deepcopy
 from functools import partial
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +29,7 @@ from test_optim import RULES, SETTINGS, STATE
 
 import cs231n
 from cs231n import fast_optim, optim
-from cs231n.fast_optim import BLOCK, adam
+from cs231n.fast_optim import BLOCK, adam, update_all
 from cs231n.kernels import threads
 from cs231n.kernels.threads import use_threads
 
@@ -37,8 +37,8 @@ pytestmark = pytest.mark.q1
 
 direct_cython, optim_cython = compiled("direct_cython"), compiled("optim_cython")
 SETS = direct_cython.vector_sets()
-WAYS = {"NumPy": None} | {name: partial(optim_cython.adam_step, vectors=i) for i, name in enumerate(SETS)}
-CLOSE = {np.dtype(np.float32): 1e-6, np.dtype(np.float64): 1e-14}  # a few roundings of one step
+WAYS = {"NumPy": None} | {name: partial(optim_cython.take_steps, vectors=i) for i, name in enumerate(SETS)}
+SETTINGS_OF_ADAM = (0.1, 0.9, 0.99, 1e-8, 1.0)  # learning rate, betas, epsilon, what w is multiplied by
 
 every_rule = pytest.mark.parametrize("rule", RULES)
 every_dtype = pytest.mark.parametrize("dtype", DTYPES)
@@ -48,8 +48,8 @@ every_set = pytest.mark.parametrize("vectors", range(len(SETS)), ids=SETS)
 
 @pytest.fixture
 def use(monkeypatch):
-    """Call it with what is to compute Adam's steps; None is NumPy."""
-    return lambda step: monkeypatch.setattr(fast_optim, "adam_step", step)
+    """Call it with what is to take the steps; None is NumPy."""
+    return lambda take_steps: monkeypatch.setattr(fast_optim, "take_steps", take_steps)
 
 
 def refuse(*arguments):
@@ -69,10 +69,10 @@ def run(rule, w, gradients, settings):
     return w, config
 
 
-def in_numpy(w, gradients, settings):
+def in_numpy(w, gradients, settings, rule=adam):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fast_optim, "adam_step", None)
-        return run(adam, w, gradients, settings)
+        patch.setattr(fast_optim, "take_steps", None)
+        return run(rule, w, gradients, settings)
 
 
 def unaligned(array):
@@ -148,7 +148,7 @@ def test_any_memory_layout_of(arranged, rule, dtype, arrange, shape):
 def test_blocks_of_any_size_give_the_same(rule, shape, block, thread_block, seed, shared):
     w, *gradients = draw_all([shape] * 4, seed=seed)
     with pytest.MonkeyPatch.context() as patch, use_threads(2):
-        patch.setattr(fast_optim, "adam_step", None)
+        patch.setattr(fast_optim, "take_steps", None)
         patch.setattr(fast_optim, "BLOCK", block)
         patch.setattr(fast_optim, "THREAD_BLOCK", thread_block)
         patch.setattr(threads, "WORTH_SHARING", 0 if shared else np.inf)
@@ -200,34 +200,33 @@ def test_plain_and_fast_steps_may_alternate(rule):
     np.testing.assert_allclose(w, run(rule, np.array(1.0), [2.0] * 3, {})[0])
 
 
-# Adam in compiled code
+# In compiled code
 
 
+@every_rule
 @every_dtype
 @every_way
 @pytest.mark.parametrize("given_settings", [True, False], ids=["settings", "defaults"])
 @pytest.mark.parametrize("shape", [(), (0,), (7,), (1, 3, 2), (5, 13, 4), (3, BLOCK // 2)], ids=str)
-def test_every_way_agrees_with_plain_adam(use, way, dtype, given_settings, shape):
+def test_every_way_agrees_with_the_plain_rule(use, way, dtype, rule, given_settings, shape):
     use(WAYS[way])
     w, *gradients = (np.asarray(array) for array in draw_all([shape] * 4, dtype))
-    check_against_plain(optim.adam, w, gradients, SETTINGS[optim.adam] if given_settings else {})
+    check_against_plain(rule, w, gradients, SETTINGS[rule] if given_settings else {})
 
 
+@every_rule
 @every_dtype
 @every_set
-@pytest.mark.parametrize("t", [0, 1, 1000])
-def test_compiled_adam_and_numpys_differ_by_rounding(use, vectors, dtype, t):
-    """Also in the first step, all of whose v is (1 - beta2) dw^2: float leaves four digits of 1 - 0.999."""
-    w, dw, m, v = draw_all([(1001,)] * 4, dtype)
-    state = {"m": m * (t > 0), "v": v**2 * (t > 0), "t": t}
-    expected, expected_config = in_numpy(w, [dw], deepcopy(state))
-    use(partial(optim_cython.adam_step, vectors=vectors))
-    next_w, config = run(adam, w, [dw], deepcopy(state))
-    tol = CLOSE[np.dtype(dtype)]
-    np.testing.assert_allclose(next_w, expected, rtol=tol, atol=tol)
-    np.testing.assert_allclose(config["m"], expected_config["m"], rtol=tol, atol=tol)
-    np.testing.assert_allclose(config["v"], expected_config["v"], rtol=tol)
-    assert config["t"] == t + 1
+def test_compiled_rules_give_numpys_bits(use, vectors, dtype, rule):
+    """Also of Adam's first step, whose v is (1 - beta2) dw^2: float leaves four digits of 1 - 0.999."""
+    w, *gradients = draw_all([(1001,)] * 6, dtype)
+    expected, expected_config = in_numpy(w, gradients, {}, fast(rule))
+    use(partial(optim_cython.take_steps, vectors=vectors))
+    next_w, config = run(fast(rule), w, gradients, {})
+    np.testing.assert_array_equal(next_w, expected)
+    assert config.keys() == expected_config.keys()
+    for name, value in expected_config.items():
+        np.testing.assert_array_equal(config[name], value)
 
 
 @every_dtype
@@ -239,7 +238,7 @@ def test_nan_and_infinity_go_where_they_do_in_numpy(use, vectors, dtype):
     settings = {"m": m, "v": v, "epsilon": 0}
     with np.errstate(invalid="ignore"):
         expected, _ = in_numpy(w, [dw], {**settings, "m": m.copy(), "v": v.copy()})
-    use(partial(optim_cython.adam_step, vectors=vectors))
+    use(partial(optim_cython.take_steps, vectors=vectors))
     np.testing.assert_allclose(run(adam, w, [dw], settings)[0], expected, rtol=1e-6)
     assert np.isnan(expected).any() and np.isfinite(expected).any()
 
@@ -253,7 +252,7 @@ def test_nothing_beside_an_array_is_touched(vectors, dtype):
     for size in range(40):
         whole = np.abs(draw((4, 3 + size + 3), dtype))
         before = whole.copy()
-        optim_cython.adam_step(*whole[:, 3 : 3 + size], 0.9, 0.99, 1e-8, 0.1, vectors=vectors)
+        optim_cython.take_steps("adam", [(SETTINGS_OF_ADAM, whole[:, 3 : 3 + size])], vectors=vectors)
         changed = whole != before
         assert changed[[0, 2, 3], 3 : 3 + size].all()
         assert changed.sum() == 3 * size
@@ -265,19 +264,19 @@ def test_threads_and_blocks_share_all_of_an_array(way, size, block, seed):
     w, *gradients = draw_all([(size,)] * 3, seed=seed)
     with pytest.MonkeyPatch.context() as patch, use_threads(2):
         patch.setattr(threads, "WORTH_SHARING", 0)
-        for name, value in {"adam_step": WAYS[way], "BLOCK": 0, "THREAD_BLOCK": block}.items():
+        for name, value in {"take_steps": WAYS[way], "BLOCK": 0, "THREAD_BLOCK": block}.items():
             patch.setattr(fast_optim, name, value)
         check_against_plain(optim.adam, w, gradients, SETTINGS[optim.adam])
 
 
 def test_threads_share_large_arrays_only(use, monkeypatch):
     lengths = []
-    use(lambda w, *others: lengths.append(w.size))
+    use(lambda rule, steps, start=0, stop=1, length=1: lengths.append((start, stop, length)))
     monkeypatch.setattr(threads, "WORTH_SHARING", 10 * threads.COMPILED_UPDATE)
     with use_threads(2):
         for shape in [(9,), (5, 2)]:
             adam(*draw_all([shape] * 2))
-    assert lengths == [9, 5, 5]
+    assert lengths == [(0, 1, 1), (0, 5, 10), (5, 10, 10)]
 
 
 # Which arrays are for compiled code
@@ -297,7 +296,7 @@ def test_compiled_code_takes_any_gradient(use, dtype, arrange):
     dw = arrange(dw)
     expected, _ = optim.adam(w, dw)
     steps = []
-    use(lambda *arguments: (steps.append(None), optim_cython.adam_step(*arguments)))
+    use(lambda *arguments: (steps.append(None), optim_cython.take_steps(*arguments)))
     assert_same(adam(w, dw)[0], expected, dtype)
     assert len(steps) == 1
 
@@ -352,20 +351,131 @@ def test_arrays_with_rules_of_their_own_are_for_numpy(use):
     assert next_w.data[0] < 1 and next_w.data[1] == 1
 
 
-# adam_step itself
+# All parameters in one call
+
+
+@every_rule
+@every_dtype
+@every_way
+@pytest.mark.parametrize("shared", [False, True])
+def test_all_parameters_in_one_call_end_where_each_alone_does(use, monkeypatch, way, dtype, rule, shared):
+    """To the bit, and on the threads too, for which a small array has empty parts."""
+    use(WAYS[way])
+    monkeypatch.setattr(threads, "WORTH_SHARING", 0 if shared else np.inf)
+    shapes = {"W1": (30, 7), "b1": (7,), "scale": (), "none": (0, 3), "W2": (7, 11)}
+    params = dict(zip(shapes, map(np.asarray, draw_all(shapes.values(), dtype)), strict=True))
+    own = dict(params)
+    gradients = [dict(zip(shapes, draw_all(shapes.values(), dtype, seed), strict=True)) for seed in (1, 2, 3)]
+    expected = {
+        name: run(fast(rule), w, [each[name] for each in gradients], {}) for name, w in params.items()
+    }
+    configs = {name: {} for name in shapes}
+    with use_threads(2):
+        for grads in gradients:
+            update_all(fast(rule), params, grads, configs)
+    for name, (w, config) in expected.items():
+        assert params[name] is own[name]
+        np.testing.assert_array_equal(params[name], w)
+        assert configs[name].keys() == config.keys()
+        for entry, value in config.items():
+            np.testing.assert_array_equal(configs[name][entry], value)
+
+
+def test_an_array_under_two_names_takes_both_steps(monkeypatch):
+    monkeypatch.setattr(threads, "WORTH_SHARING", 0)
+    w, *gradients = draw_all([(50, 40)] * 3)
+    expected, _ = run(fast_optim.sgd, w, gradients, {})
+    grads = dict(zip("ab", gradients, strict=True))
+    with use_threads(2):
+        update_all(fast_optim.sgd, {"a": w, "b": w}, grads, {"a": {}, "b": {}})
+    np.testing.assert_array_equal(w, expected)
+
+
+@every_rule
+def test_one_parameter_for_numpy_has_all_take_their_steps(rule):
+    w = draw((6, 4))
+    params = {"plain": w.copy(), "transposed": np.asfortranarray(w), "half": w.astype(np.float16)}
+    expected = {
+        name: run(fast(rule), array, [array * 2], SETTINGS[rule])[0] for name, array in params.items()
+    }
+    grads = {name: array * 2 for name, array in params.items()}
+    update_all(fast(rule), params, grads, {name: dict(SETTINGS[rule]) for name in params})
+    for name, array in expected.items():
+        np.testing.assert_array_equal(params[name], array)
+
+
+@every_rule
+def test_where_one_argument_is_refused_none_is_updated(rule):
+    params = {"a": np.ones(3), "b": np.ones(2)}
+    configs = {"a": {}, "b": {}}
+    with pytest.raises(ValueError, match="dw must have shape"):
+        update_all(fast(rule), params, {"a": np.ones(3), "b": np.ones(3)}, configs)
+    assert (params["a"] == 1).all() and configs["a"].get("t", 0) == 0
+
+
+# Denormal numbers
+
+
+@every_dtype
+@every_set
+def test_averages_that_decay_into_denormals_become_0(use, vectors, dtype):
+    """NumPy keeps them, and outside of the step so does the calling thread."""
+    tiny = np.finfo(dtype).tiny
+    state = {"m": np.full(50, tiny, dtype), "v": np.full(50, tiny, dtype), "t": 5}
+    settings = {"beta1": 0.5, "beta2": 0.5}
+    w, dw = np.ones((2, 50), dtype)
+    _, config = in_numpy(w, [0 * dw], settings | deepcopy(state))
+    assert (config["m"] == tiny / 2).all() and (config["v"] == tiny / 2).all()
+    use(partial(optim_cython.take_steps, vectors=vectors))
+    _, config = run(adam, w, [0 * dw], settings | deepcopy(state))
+    assert not config["m"].any() and not config["v"].any()
+    assert (np.full(50, tiny, dtype) * dtype(0.5) > 0).all()
+
+
+# take_steps itself
+
+
+def take_step(*arrays, rule="adam", settings=SETTINGS_OF_ADAM, **options):
+    optim_cython.take_steps(rule, [(settings, arrays)], **options)
 
 
 def test_lengths_that_differ_are_refused():
     arrays = [np.ones(size) for size in (3, 3, 2, 3)]
-    with pytest.raises(ValueError, match="must have equal lengths; got 3, 3, 2, 3"):
-        optim_cython.adam_step(*arrays, 0.9, 0.99, 1e-8, 0.1)
+    with pytest.raises(ValueError, match="must have equal lengths and one dtype; got lengths 3, 3, 2, 3"):
+        take_step(*arrays)
     assert (arrays[0] == 1).all()
 
 
-@pytest.mark.parametrize("vectors", [-1, len(SETS)])
-def test_unknown_vectors_are_refused(vectors):
-    with pytest.raises(ValueError, match=rf"vectors must be from 0 to {len(SETS) - 1}; got {vectors}"):
-        optim_cython.adam_step(*np.ones((4, 3)), 0.9, 0.99, 1e-8, 0.1, vectors=vectors)
+@pytest.mark.parametrize(
+    "changed, rule",
+    [
+        ({"vectors": -1}, rf"vectors must be from 0 to {len(SETS) - 1}; got -1"),
+        ({"vectors": len(SETS)}, rf"vectors must be from 0 to {len(SETS) - 1}; got {len(SETS)}"),
+        ({"rule": "lion"}, "rule must be one of sgd, .*; got 'lion'"),
+        ({"settings": (0.1,)}, "adam must have 5 settings and 4 arrays, w and dw first; got 1 and 4"),
+        ({"rule": "sgd", "settings": (0.1,)}, "sgd must have 1 settings and 2 arrays"),
+        ({"start": -1}, "start, stop and length must be in order; got -1, 1, 1"),
+        ({"start": 3, "stop": 2, "length": 5}, "must be in order; got 3, 2, 5"),
+        ({"stop": 2}, "must be in order; got 0, 2, 1"),
+    ],
+)
+def test_what_take_steps_does_not_know_is_refused(changed, rule):
+    arrays = np.ones((4, 3))
+    with pytest.raises(ValueError, match=rule):
+        take_step(*arrays, **changed)
+    assert (arrays == 1).all()
+
+
+@pytest.mark.parametrize("argument", range(4), ids=["w", "dw", "m", "v"])
+@pytest.mark.parametrize(
+    "change", [swapped, every_second, as_float16, lambda array: array.astype(np.float32)]
+)
+def test_arrays_of_another_kind_are_refused(argument, change):
+    arrays = list(np.ones((4, 3, 2)))
+    arrays[argument] = change(arrays[argument])
+    with pytest.raises(ValueError, match=r"contiguous|float32 or float64|equal lengths and one dtype"):
+        take_step(*arrays)
+    assert all((array == 1).all() for array in arrays)
 
 
 @pytest.mark.parametrize("argument", [0, 2, 3], ids=["w", "m", "v"])
@@ -373,7 +483,18 @@ def test_what_may_not_be_written_to_is_refused(argument):
     arrays = list(np.ones((4, 3)))
     arrays[argument].flags.writeable = False
     with pytest.raises(ValueError, match="read-only"):
-        optim_cython.adam_step(*arrays, 0.9, 0.99, 1e-8, 0.1)
+        take_step(*arrays)
+
+
+@given(st.integers(0, 50), st.integers(1, 60), st.data())
+def test_parts_make_up_the_whole(size, length, data):
+    """However the parts lie, each element takes exactly one step."""
+    cuts = sorted([0, length, *data.draw(st.lists(st.integers(0, length), max_size=4))])
+    w, dw = draw_all([size] * 2)
+    expected = w - dw * 0.1
+    for start, stop in pairwise(cuts):
+        take_step(w, dw, rule="sgd", settings=(0.1,), start=start, stop=stop, length=length)
+    np.testing.assert_array_equal(w, expected)
 
 
 # Without it
@@ -386,7 +507,7 @@ import numpy as np
 from cs231n import fast_optim
 from cs231n.fast_optim import adam
 
-assert fast_optim.adam_step is None
+assert fast_optim.take_steps is None
 w, _ = adam(np.zeros(2), np.array([1.0, -1.0]), {"epsilon": 0})
 np.testing.assert_allclose(w, [-1e-3, 1e-3])
 """

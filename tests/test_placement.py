@@ -41,34 +41,30 @@ def assert_all_equal(outcomes):
             np.testing.assert_array_equal(array, expected)
 
 
+RULES = {  # settings of a step, and how many arrays of state
+    "sgd": ((0.03,), 0),
+    "sgd_momentum": ((0.03, 0.9), 1),
+    "nesterov": ((0.03, 0.9), 1),
+    "rmsprop": ((0.03, 0.99, 1e-8), 1),
+    "adam": ((0.03, 0.9, 0.999, 1e-8, 0.97), 2),
+}
+
+
 @every_dtype
 @every_set
+@pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("size", [1, 5, 17, 100])
-def test_adam_has_the_same_bits_everywhere(dtype, vectors, size):
-    """The distance between two arrays of a step of Adam does not change its bits."""
+def test_updates_have_the_same_bits_everywhere(rule, dtype, vectors, size):
+    """The distance between two arrays of a step does not change its bits."""
+    settings, num_states = RULES[rule]
 
     def steps():
-        w, dw, m, v = draw_all([size] * 4, dtype)
-        for arrays in placements(w, dw, m, v**2):
-            optim_cython.adam_step(*arrays, 0.9, 0.999, 1e-8, 0.03, vectors=vectors)
+        w, dw, *state = draw_all([size] * (2 + num_states), dtype)
+        for arrays in placements(w, dw, *(array**2 for array in state)):
+            optim_cython.take_steps(rule, [(settings, arrays)], vectors=vectors)
             yield [array.copy() for array in arrays]
 
     assert_all_equal(steps())
-
-
-@every_dtype
-@every_set
-def test_compiled_adam_has_the_bits_of_its_formula(dtype, vectors):
-    """Every operation rounds separately, as in NumPy."""
-    w, dw, m, v = draw_all([1001] * 4, dtype)
-    v = v**2
-    one = np.dtype(dtype).type
-    expected_m = one(0.9) * m + one(1 - 0.9) * dw
-    expected_v = one(0.999) * v + one(1 - 0.999) * (dw * dw)
-    expected_w = w - one(0.03) * (expected_m / (np.sqrt(expected_v) + one(1e-8)))
-    optim_cython.adam_step(w, dw, m, v, 0.9, 0.999, 1e-8, 0.03, vectors=vectors)
-    for array, expected in ((w, expected_w), (m, expected_m), (v, expected_v)):
-        np.testing.assert_array_equal(array, expected)
 
 
 @pytest.fixture(params=["im2col", *SETS])

@@ -11,14 +11,20 @@ waits. Left to themselves, threads that sleep between tasks of a millisecond are
 of the one that wakes them: they then work one after the other, while another processor has nothing to do.
 
 Threads of the BLAS itself would do for matrix products, but these spin for a while after their last task,
-and then take the processor from whatever comes next in ours.
+and then take the processor from whatever comes next in ours. Where other programs keep the processors busy,
+small products take ten times as long on them. So `training` holds the BLAS to one thread.
+
+`training` also takes denormal numbers for 0, on the thread that enters it and on ours while they work for
+that one (not on threads of the BLAS, of which there are then none). These numbers lie closer to 0 than the
+smallest normal one, 1e-38 in float32. Where a net has learned its minibatch, probabilities and averages decay
+into them, and a processor takes up to a hundred times as long for each.
 """
 
 import math
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from threading import Lock
 from typing import Any, TypeVar
@@ -27,6 +33,17 @@ import numpy as np
 import scipy.linalg.cython_blas  # noqa: F401  loads the BLAS of the compiled kernels, to be found below
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
+
+try:
+    from cs231n.kernels.denormals_cython import flush, flushes
+except ImportError:  # not built: denormals are computed with
+
+    def flush(on: bool) -> bool:
+        return False
+
+    def flushes() -> bool:
+        return False
+
 
 Result = TypeVar("Result")
 
@@ -43,7 +60,9 @@ EXPONENTIAL = 64  # of one number of a softmax
 NUMPY_UPDATE = 16
 
 _sharing = Lock()  # held while a call shares its work: the BLAS has one limit for the whole process
+_holding = Lock()  # held while the BLAS is held to one thread: whoever comes second leaves it as it is
 _asked: int | None = None  # the number of threads within `use_threads`
+_before: int | None = None  # that from before the BLAS was held to one thread
 
 
 def is_worth_sharing(work: float) -> bool:
@@ -76,13 +95,19 @@ def map_slices(function: Callable[[slice], Result], length: int, work: float = m
     if count == 1 or not _sharing.acquire(blocking=False):
         return [function(slice(0, length))]
     slices = [slice(length * i // count, length * (i + 1) // count) for i in range(count)]
+    flushing = flushes()
+
+    def as_the_caller(part: slice) -> Result:
+        flush(flushing)
+        return function(part)
+
     try:
-        with use_threads(1):
+        with _one_blas_thread():
             workers = _workers(os.getpid(), count)
             results: list[Future[Result]] = []
             try:
                 for worker, part in zip(workers, slices, strict=True):
-                    results.append(worker.submit(function, part))
+                    results.append(worker.submit(as_the_caller, part))
                 return [result.result() for result in results]
             finally:  # after an error or Ctrl-C too: what they write into must outlive them
                 wait(results)
@@ -92,8 +117,12 @@ def map_slices(function: Callable[[slice], Result], length: int, work: float = m
 
 def num_threads() -> int:
     """Return the number of threads that share work at present: see the top of this module."""
+    if _sharing.locked():
+        return 1
     if _asked is not None:
         return _asked
+    if _before is not None:
+        return _before
     return max((library.num_threads for library in _blas().lib_controllers), default=_from_environment())
 
 
@@ -103,10 +132,53 @@ def use_threads(count: int) -> Iterator[None]:
     global _asked
     before, _asked = _asked, count
     try:
-        with _blas().limit(limits=count):
+        with _limited_blas(1 if _holding.locked() else count):
             yield
     finally:
         _asked = before
+
+
+@contextmanager
+def training() -> Iterator[None]:
+    """Hold the BLAS to one thread in the `with` block, and take denormal numbers for 0: see above.
+
+    Ours share large matrix products, and are as many as before. What was set before is set again at the end.
+    """
+    before = flush(True)
+    try:
+        with _one_blas_thread():
+            yield
+    finally:
+        flush(before)
+
+
+@contextmanager
+def _one_blas_thread() -> Iterator[None]:
+    """Hold the BLAS to one thread within the block, which costs nothing where it is held already."""
+    global _before
+    if not _holding.acquire(blocking=False):
+        yield
+        return
+    try:
+        _before = num_threads()
+        with _limited_blas(1):
+            yield
+    finally:
+        _before = None
+        _holding.release()
+
+
+@contextmanager
+def _limited_blas(count: int) -> Iterator[None]:
+    """Let each BLAS use this many threads within the block; threadpoolctl's own `limit` is slower."""
+    before = [(library, library.num_threads) for library in _blas().lib_controllers]
+    try:
+        for library, _ in before:
+            library.set_num_threads(count)
+        yield
+    finally:
+        for library, number in before:
+            library.set_num_threads(number)
 
 
 def _from_environment() -> int:
@@ -120,9 +192,6 @@ class _UnknownBlas:
     """Stands for a BLAS that tells nothing and takes no limit."""
 
     lib_controllers = ()
-
-    def limit(self, limits: int) -> AbstractContextManager[None]:
-        return nullcontext()
 
 
 @cache
