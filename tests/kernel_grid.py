@@ -151,9 +151,9 @@ def check_convolution(kernels, x, w, b, stride, pad, outputs):
         check_fences(out, dx)
 
     if is_direct(kernels):
-        has_two_algorithms = w.shape[2:] == (3, 3) and require_pair("stride", stride, 1) == (1, 1)
-        for winograd_from in (1, sys.maxsize) if has_two_algorithms else (1,):
-            kernels.WINOGRAD_FROM = winograd_from
+        has_two_algorithms = {*w.shape[2:]} <= {2, 3, 4, 5} and require_pair("stride", stride, 1) == (1, 1)
+        for algorithm in ("Winograd", "direct") if has_two_algorithms else ("direct",):
+            kernels.ALGORITHM = algorithm
             for _ in every_path(kernels, x[0, :, 0].nbytes):
                 check_results()
         return

@@ -21,7 +21,6 @@ pytestmark = pytest.mark.q4
 
 direct_cython = compiled("direct_cython")
 SETS = direct_cython.vector_sets()
-NEVER = sys.maxsize  # channels and filters; no convolution has as many, so Winograd's algorithm is not used
 ROUNDING = {np.dtype(np.float32): 2e-6, np.dtype(np.float64): 4e-15}  # relative to what is summed
 
 # An image is copied in bands of rows of 2**18 bytes: some geometries have several bands, of which the last is
@@ -114,7 +113,7 @@ def vectors(request):
 def algorithm(request):
     """Let "direct" or "Winograd" compute 3x3 filters at stride 1, whatever the number of channels."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(direct_cython, "WINOGRAD_FROM", 1 if request.param == "Winograd" else NEVER)
+        patch.setattr(direct_cython, "ALGORITHM", request.param)
         yield request.param
 
 

@@ -310,7 +310,7 @@ def with_vectors(number):
 """
 OUTPUT_TOO_SMALL = """
 with_vectors(int(sys.argv[1]))
-kernels.WINOGRAD_FROM = 10**9
+kernels.ALGORITHM = "direct"
 x, w, b, out = convolution(N=1, C=2, F=2, size=16)
 out = np.lib.stride_tricks.as_strided(np.empty(out.size - 1), out.shape, out.strides)
 kernels.conv_forward(x, w, b, 1, 1, out)
@@ -318,14 +318,14 @@ kernels.conv_forward(x, w, b, 1, 1, out)
 WORKSPACE_TOO_SMALL = """
 vectors, width = map(int, sys.argv[1:])
 with_vectors(vectors)
-kernels.WINOGRAD_FROM = 1
+kernels.ALGORITHM = "Winograd"
 x, w, b, dout = convolution(N=1, C=2, F=2, size=17)
 granted.value, shortage.value = 5, 3 * width  # the sixth allocation: the transformed upstream gradient
 kernels.conv_backward(dout, x, w, 1, 1, None)
 """
 EVERY_ALLOCATION_REFUSED = """
-vectors, kernels.WINOGRAD_FROM = map(int, sys.argv[1:])
-with_vectors(vectors)
+kernels.ALGORITHM = sys.argv[2]
+with_vectors(int(sys.argv[1]))
 x, w, b, dout = convolution(N=2, C=2, F=3, size=5)
 out, dx = np.zeros_like(dout), np.zeros_like(x)
 
@@ -364,7 +364,7 @@ DENORMAL_LANES = """
 denormal = ctypes.c_long.in_dll(library, "denormal")
 limits = [ctypes.c_long.in_dll(library, name) for name in ("band_bytes", "winograd_bytes")]
 usual = [limit.value for limit in limits]
-kernels.WINOGRAD_FROM = int(sys.argv[1])
+kernels.ALGORITHM = sys.argv[1]
 calls = 0
 
 def watched(function, *arguments):
@@ -406,7 +406,7 @@ kernels.conv_forward(x, w, b, 1, 1, out)
 print(library.met_denormal())
 """
 WORKSPACE_OF_A_MINIBATCH = """
-kernels.WINOGRAD_FROM = int(sys.argv[1])
+kernels.ALGORITHM = sys.argv[1]
 x, w, b, out = convolution(N=64, C=8, F=8, size=32)
 kernels.conv_forward(x, w, b, 1, 1, out)
 kernels.conv_backward(out, x, w, 1, 1, np.empty_like(x))
@@ -430,7 +430,7 @@ def test_sanitizer_reports_a_write_beside_an_array(run_sanitized, place, size):
     assert "_max_pool_backward" in process.stderr
 
 
-every_algorithm = pytest.mark.parametrize("winograd_from", [10**9, 1], ids=["direct", "Winograd"])
+every_algorithm = pytest.mark.parametrize("algorithm", ["direct", "Winograd"])
 all_vectors = pytest.mark.parametrize("vectors", range(3))
 
 
@@ -460,9 +460,9 @@ def test_sanitizer_reports_vectors_beside_an_array(run_sanitized, vectors, progr
 
 @all_vectors
 @every_algorithm
-def test_refused_allocations_raise_memory_error(run_sanitized, vectors, winograd_from):
+def test_refused_allocations_raise_memory_error(run_sanitized, vectors, algorithm):
     """Whichever allocation is refused: MemoryError, everything is freed, and the next call succeeds."""
-    process = run_sanitized("-c", WITH_SCARCE_MEMORY + EVERY_ALLOCATION_REFUSED, vectors, winograd_from)
+    process = run_sanitized("-c", WITH_SCARCE_MEMORY + EVERY_ALLOCATION_REFUSED, vectors, algorithm)
     skip_without(vectors, process)
     assert_succeeded(process)
     forward, backward, pool = map(int, process.stdout.split())
@@ -475,9 +475,9 @@ on_x86 = pytest.mark.skipif(platform.machine() != "x86_64", reason="only x86 pro
 
 @on_x86
 @every_algorithm
-def test_old_memory_is_never_computed_on(run_sanitized, winograd_from):
+def test_old_memory_is_never_computed_on(run_sanitized, algorithm):
     """Old memory may hold denormal numbers, which many processors compute far more slowly."""
-    process = run_sanitized("-c", WITH_SCARCE_MEMORY + DENORMAL_LANES, winograd_from)
+    process = run_sanitized("-c", WITH_SCARCE_MEMORY + DENORMAL_LANES, algorithm)
     assert_succeeded(process)
     assert int(process.stdout) > 200
 
@@ -491,9 +491,9 @@ def test_denormal_flag_is_raised(run_sanitized):
 
 
 @every_algorithm
-def test_workspace_is_small(run_sanitized, winograd_from):
+def test_workspace_is_small(run_sanitized, algorithm):
     """The workspace of the direct kernels is a fraction of the minibatch, unlike its columns."""
-    process = run_sanitized("-c", WITH_SCARCE_MEMORY + WORKSPACE_OF_A_MINIBATCH, winograd_from)
+    process = run_sanitized("-c", WITH_SCARCE_MEMORY + WORKSPACE_OF_A_MINIBATCH, algorithm)
     assert_succeeded(process)
     part_of_images = float(process.stdout)  # the columns of all images would take nine times their memory
     assert 0.01 < part_of_images < 0.5

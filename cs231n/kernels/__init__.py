@@ -10,7 +10,8 @@ Three modules have the same functions: `conv_forward`, `conv_backward`, `max_poo
 What the results of compiled kernels depend on: not on where arrays lie in memory. With the direct kernels,
 `out` and `dx` of two or more images do not depend on the number of threads. `dw` and `db` do, in their last
 digits: each thread sums over its own images, and these sums are then added. (Of a single image, threads share
-the filters or channels; with fewer than `WINOGRAD_FROM` for each thread, another algorithm may compute them.)
+the filters or channels; with fewer for each thread, another algorithm may compute them. And where a number is
+not finite, the direct convolution computes all images that the thread has.)
 The last digits of all results depend on the set of vector instructions: on its width, and on whether it fuses
 multiplication and addition.
 """

@@ -2,12 +2,12 @@
 """Convolution without columns, compiled, for float32 and float64: see `cs231n.kernels.numpy_kernels`.
 
 The functions here check the sizes of their arguments and call C code, which begins in `c/convolution.h`. It
-has two algorithms: a direct convolution for every geometry, and Winograd's for 3x3 filters at stride 1, which
-is faster with many channels. Both run without the interpreter's lock, so that threads can share a minibatch.
+has two algorithms: a direct convolution for every geometry, and Winograd's for windows of 2x2 to 5x5 pixels at
+stride 1, which is faster with many channels. Both run without the interpreter's lock, so that threads can
+share a minibatch.
 
 Winograd's algorithm adds and subtracts neighbouring pixels before it multiplies. So rounding errors are
-relative to the largest pixel of a 4x4 patch; an infinity makes the four outputs of its patch infinite or NaN;
-and in dw an infinity or NaN also reaches taps that do not meet it.
+relative to the largest pixel of a 6x6 patch.
 """
 
 from cython cimport floating
@@ -32,10 +32,12 @@ cdef extern from "c/convolution.h" nogil:
     MaxPool* MAX_POOLS[3][2]
     const char* const SET_NAMES[3]
     int count_sets()
+    int winograd_is_possible(const Geometry*)
+    int winograd_pays(const Geometry*)
 
-# Winograd's algorithm is used for at least this many channels and filters. It needs fewer multiplications,
-# but has to transform every patch of 4x4 pixels, which does not pay with fewer.
-WINOGRAD_FROM = 16
+# Which algorithm convolves: "faster", as `winograd_pays` in C estimates it; to measure or to test also "direct",
+# or "Winograd" wherever it is possible.
+ALGORITHM = "faster"
 
 # Pooling windows of at least this many pixels: a new maximum is rare, so the branch in im2col_cython predicts
 # well and is faster than the branch-free code in C.
@@ -159,8 +161,9 @@ cdef Geometry _convolution_geometry(x, w, stride, pad, out):
 
 cdef const Convolution* _choose_algorithm(const Geometry* g, bint double_precision) noexcept:
     """Choose the algorithm: Winograd's where it is possible and faster."""
-    cdef bint is_3x3 = g.window_height == g.window_width == 3
-    cdef bint winograd = is_3x3 and g.stride_down == g.stride_across == 1 and min(g.channels, g.filters) >= WINOGRAD_FROM
+    cdef bint winograd = winograd_is_possible(g) and ALGORITHM != "direct"
+    if ALGORITHM == "faster":
+        winograd = winograd and winograd_pays(g)
     return &CONVOLUTIONS[_set][winograd][double_precision]
 
 

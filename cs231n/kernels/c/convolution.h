@@ -32,6 +32,11 @@ enum { MAX_VECTORS = 3 }; /* the largest tile of a matrix product is MAX_VECTORS
 #define WINOGRAD_BYTES (1 << 19)
 #endif
 
+/* But at least so many patches, which use a transformed filter while it is in the cache. */
+#ifndef LEAST_PATCHES
+#define LEAST_PATCHES 48
+#endif
+
 typedef ptrdiff_t Index; /* an index into an array, an offset or a count */
 
 /* Allocate workspace that begins at a cache line; otherwise every vector as long as a line would lie across

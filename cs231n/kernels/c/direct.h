@@ -209,13 +209,16 @@ static TARGET int OF(direct_backward_input)(const Geometry *g, const void *dout,
 /* b (columns, rows) = the transpose of a (rows, columns). Rows are a_row and b_row apart. */
 static TARGET void OF(transpose)(const REAL *a, Index rows, Index columns, Index a_row, REAL *b, Index b_row)
 {
-    enum { BLOCK = 16 };
-    for (Index i = 0; i < rows; i += BLOCK)
-        for (Index j = 0; j < columns; j++)
-            if (i + BLOCK <= rows) /* the number of steps is constant, so the compiler unrolls the loop */
-                for (Index k = 0; k < BLOCK; k++) b[j * b_row + i + k] = a[(i + k) * a_row + j];
-            else
-                for (Index k = 0; i + k < rows; k++) b[j * b_row + i + k] = a[(i + k) * a_row + j];
+    enum { SIDE = BYTES / sizeof(REAL) };
+    for (Index i = 0; i < rows; i += SIDE) {
+        Index j = 0;
+        /* Squares: the numbers of steps are constant, so the compiler unrolls the loops */
+        for (; i + SIDE <= rows && j + SIDE <= columns; j += SIDE)
+            for (Index l = j; l < j + SIDE; l++)
+                for (Index k = i; k < i + SIDE; k++) b[l * b_row + k] = a[k * a_row + l];
+        for (; j < columns; j++)
+            for (Index k = i; k < smaller(i + SIDE, rows); k++) b[j * b_row + k] = a[k * a_row + j];
+    }
 }
 
 /* Add the sum of filter f's pixels to db[f]; planes of dout are `plane` apart. */
