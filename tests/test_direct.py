@@ -58,7 +58,7 @@ CONVOLUTIONS = {
     "two_rows_of_many_filters": Convolution((2, 3, 9, 34), (700, 3, 3, 3), 1, 1),
     "some_rows_of_many_filters_stride_3": Convolution((1, 2, 23, 101), (650, 2, 2, 5), 3, 0),
 }
-# Winograd's algorithm transforms 2**19 bytes of patches at a time: several images, or some rows of one image.
+# Winograd's algorithm transforms 48 patches or more at a time: several images, or some rows of one image.
 WINOGRAD = {
     "pad_0": Convolution((2, 17, 5, 8), (19, 17, 3, 3), 1, 0),
     "pad_1": Convolution((2, 16, 8, 7), (16, 16, 3, 3), 1, 1),
@@ -77,6 +77,12 @@ WINOGRAD = {
     "some_rows_at_a_time": Convolution((2, 16, 45, 41), (16, 16, 3, 3), 1, 1),
     "some_rows_of_many_channels": Convolution((2, 130, 13, 14), (140, 130, 3, 3), 1, 1),
     "a_row_at_a_time": Convolution((1, 33, 5, 600), (32, 33, 3, 3), 1, 0),
+    "2x2": Convolution((2, 16, 7, 12), (18, 16, 2, 2), 1, 0),
+    "4x4": Convolution((3, 17, 6, 10), (16, 17, 4, 4), 1, 2),
+    "5x5": Convolution((2, 17, 9, 11), (19, 17, 5, 5), 1, 2),
+    "5x5_one_output": Convolution((3, 16, 5, 5), (17, 16, 5, 5), 1, 0),
+    "2x5": Convolution((2, 9, 8, 13), (10, 9, 2, 5), 1, (0, 3)),
+    "4x3_some_rows_at_a_time": Convolution((2, 17, 45, 41), (16, 17, 4, 3), 1, 1),
 }
 POOLINGS = {
     "narrow": Pooling((3, 2, 40, 4), 2, 2, 2),
@@ -327,34 +333,57 @@ def test_threads_share_the_minibatch(in_use, monkeypatch):
 # Which algorithm, which vectors
 
 
-def spoilt(channels, filters, window=(3, 3), stride=1):
-    """Return which results an infinity turns into NaN: only Winograd's algorithm subtracts it from itself."""
-    geometry = Convolution((1, channels, 7, 7), (filters, channels, *window), stride, 1)
-    x, w, b, dout = arrays_for(geometry, np.float64)
-    x[0, 0, 2, 2] = np.inf
-    out, *_ = convolve(direct_cython, geometry, x, w, b, dout)
-    x[0, 0, 2, 2], dout[0, 0, 2, 2] = 1, np.inf
-    _, dx, dw, _ = convolve(direct_cython, geometry, x, w, b, dout)
-    return {name for name, value in {"out": out, "dx": dx, "dw": dw}.items() if np.isnan(value).any()}
+def results_by(algorithm, geometry, dtype=np.float64, change=lambda x, w, b, dout: None):
+    """Return out, dx, dw and db by "direct", "Winograd" where it is possible, or the "faster" algorithm."""
+    arrays = arrays_for(geometry, dtype)
+    change(*arrays)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(direct_cython, "ALGORITHM", algorithm)
+        return convolve(direct_cython, geometry, *arrays)
 
 
-@pytest.mark.parametrize("channels, filters", [(10, 10), (10, 13), (13, 10)])
-def test_winograd_needs_enough_channels_and_filters(monkeypatch, channels, filters):
-    """Winograd's algorithm is used for at least WINOGRAD_FROM channels and filters."""
-    monkeypatch.setattr(direct_cython, "WINOGRAD_FROM", 10)
-    assert spoilt(channels, filters) == {"out", "dx", "dw"}
-    monkeypatch.setattr(direct_cython, "WINOGRAD_FROM", 11)
-    assert spoilt(channels, filters) == set()
+def are_equal(results, others):
+    return all(np.array_equal(one, other) for one, other in zip(results, others, strict=True))
 
 
 @pytest.mark.parametrize(
-    "window, stride", [((3, 1), 1), ((1, 3), 1), ((5, 5), 1), ((3, 3), 2), ((3, 3), (1, 2))]
+    "window, stride, is_possible",
+    [((n, m), 1, True) for n in (2, 3, 5) for m in (2, 4, 5)]
+    + [((n, m), 1, False) for n, m in ((1, 3), (3, 1), (1, 1), (6, 3), (3, 6))]
+    + [((3, 3), stride, False) for stride in (2, (1, 2), (2, 1))],
 )
-def test_winograd_needs_3x3_filters_at_stride_1(monkeypatch, window, stride):
-    """Winograd's algorithm is not used for other filters or strides."""
-    monkeypatch.setattr(direct_cython, "WINOGRAD_FROM", 1)
-    assert spoilt(3, 3, window, stride) == set()
-    assert spoilt(3, 3) == {"out", "dx", "dw"}
+def test_winograd_is_for_windows_of_2x2_to_5x5_at_stride_1(window, stride, is_possible):
+    """The algorithms round differently, so their last digits tell them apart."""
+    geometry = Convolution((1, 5, 9, 9), (4, 5, *window), stride, 1)
+    direct, winograd = (results_by(algorithm, geometry) for algorithm in ("direct", "Winograd"))
+    assert are_equal(winograd, direct) != is_possible
+
+
+@pytest.mark.parametrize("channels, faster", [(2, "direct"), (64, "Winograd")])
+def test_winograd_is_for_many_channels(channels, faster):
+    geometry = Convolution((2, channels, 8, 8), (channels, channels, 3, 3), 1, 1)
+    assert are_equal(results_by("faster", geometry), results_by(faster, geometry))
+    other = "direct" if faster == "Winograd" else "Winograd"
+    assert not are_equal(results_by("faster", geometry), results_by(other, geometry))
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("changed", range(4), ids=["x", "w", "b", "dout"])
+def test_what_is_not_finite_goes_the_direct_way(vectors, changed, value):
+    """Winograd's algorithm would subtract an infinity from itself, and spread a NaN over its patch."""
+    geometry = Convolution((3, 5, 9, 9), (4, 5, 3, 3), 1, 1)
+
+    def change(*arrays):
+        arrays[changed].flat[-5 if changed != 2 else 1] = value
+
+    direct, winograd = (
+        results_by(algorithm, geometry, change=change) for algorithm in ("direct", "Winograd")
+    )
+    reads = (("out", "dw"), ("out", "dx"), (), ("dx", "dw"))[changed]  # the results that it reaches
+    for name, one, other in zip(("out", "dx", "dw", "db"), direct, winograd, strict=True):
+        assert np.array_equal(np.isfinite(one), np.isfinite(other)), name
+        if name in reads:
+            np.testing.assert_array_equal(one, other)
 
 
 @every_algorithm
