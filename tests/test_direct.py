@@ -77,6 +77,7 @@ WINOGRAD = {
     "some_rows_at_a_time": Convolution((2, 16, 45, 41), (16, 16, 3, 3), 1, 1),
     "some_rows_of_many_channels": Convolution((2, 130, 13, 14), (140, 130, 3, 3), 1, 1),
     "a_row_at_a_time": Convolution((1, 33, 5, 600), (32, 33, 3, 3), 1, 0),
+    "some_filters_at_a_time": Convolution((2, 130, 5, 6), (140, 130, 3, 3), 1, 1),
     "2x2": Convolution((2, 16, 7, 12), (18, 16, 2, 2), 1, 0),
     "4x4": Convolution((3, 17, 6, 10), (16, 17, 4, 4), 1, 2),
     "5x5": Convolution((2, 17, 9, 11), (19, 17, 5, 5), 1, 2),

@@ -64,7 +64,7 @@ LEFT_OUT = (
     "cs231n/kernels/optim_cython.pyx",
     "cs231n/kernels/c/batch_norm.h",
     "cs231n/kernels/c/elementwise.h",
-    "cs231n/kernels/c/features.h",
+    "cs231n/kernels/c/norm_of_features.h",
     "cs231n/kernels/c/group_norm.h",
     "cs231n/kernels/c/norms.h",
     "cs231n/kernels/c/norms_templates.h",

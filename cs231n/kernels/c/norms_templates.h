@@ -2,7 +2,7 @@
 
 #include "sums.h"
 #include "elementwise.h"
-#include "features.h"
+#include "norm_of_features.h"
 #include "batch_norm.h"
 #include "group_norm.h"
 #include "softmax.h"

@@ -165,27 +165,29 @@ static TARGET void OF(scatter)(const REAL *outputs, const Planes *planes, Index 
                 plane);
 }
 
-/* u (36, channels, filters) = G w G' for w (F, C, taps). `rotated` reads the taps backwards and turns filters
-   into channels. */
+/* u (36, channels, filters) = G w G' for some filters of w (F, C, taps), from the `first` on. `rotated` reads
+   the taps backwards and turns filters into channels. */
 static TARGET void OF(transform_filters)(
-    const Geometry *g, const Pass *pass, const REAL *w, int rotated, REAL *taps, REAL *u)
+    const Geometry *g, const Pass *pass, const REAL *w, int rotated, Index first, REAL *taps, REAL *u)
 {
-    Index count = pass->taps_down * pass->taps_across, filter = g->channels * count, row = pass->filters;
+    Index count = pass->taps_down * pass->taps_across, filter = g->channels * count;
+    Index row = pass->filters_at_a_time, filters = smaller(row, pass->to.channels - first);
     Index next = rotated ? -row : row; /* from one tap to the next */
     REAL scale[ELEMENTS];
     OF(scales)(scale);
-    for (Index c = 0; c < pass->from.channels; c++) {
+    w += first * (rotated ? count : filter);
+    for (Index c = 0; c < pass->from.channels; c++, u += row) {
         /* Let the filters come last, for some channels at a time: taps (channels, count, filters) */
-        if (rotated) OF(transpose)(w + c * filter, g->channels, count, count, taps, row);
+        if (rotated) OF(transpose)(w + c * filter, filters, count, count, taps, row);
         else if (c % CHANNELS_AT_A_TIME == 0)
-            OF(transpose)(w + c * count, g->filters, smaller(CHANNELS_AT_A_TIME, g->channels - c) * count,
+            OF(transpose)(w + c * count, filters, smaller(CHANNELS_AT_A_TIME, g->channels - c) * count,
                 filter, taps, row);
-        const REAL *first = taps + (rotated ? count - 1 : c % CHANNELS_AT_A_TIME * count) * row;
-        for (Index f = 0; f < row; f += LANES, u += LANES) {
+        const REAL *tap = taps + (rotated ? count - 1 : c % CHANNELS_AT_A_TIME * count) * row;
+        for (Index f = 0; f < filters; f += LANES) {
             VECTOR elements[ELEMENTS];
             OF(evaluate_patch)(
-                pass->taps_down, pass->taps_across, first + f, pass->taps_across * next, next, elements);
-            for (int e = 0; e < ELEMENTS; e++) AT(u + e * pass->u_stride) = scale[e] * elements[e];
+                pass->taps_down, pass->taps_across, tap + f, pass->taps_across * next, next, elements);
+            for (int e = 0; e < ELEMENTS; e++) AT(u + e * pass->u_stride + f) = scale[e] * elements[e];
         }
     }
 }
@@ -269,7 +271,8 @@ static TARGET int OF(winograd)(const Geometry *g, const Pass *pass, const REAL *
 {
     Index channels = pass->from.channels, most = most_patches(pass);
     REAL *pixels = NEW(REAL, pixels_of_band(pass)), *outputs = NEW(REAL, outputs_of_band(pass));
-    REAL *taps = NEW_ZEROS(REAL, CHANNELS_AT_A_TIME * pass->taps_down * pass->taps_across * pass->filters);
+    REAL *taps =
+        NEW_ZEROS(REAL, CHANNELS_AT_A_TIME * pass->taps_down * pass->taps_across * pass->filters_at_a_time);
     REAL *bias = NEW_ZEROS(REAL, pass->filters);
     REAL *u = NEW(REAL, ELEMENTS * pass->u_stride), *v = NEW(REAL, ELEMENTS * pass->v_stride);
     REAL *m = NEW(REAL, ELEMENTS * pass->m_stride);
@@ -279,19 +282,23 @@ static TARGET int OF(winograd)(const Geometry *g, const Pass *pass, const REAL *
     int finite = OF(are_finite)(w, g->filters * g->channels * g->window_height * g->window_width);
     if (enough) {
         /* Term c multiplies channel c of a patch, in v[e], by channel c of all filters, in u[e] */
-        for (Index c = 0; c < channels; c++) terms[c] = (Term){c, c * pass->filters};
+        Index row = pass->filters_at_a_time;
+        for (Index c = 0; c < channels; c++) terms[c] = (Term){c, c * row};
         for (Index k = 0; k < most; k++) v_row[k] = k * pass->channels;
         if (b) memcpy(bias, b, pass->to.channels * sizeof(REAL));
-        OF(transform_filters)(g, pass, w, rotated, taps, u);
-        for (Index k = 0; finite && k < pass->blocks; k++) {
-            PatchBlock block = patch_block(pass, k);
-            finite = OF(transform_block)(pass, &block, images, pixels, v);
-            /* m[e] (patches, F) = v[e] (patches, C) u[e] (C, F) */
-            for (int e = 0; e < ELEMENTS; e++)
-                OF(product)(block.images * block.patches, pass->filters, channels, terms,
-                    v + e * pass->v_stride, v_row, u + e * pass->u_stride, 0, m + e * pass->m_stride,
-                    pass->filters);
-            OF(outputs_of_block)(pass, &block, m, bias, outputs, out);
+        for (Index f = 0; finite && f < pass->filters; f += row) {
+            Index filters = smaller(row, pass->filters - f);
+            OF(transform_filters)(g, pass, w, rotated, f, taps, u);
+            for (Index k = 0; finite && k < pass->blocks; k++) {
+                PatchBlock block = patch_block(pass, k);
+                if (f == 0) finite = OF(transform_block)(pass, &block, images, pixels, v);
+                /* m[e] (patches, F) = v[e] (patches, C) u[e] (C, F) */
+                for (int e = 0; e < ELEMENTS; e++)
+                    OF(product)(block.images * block.patches, filters, channels, terms,
+                        v + e * pass->v_stride, v_row, u + e * pass->u_stride, 0, m + e * pass->m_stride + f,
+                        pass->filters);
+                if (f + row >= pass->filters) OF(outputs_of_block)(pass, &block, m, bias, outputs, out);
+            }
         }
     }
     FREE_ALL(pixels, outputs, taps, bias, u, v, m, v_row, terms);
@@ -346,25 +353,27 @@ static TARGET int OF(transform_block_of_upstream)(
     return finite;
 }
 
-/* dw (F, C, taps) = G' du G from du (36, channels, filters), which this scales. */
+/* dw (F, C, taps) = G' du G, for some filters from the `first` on, from du (36, channels, filters), which
+   this scales. */
 static TARGET void OF(gradient_of_filters)(
-    const Geometry *g, const Pass *pass, REAL *du, REAL *taps, REAL *dw)
+    const Geometry *g, const Pass *pass, Index first, REAL *du, REAL *taps, REAL *dw)
 {
-    Index count = pass->taps_down * pass->taps_across, row = pass->filters;
+    Index count = pass->taps_down * pass->taps_across, filter = g->channels * count;
+    Index row = pass->filters_at_a_time, filters = smaller(row, g->filters - first);
     REAL scale[ELEMENTS];
     OF(scales)(scale);
-    for (Index first = 0; first < g->channels; first += CHANNELS_AT_A_TIME) {
+    for (Index c = 0; c < g->channels; c += CHANNELS_AT_A_TIME) {
         /* taps (channels, count, filters), then transposed */
-        Index channels = smaller(CHANNELS_AT_A_TIME, g->channels - first);
-        for (Index c = 0; c < channels; c++)
-            for (Index f = 0; f < row; f += LANES, du += LANES) {
+        Index channels = smaller(CHANNELS_AT_A_TIME, g->channels - c);
+        for (Index n = 0; n < channels; n++, du += row)
+            for (Index f = 0; f < filters; f += LANES) {
                 VECTOR y[PATCH][PATCH];
-                for (int e = 0; e < ELEMENTS; e++) AT(du + e * pass->u_stride) *= scale[e];
-                OF(collect_patch)(pass->taps_down, pass->taps_across, du, pass->u_stride, y);
+                for (int e = 0; e < ELEMENTS; e++) AT(du + e * pass->u_stride + f) *= scale[e];
+                OF(collect_patch)(pass->taps_down, pass->taps_across, du + f, pass->u_stride, y);
                 for (Index k = 0; k < count; k++)
-                    AT(taps + (c * count + k) * row + f) = y[k / pass->taps_across][k % pass->taps_across];
+                    AT(taps + (n * count + k) * row + f) = y[k / pass->taps_across][k % pass->taps_across];
             }
-        OF(transpose)(taps, channels * count, g->filters, row, dw + first * count, g->channels * count);
+        OF(transpose)(taps, channels * count, filters, row, dw + first * filter + c * count, filter);
     }
 }
 
@@ -375,8 +384,8 @@ static TARGET int OF(winograd_backward_weights)(
     Pass pass = pass_forward(g, sizeof(REAL), LANES);
     Index most = most_patches(&pass);
     REAL *pixels = NEW(REAL, pixels_of_band(&pass)), *outputs = NEW(REAL, outputs_of_band(&pass));
-    REAL *taps = NEW(REAL, CHANNELS_AT_A_TIME * pass.taps_down * pass.taps_across * pass.filters);
-    REAL *du = NEW_ZEROS(REAL, ELEMENTS * pass.u_stride), *v = NEW(REAL, ELEMENTS * pass.v_stride);
+    REAL *taps = NEW(REAL, CHANNELS_AT_A_TIME * pass.taps_down * pass.taps_across * pass.filters_at_a_time);
+    REAL *du = NEW(REAL, ELEMENTS * pass.u_stride), *v = NEW(REAL, ELEMENTS * pass.v_stride);
     REAL *z = NEW(REAL, ELEMENTS * pass.m_stride);
     Index *v_row = NEW(Index, g->channels);
     Term *terms = NEW(Term, most);
@@ -386,17 +395,22 @@ static TARGET int OF(winograd_backward_weights)(
         for (Index k = 0; k < most; k++) terms[k] = (Term){k * pass.channels, k * pass.filters};
         for (Index c = 0; c < g->channels; c++) v_row[c] = c;
         memset(db, 0, g->filters * sizeof(REAL));
-        for (Index k = 0; finite && k < pass.blocks; k++) {
-            PatchBlock block = patch_block(&pass, k);
-            finite = OF(transform_block)(&pass, &block, x, pixels, v) &&
-                OF(transform_block_of_upstream)(&pass, &block, dout, outputs, z, db);
-            /* du[e] (C, F) += v[e]' (C, patches) z[e] (patches, F) */
-            for (int e = 0; e < ELEMENTS; e++)
-                OF(product)(g->channels, pass.filters, block.images * block.patches, terms,
-                    v + e * pass.v_stride, v_row, z + e * pass.m_stride, 1, du + e * pass.u_stride,
-                    pass.filters);
+        Index row = pass.filters_at_a_time;
+        for (Index f = 0; finite && f < pass.filters; f += row) {
+            Index filters = smaller(row, pass.filters - f);
+            for (Index k = 0; finite && k < pass.blocks; k++) {
+                PatchBlock block = patch_block(&pass, k);
+                if (f == 0)
+                    finite = OF(transform_block)(&pass, &block, x, pixels, v) &&
+                        OF(transform_block_of_upstream)(&pass, &block, dout, outputs, z, db);
+                /* du[e] (C, F) += v[e]' (C, patches) z[e] (patches, F) */
+                for (int e = 0; finite && e < ELEMENTS; e++)
+                    OF(product)(g->channels, filters, block.images * block.patches, terms,
+                        v + e * pass.v_stride, v_row, z + e * pass.m_stride + f, k > 0,
+                        du + e * pass.u_stride, row);
+            }
+            if (finite) OF(gradient_of_filters)(g, &pass, f, du, taps, dw);
         }
-        OF(gradient_of_filters)(g, &pass, du, taps, dw);
     }
     FREE_ALL(pixels, outputs, taps, du, v, z, v_row, terms);
     return enough && !finite ? OF(direct_backward_weights)(g, dout, x, dw, db) : enough;

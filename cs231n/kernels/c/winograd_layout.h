@@ -19,6 +19,7 @@ typedef struct {
     Index down, across;                 /* rows and columns of outputs that a patch has */
     Index group, band, columns;         /* images, rows of patches in each image, patches in a row */
     Index bands, blocks;                /* bands in an image, and blocks in all images, see PatchBlock */
+    Index filters_at_a_time;            /* that are transformed: all, unless there is but one block */
     Index u_stride, v_stride, m_stride; /* distances from one of the 36 elements to the next */
 } Pass;
 
@@ -44,7 +45,11 @@ static Pass pass_between(const Geometry *g, Planes from, Planes to, Index bytes,
     pass.bands = divide_up(rows, pass.band);
     pass.blocks = divide_up(g->images, pass.group) * pass.bands;
     Index patches = pass.group * pass.band * pass.columns;
-    pass.u_stride = pass.channels * pass.filters + lanes;
+    /* What one block alone needs is used at once, while it is in the cache */
+    Index vectors = 2 * WINOGRAD_BYTES / (ELEMENTS * pass.channels * lanes * bytes);
+    pass.filters_at_a_time =
+        pass.blocks > 1 ? pass.filters : smaller(pass.filters, larger(MAX_VECTORS, vectors) * lanes);
+    pass.u_stride = pass.channels * pass.filters_at_a_time + lanes;
     pass.v_stride = patches * pass.channels + lanes;
     pass.m_stride = patches * pass.filters + lanes;
     return pass;
