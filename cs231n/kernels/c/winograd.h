@@ -11,8 +11,8 @@
 
        A (6, m)    has the values of a polynomial with m coefficients: row i is 1, p[i], p[i]^2, ...
        G (6, k)    is the same for k coefficients, and row i is divided by N[i], the product of p[i] - p[j]
-                   over all other points j
-       B' (6, 6)   holds in row i the coefficients of the product of x - p[j] over all other points j.
+                   over all other finite points j
+       B' (6, 6)   holds in row i the coefficients of the product of x - p[j] over all other finite points j.
 
    a = 5/8 and b = 3/2 keep rounding errors small (with 3x3 taps they are twice those of a direct sum; with
    the more usual 1 and 2, four times; compare Barabasz et al. 2020, https://arxiv.org/abs/1803.10986).
