@@ -276,7 +276,7 @@ def test_threads_share_large_arrays_only(use, monkeypatch):
     with use_threads(2):
         for shape in [(9,), (5, 2)]:
             adam(*draw_all([shape] * 2))
-    assert lengths == [(0, 1, 1), (0, 5, 10), (5, 10, 10)]
+    assert sorted(lengths) == [(0, 1, 1), (0, 5, 10), (5, 10, 10)]  # threads may begin in any order
 
 
 # Which arrays are for compiled code

@@ -14,6 +14,7 @@ import nbformat
 import numpy as np
 import pytest
 
+from cs231n import model_layers
 from cs231n.classifiers import cnn, fc_net
 from cs231n.classifiers.fc_net import FullyConnectedNet, TwoLayerNet
 
@@ -540,7 +541,7 @@ NETWORKS = {
     "dropout-always-testing": ("net with dropout", always("test"), "share of units dropped"),
     "dropout-times-p-in-test-mode": (
         "net with dropout",
-        replacing(fc_net, "dropout_forward", times_p_in_test_mode),
+        replacing(model_layers, "dropout_forward", times_p_in_test_mode),
         "scores as without dropout",
     ),
     "dropout-by-probability-to-drop": (
