@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from cs231n.kernels import COMPILED_DTYPES
 from cs231n.kernels.threads import COMPILED_UPDATE, NUMPY_UPDATE, is_worth_sharing, map_slices
 from cs231n.optim import ADAM, ADAMW, RMSPROP, SGD, SGD_MOMENTUM, prepare
 
@@ -27,7 +28,6 @@ except ImportError:  # not built, or for another Python
 
 BLOCK = 2**15  # elements: the five float32 blocks that Adam works on take 0.6 MB together
 THREAD_BLOCK = 2**18  # elements: larger, since threads wait for each other between two operations of NumPy
-COMPILED_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def sgd(w, dw, config=None):

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from cs231n import checkpoint
 from cs231n.averaging import Averaging, move_average
 from cs231n.checkpoint import description
-from cs231n.kernels.threads import training
+from cs231n.kernels.threads import denormals_as_zeros
 from cs231n.metrics import LOWER_IS_BETTER, Metric, accuracy
 from cs231n.update_rules import UpdateRule, default_learning_rate, name_of, require_update_rule, update_all
 from cs231n.validation import (
@@ -204,8 +204,8 @@ class Solver:
         raises FloatingPointError. A second call resumes where training stopped, which a larger `num_epochs`
         or `patience` allows; where nothing is left to do, it warns and says why.
 
-        Meanwhile the BLAS has one thread, ours share what is large, and denormal numbers are taken for 0: see
-        `cs231n.kernels.threads.training`, which a loop of one's own over `_step` may use as well.
+        Denormal numbers are taken for 0 meanwhile: see `cs231n.kernels.threads.denormals_as_zeros`, which a
+        loop of one's own over `_step` may use as well.
         """
         self._go_on()
         if not self.best_params:
@@ -214,7 +214,7 @@ class Solver:
             measured = self._close_epoch()  # an interruption may have left it out
             if (reason := self._why_finished()) and not measured:
                 warnings.warn(f"train() has nothing to do: {reason}", stacklevel=2)
-            with training(), self._progress_bar() as bar:
+            with denormals_as_zeros(), self._progress_bar() as bar:
                 while not self._why_finished():
                     before = self.iteration
                     self._step()

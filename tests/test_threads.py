@@ -310,7 +310,7 @@ def test_with_a_silent_blas_products_are_not_shared(silent_blas, monkeypatch):
         np.testing.assert_array_equal(threads.matmul(np.ones((4, 3)), np.ones((3, 5))), np.full((4, 5), 3.0))
 
 
-# Training: the BLAS on one thread, denormal numbers 0
+# Denormal numbers as 0
 
 SMALLEST = np.full(3, np.finfo(np.float32).tiny)  # of the normal numbers
 HALF_OF_SMALLEST = SMALLEST / 2
@@ -323,66 +323,24 @@ def keeps_denormals():
     return bool(as_result)
 
 
-def blas_threads():
-    return [library.num_threads for library in threads._blas().lib_controllers]
-
-
-def test_training_takes_denormals_for_0_and_ends_with_that():
+def test_denormals_are_0_within_the_block_and_nowhere_else():
     assert keeps_denormals()
-    with threads.training():
+    with threads.denormals_as_zeros():
         assert not keeps_denormals()
-        with threads.training():
+        with threads.denormals_as_zeros():
             assert not keeps_denormals()
         assert not keeps_denormals()
     assert keeps_denormals()
 
 
-def test_what_training_sets_is_set_back_after_an_error(two_threads):
-    before = blas_threads()
-    with pytest.raises(ArithmeticError), threads.training():
+def test_denormals_are_back_after_an_error():
+    with pytest.raises(ArithmeticError), threads.denormals_as_zeros():
         raise ArithmeticError
-    assert keeps_denormals() and blas_threads() == before and threads.num_threads() == 2
+    assert keeps_denormals()
 
 
 def test_threads_take_denormals_as_their_caller_does(two_threads):
     assert threads.map_slices(lambda part: keeps_denormals(), 2) == [True, True]
-    with threads.training():
+    with threads.denormals_as_zeros():
         assert threads.map_slices(lambda part: keeps_denormals(), 2) == [False, False]
     assert threads.map_slices(lambda part: keeps_denormals(), 2) == [True, True]
-
-
-def test_training_holds_the_blas_to_one_thread_and_ours_are_as_many(two_threads):
-    before = blas_threads()
-    assert set(before) <= {2}
-    with threads.training():
-        assert set(blas_threads()) <= {1}
-        assert threads.num_threads() == 2
-        assert len(threads.map_slices(lambda part: part, 2)) == 2
-        with threads.use_threads(3):  # ours only
-            assert threads.num_threads() == 3
-            assert set(blas_threads()) <= {1}
-        assert set(blas_threads()) <= {1}
-    assert blas_threads() == before
-
-
-def test_two_trainings_at_once_leave_the_blas_as_it_was():
-    """Also when the first one ends first, while the second shares its work."""
-    before, entered, leave = blas_threads(), threading.Event(), threading.Event()
-
-    def wait(part):
-        entered.set()
-        assert leave.wait(timeout=PATIENCE)
-
-    def train():
-        with threads.training(), threads.use_threads(2):
-            threads.map_slices(wait, 2)
-
-    other = threading.Thread(target=train)
-    with threads.training():
-        other.start()
-        assert entered.wait(timeout=PATIENCE)
-    leave.set()
-    other.join()
-    assert blas_threads() == before
-    with ThreadpoolController().limit(limits=3):
-        assert threads.num_threads() == max(blas_threads(), default=threads.num_threads())

@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""Whether the calling thread takes denormal numbers for 0: see `training` in `cs231n.kernels.threads`."""
+"""Whether the calling thread takes denormal numbers for 0: see `denormals_as_zeros` in `cs231n.kernels.threads`."""
 
 cdef extern from "c/denormals.h" nogil:
     int flush_denormals(int on)

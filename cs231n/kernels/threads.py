@@ -11,13 +11,11 @@ waits. Left to themselves, threads that sleep between tasks of a millisecond are
 of the one that wakes them: they then work one after the other, while another processor has nothing to do.
 
 Threads of the BLAS itself would do for matrix products, but these spin for a while after their last task,
-and then take the processor from whatever comes next in ours. Where other programs keep the processors busy,
-small products take ten times as long on them. So `training` holds the BLAS to one thread.
+and then take the processor from whatever comes next in ours.
 
-`training` also takes denormal numbers for 0, on the thread that enters it and on ours while they work for
-that one (not on threads of the BLAS, of which there are then none). These numbers lie closer to 0 than the
-smallest normal one, 1e-38 in float32. Where a net has learned its minibatch, probabilities and averages decay
-into them, and a processor takes up to a hundred times as long for each.
+`denormals_as_zeros` is for training. Denormal numbers lie closer to 0 than the smallest normal one, 1e-38 in
+float32. Where a net has learned its minibatch, probabilities and averages decay into them, and some
+processors take up to a hundred times as long for each. (On threads of the BLAS they stay what they are.)
 """
 
 import math
@@ -60,9 +58,7 @@ EXPONENTIAL = 64  # of one number of a softmax
 NUMPY_UPDATE = 16
 
 _sharing = Lock()  # held while a call shares its work: the BLAS has one limit for the whole process
-_holding = Lock()  # held while the BLAS is held to one thread: whoever comes second leaves it as it is
 _asked: int | None = None  # the number of threads within `use_threads`
-_before: int | None = None  # that from before the BLAS was held to one thread
 
 
 def is_worth_sharing(work: float) -> bool:
@@ -102,7 +98,7 @@ def map_slices(function: Callable[[slice], Result], length: int, work: float = m
         return function(part)
 
     try:
-        with _one_blas_thread():
+        with use_threads(1):
             workers = _workers(os.getpid(), count)
             results: list[Future[Result]] = []
             try:
@@ -117,12 +113,8 @@ def map_slices(function: Callable[[slice], Result], length: int, work: float = m
 
 def num_threads() -> int:
     """Return the number of threads that share work at present: see the top of this module."""
-    if _sharing.locked():
-        return 1
     if _asked is not None:
         return _asked
-    if _before is not None:
-        return _before
     return max((library.num_threads for library in _blas().lib_controllers), default=_from_environment())
 
 
@@ -132,40 +124,20 @@ def use_threads(count: int) -> Iterator[None]:
     global _asked
     before, _asked = _asked, count
     try:
-        with _limited_blas(1 if _holding.locked() else count):
+        with _limited_blas(count):
             yield
     finally:
         _asked = before
 
 
 @contextmanager
-def training() -> Iterator[None]:
-    """Hold the BLAS to one thread in the `with` block, and take denormal numbers for 0: see above.
-
-    Ours share large matrix products, and are as many as before. What was set before is set again at the end.
-    """
+def denormals_as_zeros() -> Iterator[None]:
+    """Take denormal numbers for 0 in the `with` block, on the calling thread and on ours that work for it."""
     before = flush(True)
     try:
-        with _one_blas_thread():
-            yield
+        yield
     finally:
         flush(before)
-
-
-@contextmanager
-def _one_blas_thread() -> Iterator[None]:
-    """Hold the BLAS to one thread within the block, which costs nothing where it is held already."""
-    global _before
-    if not _holding.acquire(blocking=False):
-        yield
-        return
-    try:
-        _before = num_threads()
-        with _limited_blas(1):
-            yield
-    finally:
-        _before = None
-        _holding.release()
 
 
 @contextmanager

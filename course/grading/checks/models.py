@@ -97,8 +97,8 @@ def _minibatch(subject: Subject, reference: Any, count: int = 4) -> tuple[NDArra
     """Draw inputs for a network, images or rows, and labels."""
     first = reference.params["W1"]
     shape = (first.shape[1], 6, 8) if first.ndim == 4 else first.shape[:1]
-    last_bias = max(name for name in reference.params if name.startswith("b") and name[1:].isdigit())
-    classes = len(reference.params[last_bias])
+    last = max(int(name[1:]) for name in reference.params if name.startswith("W"))
+    classes = len(reference.params[f"b{last}"])
     return subject.draw(count, *shape), subject.labels(count, classes)
 
 
