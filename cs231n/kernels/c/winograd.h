@@ -94,8 +94,7 @@ static TARGET void OF(scales)(REAL *scale)
     for (int e = 0; e < ELEMENTS; e++) scale[e] = each[e / PATCH] * each[e % PATCH];
 }
 
-/* A c A' for c (rows, columns) whose numbers are `row` and `column` apart, to elements that are `stride`
-   apart. */
+/* The 36 elements of A c A' for c (rows, columns), whose numbers are `row` and `column` apart. */
 static inline __attribute__((always_inline)) TARGET void OF(evaluate_patch)(
     int rows, int columns, const REAL *c, Index row, Index column, VECTOR *elements)
 {
