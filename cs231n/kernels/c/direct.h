@@ -3,7 +3,8 @@
    With im2col, out (F, H' W') = w (F, C HH WW) columns (C HH WW, H' W'), and every pixel is written HH WW
    times into the columns. But the element of the columns for tap (c, p, q) and window (i, j) is a pixel of
    the padded image, and its place there is the tap's offset plus the window's offset. A tile needs no more
-   than that. So each image is copied once, with its padding, and the product reads the copy. */
+   than that. So each image is copied once, with its padding, and the product reads the copy. Where windows
+   are single pixels, side by side, the image is its own copy. */
 
 /* Copy `count` pixels, each `step` places from the last. Rows are short, so calls of memcpy are avoided. */
 static TARGET void OF(copy_row)(const REAL *from, Index step, Index count, REAL *to)
