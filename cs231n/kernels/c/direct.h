@@ -3,7 +3,8 @@
    With im2col, out (F, H' W') = w (F, C HH WW) columns (C HH WW, H' W'), and every pixel is written HH WW
    times into the columns. But the element of the columns for tap (c, p, q) and window (i, j) is a pixel of
    the padded image, and its place there is the tap's offset plus the window's offset. A tile needs no more
-   than that. So each image is copied once, with its padding, and the product reads the copy. */
+   than that. So each image is copied once, with its padding, and the product reads the copy. Where windows
+   are single pixels, side by side, the image is its own copy. */
 
 /* Copy `count` pixels, each `step` places from the last. Rows are short, so calls of memcpy are avoided. */
 static TARGET void OF(copy_row)(const REAL *from, Index step, Index count, REAL *to)
@@ -22,7 +23,9 @@ static TARGET void OF(copy_row)(const REAL *from, Index step, Index count, REAL 
     } else if (step == 1) {
         memcpy(to, from, count * sizeof(REAL));
     } else if (step == 2) {
-        /* The step is constant, so the compiler vectorizes the loop */
+        enum { SIDE = 16 / sizeof(REAL) };
+        for (; j + SIDE < count; j += SIDE) /* not the last, which would read a pixel too many */
+            ROW_AT(to + j) = OF(every_second)(ROW_AT(from + 2 * j), ROW_AT(from + 2 * j + SIDE));
         for (; j < count; j++) to[j] = from[2 * j];
     } else {
         for (; j < count; j++) to[j] = from[j * step];
@@ -58,65 +61,85 @@ static TARGET void OF(copy_rows)(
             }
 }
 
-/* Store one vector of a tile, for each filter, without the lanes that are not outputs. The vector begins at
-   output (i, j). Its lanes follow the rows of the copy, which are `pitch` apart. */
+/* The room that the packed rows of a product take. */
+static Index OF(packed_size)(Index rows, Index depth) { return divide_up(rows, MAX_ROWS) * MAX_ROWS * depth; }
+
+/* Copy the rows of a product's first matrix in the order in which tiles read them, block by block: factor k
+   of row r of a block comes to k MAX_ROWS + r. Without it, the factors of a step may lie far from each other
+   and from those of the next, at distances that let them displace each other in the cache. */
+static TARGET void OF(pack_rows)(
+    const REAL *a, const Index *a_row, Index rows, Index depth, const Term *terms, REAL *packed)
+{
+    Index blocks = divide_up(rows, MAX_ROWS);
+    for (Index n = 0; n < blocks; n++, packed += depth * MAX_ROWS) {
+        Index first = rows * n / blocks, count = rows * (n + 1) / blocks - first;
+        for (Index r = 0; r < count; r++)
+            for (Index k = 0; k < depth; k++) packed[k * MAX_ROWS + r] = a[a_row[first + r] + terms[k].a];
+    }
+}
+
+/* Store one vector of a product, for each filter, without the lanes that are not outputs. The vector begins
+   at output (i, j). Its lanes follow the rows of the copy, which are `pitch` apart. */
 static TARGET void OF(store_outputs)(
-    const REAL *tile, Index filters, Index i, Index j, Index pitch, REAL *out, const Outputs *o)
+    const REAL *vector, Index i, Index j, Index pitch, REAL *out, const Outputs *o)
 {
     Index lane = 0;
     while (lane < LANES && i < o->rows) {
         Index count = smaller(o->columns - j, LANES - lane);
-        for (Index f = 0; f < filters; f++)
+        for (Index f = 0; f < o->filters; f++)
             for (Index n = 0; n < count; n++)
-                out[f * o->plane + i * o->row + (j + n) * o->step] = tile[f * MAX_VECTORS * LANES + lane + n];
+                out[f * o->plane + i * o->row + (j + n) * o->step] =
+                    vector[f * MAX_VECTORS * LANES + lane + n];
         lane += pitch - j; /* the next row of the copy */
         j = 0;
         i++;
     }
 }
 
-/* Compute some rows of outputs, o->filters (F) of o->rows x o->columns, from the planes of a padded copy
-   whose rows are `pitch` apart. Filter f is at w + w_row[f] and begins with start[f]; `terms` pair its
-   weights with pixels.
+/* Compute some rows of outputs, o.filters (F) of o.rows x o.columns, from the planes of a padded copy whose
+   rows are `pitch` apart. `packed` has the filters' weights, in the order of `terms`, which say where the
+   pixels are that they meet. Filter f begins with start[f]. scratch has room for MAX_VECTORS vectors of every
+   filter.
 
-   Vectors begin anew in each row; or they run on through the whole plane, including what lies between the
-   rows of outputs, if that takes fewer vectors, as it does for narrow images. */
-static TARGET void OF(convolve)(const REAL *w, const Index *w_row, Index depth, const Term *terms,
-    const REAL *planes, Index pitch, const REAL *start, REAL *out, const Outputs *o)
+   Vectors begin anew in each row, and the last one ends where the row ends: where the row is no whole number
+   of vectors, it computes again what the one before it has. Or they run on through the whole plane, including
+   what lies between the rows of outputs, if that takes fewer vectors, as it does for narrow images. */
+static TARGET void OF(convolve)(const REAL *packed, Index depth, const Term *terms, const REAL *planes,
+    Index pitch, const REAL *start, REAL *scratch, REAL *out, Outputs o)
 {
     static const Index side_by_side[MAX_VECTORS] = {0, LANES, 2 * LANES};
-    Index per_row = divide_up(o->columns, LANES);
-    Index vectors = divide_up((o->rows - 1) * pitch + o->columns, LANES);
-    int by_row = o->rows * per_row <= vectors;
-    if (by_row) vectors = o->rows * per_row;
-    Index tiles = divide_up(vectors, MAX_VECTORS), blocks = divide_up(o->filters, MAX_ROWS);
-    REAL scratch[MAX_ROWS * MAX_VECTORS * BYTES / sizeof(REAL)];
+    static const Index in_block[] = {0, 1, 2, 3, 4, 5, 6, 7};
+    if (o.step == 1 && o.columns == pitch && o.columns == o.row) {
+        o.columns *= o.rows; /* nothing lies between two rows: they are one */
+        o.rows = 1;
+    }
+    Index per_row = divide_up(o.columns, LANES), vectors = divide_up((o.rows - 1) * pitch + o.columns, LANES);
+    int by_row = o.rows * per_row <= vectors;
+    if (by_row) vectors = o.rows * per_row;
+    Index tiles = divide_up(vectors, MAX_VECTORS), blocks = divide_up(o.filters, MAX_ROWS);
     for (Index t = 0; t < tiles; t++) {
         /* Vector v of the tile begins at output (i[v], j[v]): at planes + from[v] and out + to[v] */
         Index first = vectors * t / tiles, count = vectors * (t + 1) / tiles - first;
         Index i[MAX_VECTORS], j[MAX_VECTORS], from[MAX_VECTORS], to[MAX_VECTORS];
-        int whole = o->step == 1; /* every vector of outputs is contiguous */
+        int whole = o.step == 1; /* every vector of outputs is contiguous */
         for (Index v = 0; v < count; v++) {
-            i[v] = by_row ? (first + v) / per_row : (first + v) * LANES / pitch;
-            j[v] = by_row ? (first + v) % per_row * LANES : (first + v) * LANES % pitch;
+            Index n = first + v;
+            i[v] = by_row ? n / per_row : n * LANES / pitch;
+            j[v] = by_row ? larger(0, smaller(n % per_row * LANES, o.columns - LANES)) : n * LANES % pitch;
             from[v] = i[v] * pitch + j[v];
-            to[v] = i[v] * o->row + j[v];
-            whole = whole && j[v] + LANES <= o->columns;
+            to[v] = i[v] * o.row + j[v];
+            whole = whole && j[v] + LANES <= o.columns;
         }
-        /* Multiply a block of filters by these vectors: straight into out where they fit into its rows */
+        /* Multiply blocks of filters by these vectors: straight into out where they fit into its rows */
+        REAL *to_out = whole ? out : scratch;
+        Index plane = whole ? o.plane : MAX_VECTORS * LANES;
         for (Index n = 0; n < blocks; n++) {
-            Index f = o->filters * n / blocks, filters = o->filters * (n + 1) / blocks - f;
-            REAL *block_out = out + f * o->plane;
-            if (whole) {
-                OF(tile)(filters, count, depth, terms, w, w_row + f, planes, from, start + f, block_out,
-                    o->plane, to);
-                continue;
-            }
-            OF(tile)(filters, count, depth, terms, w, w_row + f, planes, from, start + f, scratch,
-                MAX_VECTORS * LANES, side_by_side);
-            for (Index v = 0; v < count; v++)
-                OF(store_outputs)(scratch + v * LANES, filters, i[v], j[v], pitch, block_out, o);
+            Index f = o.filters * n / blocks, filters = o.filters * (n + 1) / blocks - f;
+            OF(tile)(filters, count, depth, terms, packed + n * depth * MAX_ROWS, in_block, planes, from,
+                start + f, to_out + f * plane, plane, whole ? to : side_by_side);
         }
+        for (Index v = 0; v < count && !whole; v++)
+            OF(store_outputs)(scratch + v * LANES, i[v], j[v], pitch, out, &o);
     }
 }
 
@@ -129,16 +152,22 @@ static TARGET int OF(direct_forward)(
     Index band = input_band(g, 0, sizeof(REAL));
     PaddedCopy copy = padded_input(g, band);
     Index overlap = copy.rows - band; /* rows that a band's copy has beyond those of its outputs */
+    int own_copy = is_own_copy(g, band, LANES);
+    if (own_copy) copy.rows = g->height;
 
-    REAL *planes = NEW_AND_ZEROS_BEHIND(REAL, copy_size(&copy), MAX_VECTORS * LANES);
+    REAL *copied = NEW_AND_ZEROS_BEHIND(REAL, own_copy ? 0 : copy_size(&copy), MAX_VECTORS * LANES);
+    REAL *packed = NEW(REAL, OF(packed_size)(g->filters, taps));
+    REAL *scratch = NEW(REAL, g->filters * MAX_VECTORS * LANES);
     Index *w_row = NEW(Index, g->filters), *tap = NEW(Index, taps);
     Term *terms = NEW(Term, taps);
-    int enough = planes && w_row && tap && terms;
+    int enough = copied && packed && scratch && w_row && tap && terms;
     if (enough) {
         /* Term k multiplies weight k of a filter by the pixel at tap k */
         offsets_of_taps(g, &copy, tap);
         for (Index k = 0; k < taps; k++) terms[k] = (Term){k, tap[k]};
         for (Index f = 0; f < g->filters; f++) w_row[f] = f * taps;
+        OF(pack_rows)(w, w_row, g->filters, taps, terms, packed);
+        in_packed_order(terms, taps, MAX_ROWS);
 
         for (Index n = 0; n < g->images; n++) {
             const REAL *image = (const REAL *)x + n * image_size;
@@ -147,13 +176,14 @@ static TARGET int OF(direct_forward)(
                 /* Copy the pixels that the windows of this band see, then multiply */
                 Index rows = smaller(band, g->rows - top);
                 Outputs o = {g->filters, rows, g->columns, out_plane, g->columns, 1};
-                OF(copy_rows)(image, &copy, top * g->stride_down, rows + overlap, planes);
+                const REAL *planes = own_copy ? image + top * g->width : copied;
+                if (!own_copy) OF(copy_rows)(image, &copy, top * g->stride_down, rows + overlap, copied);
                 OF(convolve)(
-                    w, w_row, taps, terms, planes, copy.columns, b, image_out + top * g->columns, &o);
+                    packed, taps, terms, planes, copy.columns, b, scratch, image_out + top * g->columns, o);
             }
         }
     }
-    FREE_ALL(planes, w_row, tap, terms);
+    FREE_ALL(copied, packed, scratch, w_row, tap, terms);
     return enough;
 }
 
@@ -167,26 +197,41 @@ static TARGET int OF(direct_backward_input)(const Geometry *g, const void *dout,
     PaddedCopy copy = padded_upstream(g, 1);
     Index band = rows_at_a_time(rows, g->filters * copy.columns * sizeof(REAL), BAND_BYTES);
     copy.rows += band - 1;
+    int own_copy = is_own_copy(g, band, LANES);
+    if (own_copy) copy.rows = g->rows;
 
-    REAL *planes = NEW_AND_ZEROS_BEHIND(REAL, copy_size(&copy), MAX_VECTORS * LANES);
+    REAL *copied = NEW_AND_ZEROS_BEHIND(REAL, own_copy ? 0 : copy_size(&copy), MAX_VECTORS * LANES);
     REAL *zeros = NEW_ZEROS(REAL, g->channels);
     Index *w_row = NEW(Index, g->channels), *first = NEW(Index, phases + 1);
     /* Each tap belongs to one phase */
-    Term *terms = NEW(Term, g->filters * g->window_height * g->window_width);
-    int enough = planes && zeros && w_row && first && terms;
+    Index taps = g->filters * g->window_height * g->window_width;
+    REAL *packed = NEW(REAL, OF(packed_size)(g->channels, taps));
+    REAL *scratch = NEW(REAL, g->channels * MAX_VECTORS * LANES);
+    Term *terms = NEW(Term, taps);
+    int enough = copied && zeros && packed && scratch && w_row && first && terms;
     if (enough) {
         /* The terms of phase k are those from first[k] up to first[k + 1]; channel c is at w + w_row[c] */
         for (Index c = 0; c < g->channels; c++) w_row[c] = c * g->window_height * g->window_width;
+        int has_empty = 0; /* a phase that no tap reaches: its gradient is 0 */
         first[0] = 0;
-        for (Index k = 0; k < phases; k++)
-            first[k + 1] = first[k] + terms_of_phase(g, &copy, k / across, k % across, terms + first[k]);
+        for (Index k = 0; k < phases; k++) {
+            Term *of_phase = terms + first[k];
+            Index depth = terms_of_phase(g, &copy, k / across, k % across, of_phase);
+            first[k + 1] = first[k] + depth;
+            has_empty |= depth == 0;
+            OF(pack_rows)(
+                w, w_row, g->channels, depth, of_phase, packed + OF(packed_size)(g->channels, first[k]));
+            in_packed_order(of_phase, depth, MAX_ROWS);
+        }
 
         for (Index n = 0; n < g->images; n++) {
             const REAL *image_dout = (const REAL *)dout + n * dout_size;
             REAL *image_dx = (REAL *)dx + n * g->channels * plane;
+            if (has_empty) memset(image_dx, 0, g->channels * plane * sizeof(REAL));
             for (Index top = 0; top < rows; top += band) {
                 /* Copy the rows of dout that this band of every phase needs */
-                OF(copy_rows)(image_dout, &copy, top, copy.rows, planes);
+                const REAL *planes = own_copy ? image_dout + top * g->columns : copied;
+                if (!own_copy) OF(copy_rows)(image_dout, &copy, top, copy.rows, copied);
                 /* Phase (y, x): every t-th pixel of every s-th row of dx */
                 for (Index k = 0; k < phases; k++) {
                     Index y = k / across, x = k % across;
@@ -195,30 +240,15 @@ static TARGET int OF(direct_backward_input)(const Geometry *g, const void *dout,
                     Index band_rows = smaller(band, phase_rows - top);
                     Outputs o = {g->channels, band_rows, phase_columns, plane, s * g->width, t};
                     REAL *phase_dx = image_dx + (top * s + y) * g->width + x;
-                    if (band_rows > 0)
-                        OF(convolve)(w, w_row, first[k + 1] - first[k], terms + first[k], planes,
-                            copy.columns, zeros, phase_dx, &o);
+                    if (band_rows > 0 && first[k + 1] > first[k])
+                        OF(convolve)(packed + OF(packed_size)(g->channels, first[k]), first[k + 1] - first[k],
+                            terms + first[k], planes, copy.columns, zeros, scratch, phase_dx, o);
                 }
             }
         }
     }
-    FREE_ALL(planes, zeros, w_row, first, terms);
+    FREE_ALL(copied, zeros, packed, scratch, w_row, first, terms);
     return enough;
-}
-
-/* b (columns, rows) = the transpose of a (rows, columns). Rows are a_row and b_row apart. */
-static TARGET void OF(transpose)(const REAL *a, Index rows, Index columns, Index a_row, REAL *b, Index b_row)
-{
-    enum { SIDE = BYTES / sizeof(REAL) };
-    for (Index i = 0; i < rows; i += SIDE) {
-        Index j = 0;
-        /* Squares: the numbers of steps are constant, so the compiler unrolls the loops */
-        for (; i + SIDE <= rows && j + SIDE <= columns; j += SIDE)
-            for (Index l = j; l < j + SIDE; l++)
-                for (Index k = i; k < i + SIDE; k++) b[l * b_row + k] = a[k * a_row + l];
-        for (; j < columns; j++)
-            for (Index k = i; k < smaller(i + SIDE, rows); k++) b[j * b_row + k] = a[k * a_row + j];
-    }
 }
 
 /* Add the sum of filter f's pixels to db[f]; planes of dout are `plane` apart. */
@@ -251,12 +281,15 @@ static TARGET int OF(direct_backward_weights)(
     Index most = group * band * g->columns; /* pixels of a band of every image in the group */
     PaddedCopy copy = padded_input(g, band);
     Index overlap = copy.rows - band; /* rows that a band's copy has beyond those of its outputs */
+    int own_copy = is_own_copy(g, band, 1);
+    if (own_copy) copy.rows = g->height;
 
-    REAL *planes = NEW(REAL, group * copy_size(&copy)), *transposed = NEW_ZEROS(REAL, most * filters);
+    REAL *copied = NEW(REAL, own_copy ? 0 : group * copy_size(&copy));
+    REAL *transposed = NEW_ZEROS(REAL, most * filters);
     REAL *dw_transposed = NEW_ZEROS(REAL, taps * filters);
     Index *tap = NEW(Index, taps);
     Term *terms = NEW(Term, most);
-    int enough = planes && transposed && dw_transposed && tap && terms;
+    int enough = copied && transposed && dw_transposed && tap && terms;
     if (enough) {
         /* Term k multiplies the window of pixel k, in the copy of its image, by row k of transposed dout */
         offsets_of_taps(g, &copy, tap);
@@ -269,12 +302,14 @@ static TARGET int OF(direct_backward_weights)(
             for (Index top = 0; top < g->rows; top += band) {
                 /* For every image of the group: copy the pixels, transpose dout to (pixels, F), add up db */
                 Index rows = smaller(band, g->rows - top), pixels = 0;
+                const REAL *images = (const REAL *)x + n * image_size;
+                const REAL *planes = own_copy ? images + top * g->width : copied;
                 for (Index m = n; m < smaller(n + group, g->images); m++) {
-                    const REAL *image = (const REAL *)x + m * image_size;
                     const REAL *band_dout =
                         (const REAL *)dout + m * g->filters * out_plane + top * g->columns;
-                    REAL *image_planes = planes + (m - n) * copy_size(&copy);
-                    OF(copy_rows)(image, &copy, top * g->stride_down, rows + overlap, image_planes);
+                    if (!own_copy)
+                        OF(copy_rows)(images + (m - n) * image_size, &copy, top * g->stride_down,
+                            rows + overlap, copied + (m - n) * copy_size(&copy));
                     OF(transpose)(band_dout, g->filters, rows * g->columns, out_plane,
                         transposed + pixels * filters, filters);
                     OF(add_sums)(band_dout, g->filters, rows * g->columns, out_plane, db);
@@ -287,6 +322,6 @@ static TARGET int OF(direct_backward_weights)(
             }
         OF(transpose)(dw_transposed, taps, g->filters, filters, dw, taps);
     }
-    FREE_ALL(planes, transposed, dw_transposed, tap, terms);
+    FREE_ALL(copied, transposed, dw_transposed, tap, terms);
     return enough;
 }

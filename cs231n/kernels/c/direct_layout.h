@@ -35,6 +35,15 @@ static PaddedCopy padded_input(const Geometry *g, Index band)
     return copy;
 }
 
+/* Return whether no copy is needed: windows of one pixel that meet every pixel, in the order of memory. A
+   band must have enough outputs for a vector; a shorter one would read beyond the image. */
+static int is_own_copy(const Geometry *g, Index band, Index lanes)
+{
+    Index outputs = band < g->rows ? g->columns : g->rows * g->columns; /* at least, in a band */
+    return g->window_height == 1 && g->window_width == 1 && g->stride_down == 1 && g->stride_across == 1 &&
+        g->pad_down == 0 && g->pad_across == 0 && outputs >= lanes;
+}
+
 /* Return the rows of output in a band: their copy, and `extra` more numbers for each output, take at most
    BAND_BYTES. */
 static Index input_band(const Geometry *g, Index extra, Index bytes)
@@ -61,6 +70,12 @@ static void offsets_of_taps(const Geometry *g, const PaddedCopy *copy, Index *ta
 typedef struct {
     Index a, b;
 } Term;
+
+/* Let the terms' first factors be those of rows that were packed in their order, see pack_rows. */
+static void in_packed_order(Term *terms, Index depth, Index rows_of_block)
+{
+    for (Index k = 0; k < depth; k++) terms[k].a = k * rows_of_block;
+}
 
 /* Where the outputs of a convolution lie, if they are some columns of some rows, at equal distances: all
    pixels, or one phase of the input's gradient. */
