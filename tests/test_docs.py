@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+import cs231n
 from cs231n import gone, gradient_check, layer_utils, optim
 from cs231n.classifiers.cnn import ThreeLayerConvNet
 from cs231n.classifiers.fc_net import FullyConnectedNet, TwoLayerNet
@@ -450,10 +451,37 @@ def test_the_page_on_the_deep_convnet_runs(tmp_path, monkeypatch):
     assert Path("deep.npz").exists()
 
 
-@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda path: path.name)
+PAGES = [
+    *sorted(DOCS.glob("*.md")),
+    *(ROOT / f"{name}.md" for name in ("CONTRIBUTING", "SECURITY", "CHANGELOG")),
+]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 def test_links_of_the_pages_lead_somewhere(page):
     text = page.read_text(encoding="utf-8")
-    anchors = {re.sub(r"[^a-z ]", "", line[3:].lower()).replace(" ", "-") for line in text.splitlines()}
     for link in re.findall(r"\]\(([^)]+)\)", text):
-        assert link[1:] in anchors if link.startswith("#") else (DOCS / link).is_file()
-    assert f"docs/{page.name}" in (ROOT / "README.md").read_text(encoding="utf-8")
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.is_file()
+        assert not anchor or anchor in anchors(target.read_text(encoding="utf-8"))
+    assert str(page.relative_to(ROOT).as_posix()) in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def anchors(text):
+    """The names that a page's headings have in links."""
+    return {re.sub(r"[^a-z ]", "", line[3:].lower()).replace(" ", "-") for line in text.splitlines()}
+
+
+def test_the_places_that_contributors_are_sent_to_exist():
+    table = section((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), "Where a new thing goes")
+    places = re.findall(r"`((?:cs231n|course|tests|docs)/[^`]*)`", table)
+    assert len(places) > 10
+    for place in places:
+        assert (ROOT / place).exists()
+
+
+def test_the_version_is_the_same_everywhere():
+    assert f"\nversion: {cs231n.__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    first = re.search(r"^## (\S+)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert first[1] == cs231n.__version__
