@@ -57,11 +57,6 @@ static void offsets_of_taps(const Geometry *g, const PaddedCopy *copy, Index *ta
             }
 }
 
-/* One term of a sum of products: the offsets of its two factors, see tile.h. */
-typedef struct {
-    Index a, b;
-} Term;
-
 /* Where the outputs of a convolution lie, if they are some columns of some rows, at equal distances: all
    pixels, or one phase of the input's gradient. */
 typedef struct {
