@@ -31,6 +31,7 @@ SLOWER = {
     "cs231n.kernels.denormals_cython": "Training takes several times as long where numbers become denormal.",
     "cs231n.kernels.direct_cython": "Convolution takes about twice as long.",
     "cs231n.kernels.im2col_cython": "Convolution takes two to four times as long, pooling ten times.",
+    "cs231n.kernels.matmul_cython": "Training steps of small minibatches take up to twice as long.",
     "cs231n.kernels.norms_cython": "Normalization takes three to nine times as long.",
     "cs231n.kernels.optim_cython": "An update of the parameters takes about three times as long.",
 }

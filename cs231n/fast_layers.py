@@ -44,9 +44,9 @@ def conv_forward_fast(x, w, b, conv_param):
 
     work = out.size * w[0].size
     if len(x) == 1:
-        map_slices(of_filters, len(w), work)
+        map_slices(of_filters, len(w), work, calls_blas=True)
     else:
-        map_slices(of_images, len(x), work)
+        map_slices(of_images, len(x), work, calls_blas=True)
     return out, (x, w, stride, pad, out_shape)
 
 
@@ -66,9 +66,9 @@ def conv_backward_fast(dout, cache, need_dx=True):
 
     work = 2 * dout.size * w[0].size
     if len(x) == 1:
-        dws, dbs = zip(*map_slices(of_channels, x.shape[1], work), strict=True)
+        dws, dbs = zip(*map_slices(of_channels, x.shape[1], work, calls_blas=True), strict=True)
         return dx, np.concatenate(dws, axis=1), dbs[0]
-    dws, dbs = zip(*map_slices(of_images, len(x), work), strict=True)
+    dws, dbs = zip(*map_slices(of_images, len(x), work, calls_blas=True), strict=True)
     return dx, _total(dws), _total(dbs)
 
 

@@ -17,7 +17,7 @@ import math
 
 import numpy as np
 
-from cs231n.kernels.threads import matmul
+from cs231n.kernels.matmul import matmul
 from cs231n.validation import (
     SCORE_PER_CLASS,
     as_float_array,

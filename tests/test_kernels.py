@@ -22,7 +22,10 @@ pytestmark = pytest.mark.q4
 
 ROOT = Path(cs231n.__file__).parents[1]
 CHOSEN = [name.removeprefix("cs231n.kernels.") for name in COMPILED.values()]
-GRIDS = dict.fromkeys(CHOSEN, "kernel_grid.py") | {"norms_cython": "norms_grid.py"}
+GRIDS = dict.fromkeys(CHOSEN, "kernel_grid.py") | {
+    "matmul_cython": "matmul_grid.py",
+    "norms_cython": "norms_grid.py",
+}
 MODULES = list(GRIDS)
 KERNELS = Path("cs231n") / "kernels"
 EXTENSIONS = sorted(path.stem for path in (ROOT / KERNELS).glob("*_cython.pyx"))
@@ -631,7 +634,7 @@ def test_kernels_do_not_link_openmp(builds, module):
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="this processor has one set of vectors")
 @pytest.mark.skipif(shutil.which("objdump") is None, reason="there is no objdump here")
-@pytest.mark.parametrize("module", ["direct_cython", "norms_cython"])
+@pytest.mark.parametrize("module", ["direct_cython", "matmul_cython", "norms_cython"])
 def test_instruction_sets_stay_in_their_functions(builds, module):
     """AVX2 and AVX-512 instructions occur only in functions named after these sets."""
     built = compiled_file(builds["checked"][module], module)

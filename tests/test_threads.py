@@ -1,4 +1,4 @@
-"""Work shared among threads: slices of a minibatch, and matrix products."""
+"""Work shared among threads: slices of a minibatch."""
 
 import os
 import signal
@@ -6,11 +6,12 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from functools import cache
 
 import numpy as np
 import pytest
-from conftest import DTYPES, PATIENCE, compiled, draw
+from conftest import PATIENCE, compiled
 from threadpoolctl import ThreadpoolController
 
 from cs231n.kernels import threads
@@ -46,8 +47,10 @@ def test_slices_are_worked_on_at_the_same_time_each_on_one_thread(two_threads):
         together.wait(timeout=PATIENCE)  # as long as nobody else comes, this one does not get on
         return threading.get_ident(), threads.num_threads()
 
-    (first, blas_threads), (second, _) = threads.map_slices(work, 2)
-    assert len({first, second, threading.get_ident()}) == 3  # the caller's thread waits
+    (first, _), (second, blas_threads) = threads.map_slices(work, 2)
+    assert first != second and threading.get_ident() in (first, second)  # the caller does its share
+    assert blas_threads == 2
+    (_, blas_threads), _ = threads.map_slices(work, 2, calls_blas=True)
     assert blas_threads == 1
     assert threads.num_threads() == 2
 
@@ -126,32 +129,40 @@ def interruptible():
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no signals to threads here")
-def test_an_interrupt_is_raised_once_every_slice_has_ended(two_threads, interruptible):
+@pytest.mark.parametrize("duration", [0, 1], ids=["while_it_waits", "while_it_works"])
+def test_an_interrupt_of_the_caller_is_raised_once_every_slice_has_ended(
+    two_threads, interruptible, duration
+):
     ended, caller, together = [], threading.get_ident(), threading.Barrier(2)
 
     def work(part):
         together.wait(timeout=PATIENCE)
+        if threading.get_ident() == caller:
+            time.sleep(duration)
+            return
         time.sleep(0.05)
-        if part.start == 0:
-            signal.pthread_kill(caller, signal.SIGINT)
-        time.sleep(0.05 * (1 + part.start))
-        ended.append(part.start)
+        signal.pthread_kill(caller, signal.SIGINT)
+        time.sleep(0.1)
+        ended.append(part)
 
     with pytest.raises(KeyboardInterrupt):
         threads.map_slices(work, 2)
-    assert ended == [0, 1]
+    assert len(ended) == 1
     assert threads.num_threads() == 2
     assert threads.map_slices(lambda part: part.start, 2) == [0, 1]  # and the threads are still there
 
 
 def test_an_interrupt_before_all_slices_have_begun_is_raised_once_those_that_have_ended(monkeypatch):
     class Interrupted:
-        def submit(self, function, part):
+        processors = frozenset()
+
+        def start(self, function, part):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(threads, "num_threads", lambda: 2)
-    (worker,) = threads._workers.__wrapped__(os.getpid(), 1)
-    monkeypatch.setattr(threads, "_workers", lambda process, count: [worker, Interrupted()])
+    monkeypatch.setattr(threads, "num_threads", lambda: 3)
+    monkeypatch.setattr(threads, "_current_processor", lambda: -1)  # the caller has slice 0
+    workers = threads._workers.__wrapped__(os.getpid(), 2)
+    monkeypatch.setattr(threads, "_workers", lambda process, count: [*workers, Interrupted()])
     ended = []
 
     def work(part):
@@ -159,8 +170,20 @@ def test_an_interrupt_before_all_slices_have_begun_is_raised_once_those_that_hav
         ended.append(part.start)
 
     with pytest.raises(KeyboardInterrupt):
-        threads.map_slices(work, 2)
-    assert ended == [0]
+        threads.map_slices(work, 3)
+    assert ended == [1]
+
+
+def test_a_thread_keeps_nothing_of_what_it_was_given(two_threads):
+    class Array:
+        pass
+
+    def share():
+        array = Array()
+        threads.map_slices(lambda part: array, 2)
+        return weakref.ref(array)
+
+    assert share()() is None
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no fork here")
@@ -194,9 +217,11 @@ def test_as_many_threads_as_processors_stay_each_on_its_own(monkeypatch, process
     if len(processors) == 1:
         pytest.skip("there is just one processor")
     monkeypatch.setattr(threads, "num_threads", lambda: len(processors))
-    for length in (len(processors), 10 * len(processors)):
-        places = threads.map_slices(lambda part: os.sched_getaffinity(0), length)
-        assert places == [{processor} for processor in processors]
+    for here in processors:
+        monkeypatch.setattr(threads, "_current_processor", lambda here=here: here)
+        expected = [set(processors) if processor == here else {processor} for processor in processors]
+        for length in (len(processors), 10 * len(processors)):
+            assert threads.map_slices(lambda part: os.sched_getaffinity(0), length) == expected
     assert sorted(os.sched_getaffinity(0)) == processors  # the caller's thread may go anywhere, as before
 
 
@@ -225,55 +250,10 @@ def test_threads_that_may_not_be_told_where_to_stay_work_all_the_same(monkeypatc
     assert places == [processors] * len(processors)
 
 
-def test_a_thread_always_works_on_the_same_slice(two_threads):
+def test_a_thread_always_works_on_the_same_slice(monkeypatch, two_threads):
+    monkeypatch.setattr(threads, "_current_processor", lambda: 0)
     before = threads.map_slices(lambda part: threading.get_ident(), 2)
     assert threads.map_slices(lambda part: threading.get_ident(), 9) == before
-
-
-products = pytest.mark.parametrize(
-    "rows, inner, columns",
-    [
-        (1, 1, 1),
-        (3, 4, 5),
-        (100, 300, 200),  # 6e6 multiplications, below 2**23
-        (256, 128, 256),  # exactly 2**23
-        (3000, 60, 50),  # tall
-        (50, 60, 3001),  # wide
-        (4, 1100, 2000),
-        (2000, 1100, 4),
-    ],
-)
-
-
-@pytest.mark.parametrize("count", [1, 2])
-@pytest.mark.parametrize("dtype", DTYPES)
-@products
-def test_matmul_is_the_matrix_product(monkeypatch, dtype, rows, inner, columns, count):
-    monkeypatch.setattr(threads, "WORTH_SHARING", threads.MATRIX_PRODUCT * 2**23)
-    a, b = draw((rows, inner), dtype), draw((inner, columns), dtype, 1)
-    at, bt = np.ascontiguousarray(a.T), np.ascontiguousarray(b.T)
-    expected = a.astype(np.float64) @ b.astype(np.float64)
-    tol = 1e-3 if dtype == np.float32 else 1e-10
-    with threads.use_threads(count):
-        for left, right in ((a, b), (at.T, b), (a, bt.T), (at.T, bt.T)):
-            product = threads.matmul(left, right)
-            assert product.dtype == dtype and product.shape == (rows, columns)
-            np.testing.assert_allclose(product, expected, rtol=tol, atol=tol)
-
-
-@pytest.mark.skipif(not threads._blas().lib_controllers, reason="this BLAS takes no limit")
-def test_large_products_only_are_shared(monkeypatch, two_threads):
-    shared = []
-    map_slices = threads.map_slices
-    monkeypatch.setattr(threads, "WORTH_SHARING", threads.MATRIX_PRODUCT * 2**23)
-    monkeypatch.setattr(
-        threads, "map_slices", lambda work, length: shared.append(length) or map_slices(work, length)
-    )
-    threads.matmul(np.ones((256, 128)), np.ones((128, 255)))
-    assert shared == []
-    threads.matmul(np.ones((128, 128)), np.ones((128, 512)))  # large enough, and wide: the columns are shared
-    threads.matmul(np.ones((1024, 128)), np.ones((128, 64)))  # tall: the rows
-    assert shared == [512, 1024]
 
 
 def test_a_sandbox_that_hides_the_blas_is_one_without_it(monkeypatch):
@@ -302,12 +282,11 @@ def test_with_a_silent_blas_the_environment_decides(silent_blas, monkeypatch, se
     assert threads.num_threads() == (count or processors)
 
 
-def test_with_a_silent_blas_products_are_not_shared(silent_blas, monkeypatch):
-    monkeypatch.setattr(threads, "WORTH_SHARING", 0)
+def test_with_a_silent_blas_work_is_shared_all_the_same(silent_blas):
+    assert not threads.blas_takes_a_limit()
     with threads.use_threads(2):
-        assert threads.map_slices(lambda part: (part.start, threads.num_threads()), 2) == [(0, 1), (1, 1)]
-        monkeypatch.setattr(threads, "map_slices", None)
-        np.testing.assert_array_equal(threads.matmul(np.ones((4, 3)), np.ones((3, 5))), np.full((4, 5), 3.0))
+        counts = threads.map_slices(lambda part: (part.start, threads.num_threads()), 2, calls_blas=True)
+        assert counts == [(0, 1), (1, 1)]
 
 
 # Denormal numbers as 0

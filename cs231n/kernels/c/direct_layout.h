@@ -66,11 +66,6 @@ static void offsets_of_taps(const Geometry *g, const PaddedCopy *copy, Index *ta
             }
 }
 
-/* One term of a sum of products: the offsets of its two factors, see tile.h. */
-typedef struct {
-    Index a, b;
-} Term;
-
 /* Let the terms' first factors be those of rows that were packed in their order, see pack_rows. */
 static void in_packed_order(Term *terms, Index depth, Index rows_of_block)
 {
