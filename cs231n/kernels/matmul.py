@@ -19,7 +19,7 @@ from cs231n.kernels import COMPILED_DTYPES
 from cs231n.kernels.threads import MATRIX_PRODUCT, blas_takes_a_limit, is_worth_sharing, map_slices
 
 try:
-    from cs231n.kernels import matmul_cython as compiled
+    import cs231n.kernels.matmul_cython as compiled
 except ImportError:  # not built, or for another Python
     compiled = None
 
