@@ -83,7 +83,7 @@ def map_slices(
       to arrange
     """
     count = min(num_threads(), length) if is_worth_sharing(work) else 1
-    if count == 1 or not _sharing.acquire(blocking=False):
+    if count <= 1 or not _sharing.acquire(blocking=False):
         return [function(slice(0, length))]
     slices = [slice(length * i // count, length * (i + 1) // count) for i in range(count)]
     flushing = flushes()
