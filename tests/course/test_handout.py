@@ -102,7 +102,7 @@ class TestContents:
                 ), path
 
     def test_nothing_is_left_of_the_deep_convnet(self, files, originals):
-        """It is the network of the challenge, which learners are to find. (`cs231n.saving` can do without.)"""
+        """It is the network of the challenge, which learners are to find; saving works without."""
         assert "DeepConvNet" in originals["ConvolutionalNetworks.ipynb"]
         named = {path for path, text in files.items() if re.search("DeepConvNet|deep_cnn", text)}
         assert named == {"cs231n/saving.py"}
