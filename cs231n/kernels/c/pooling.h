@@ -17,7 +17,7 @@ static TARGET inline void OF(find_largest)(
     for (Index p = 0; p < g->window_height; p++)
         for (Index q = 0; q < g->window_width; q++) {
             Index offset = p * g->width + q;
-            VECTOR pixel;
+            VECTOR pixel = {0};
 #pragma GCC unroll 16
             for (Index k = 0; k < LANES; k++) pixel[k] = corners[k][offset];
             INTEGERS better = ~(pixel <= best) & (best == best);
