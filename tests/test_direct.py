@@ -103,8 +103,8 @@ POOLINGS = {
     "larger": Pooling((1, 2, 24, 35), 8, 8, 1),
     "whole_image": Pooling((2, 2, 7, 6), 7, 6, 1),
     "whole_larger_image": Pooling((2, 2, 20, 30), 20, 30, 1),
-    "some_rows_at_a_time": Pooling((2, 1, 400, 600), 2, 2, 2),
-    "some_rows_at_a_time_overlapping": Pooling((1, 2, 301, 303), 3, 3, 1),
+    "vectors_of_several_rows": Pooling((2, 3, 8, 8), 2, 2, 2),
+    "vectors_of_several_planes": Pooling((3, 7, 4, 4), 4, 4, 4),
 }
 
 

@@ -13,10 +13,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from course.rubric import EXERCISES, UNANSWERED, Exercise, Kind
-from course.submission.source import Function, cells_of, class_body, find_function, python_of
+from course.submission.source import Function, cells_of, class_body, find_function, python_of, tags_of
 
 LINE_LENGTH = 110
 HEADING = re.compile(r"^#+ ", re.MULTILINE)
+FINISHED = "finished-repository"  # the tag of cells that need what learners do not get
 
 
 def blank(files: Mapping[str, str], exercises: Iterable[Exercise]) -> dict[str, str]:
@@ -33,13 +34,16 @@ def blank(files: Mapping[str, str], exercises: Iterable[Exercise]) -> dict[str, 
 
 
 def hand_out(files: Mapping[str, str], exercises: Sequence[Exercise] = EXERCISES) -> dict[str, str]:
-    """Return the files as learners get them: blanked, without the solutions' helpers and without outputs."""
+    """Return the files as learners get them: blanked, without the solutions' helpers and without outputs.
+
+    Cells with the tag `FINISHED` are left out too.
+    """
     blanked = blank(files, exercises)
     for path, belonging in _by_file(files, exercises).items():
         helpers = [helper for exercise in belonging for helper in exercise.helpers]
         blanked[path] = remove_definitions(blanked[path], dict.fromkeys(helpers))
     return {
-        path: _without_outputs(text) if path.endswith(".ipynb") else text for path, text in blanked.items()
+        path: _learners_notebook(text) if path.endswith(".ipynb") else text for path, text in blanked.items()
     }
 
 
@@ -268,8 +272,10 @@ def _tree_of(cell: Any) -> ast.Module:
     return ast.parse(python_of(cell))
 
 
-def _without_outputs(text: str) -> str:
+def _learners_notebook(text: str) -> str:
+    """Return the notebook without outputs and without the cells that need what learners do not get."""
     notebook = parse_with_nbformat(text)
+    notebook.cells = [cell for cell in notebook.cells if FINISHED not in tags_of(cell)]
     for cell in notebook.cells:
         if cell.cell_type == "code":
             _rewrite(cell, cell.source)

@@ -55,7 +55,8 @@ COPIED = (
     "tests/test_pytorch_training.py",
 )
 
-# Files in which exercises are written out once more: layers and update rules, in place or in C; a network.
+# Files in which exercises are written out once more: layers and update rules, in place or in C. And the deep
+# ConvNet: it is the network of the challenge, and its loss is those of the other networks in other words.
 LEFT_OUT = (
     "cs231n/classifiers/deep_cnn.py",
     "cs231n/compiled_layers.py",

@@ -27,7 +27,7 @@ cdef extern from "c/convolution.h" nogil:
         int (*forward)(const Geometry*, const void*, const void*, const void*, void*) noexcept nogil
         int (*backward_input)(const Geometry*, const void*, const void*, void*) noexcept nogil
         int (*backward_weights)(const Geometry*, const void*, const void*, void*, void*) noexcept nogil
-    ctypedef int MaxPool(const Geometry*, const void*, void*, Py_ssize_t*) noexcept
+    ctypedef void MaxPool(const Geometry*, const void*, void*, Py_ssize_t*) noexcept
     const Convolution CONVOLUTIONS[3][2][2]
     MaxPool* MAX_POOLS[3][2]
     const char* const SET_NAMES[3]
@@ -77,7 +77,7 @@ def _conv_forward(
     cdef int enough
     with nogil:
         enough = convolution.forward(&geometry, &x[0, 0, 0, 0], &w[0, 0, 0, 0], &b[0], &out[0, 0, 0, 0])
-    _require_memory(enough, "a convolution")
+    _require_memory(enough)
 
 
 def conv_backward(dout, x, w, stride, pad, dx):
@@ -109,7 +109,7 @@ def _conv_backward(
             enough = convolution.backward_weights(
                 &geometry, &dout[0, 0, 0, 0], &x[0, 0, 0, 0], &dw[0, 0, 0, 0], &db[0]
             )
-    _require_memory(enough, "a convolution")
+    _require_memory(enough)
 
 
 def max_pool_forward(x, HH, WW, stride, out, argmax):
@@ -138,10 +138,8 @@ def _max_pool_forward(
     Py_ssize_t[:, :, :, ::1] argmax,
 ):
     cdef MaxPool* max_pool = MAX_POOLS[_set][floating is double]
-    cdef int enough
     with nogil:
-        enough = max_pool(&geometry, &x[0, 0, 0, 0], &out[0, 0, 0, 0], &argmax[0, 0, 0, 0])
-    _require_memory(enough, "a pooling")
+        max_pool(&geometry, &x[0, 0, 0, 0], &out[0, 0, 0, 0], &argmax[0, 0, 0, 0])
 
 
 cdef Geometry _convolution_geometry(x, w, stride, pad, out):
@@ -167,6 +165,6 @@ cdef const Convolution* _choose_algorithm(const Geometry* g, bint double_precisi
     return &CONVOLUTIONS[_set][winograd][double_precision]
 
 
-cdef _require_memory(int enough, task):
+cdef _require_memory(int enough):
     if not enough:
-        raise MemoryError(f"too little memory for the workspace of {task}")
+        raise MemoryError("too little memory for the workspace of a convolution")

@@ -101,6 +101,12 @@ class TestContents:
                     r"^\s*(from|import) (course\.grading|course\.handout|benchmarks)\b", text, re.MULTILINE
                 ), path
 
+    def test_nothing_is_left_of_the_deep_convnet(self, files, originals):
+        """It is the network of the challenge, which learners are to find; saving works without."""
+        assert "DeepConvNet" in originals["ConvolutionalNetworks.ipynb"]
+        named = {path for path, text in files.items() if re.search("DeepConvNet|deep_cnn", text)}
+        assert named == {"cs231n/saving.py"}
+
     def test_the_readme_has_every_exercise_and_its_points(self, files):
         rows = [line.split(" | ") for line in files["README.md"].split("\n") if line.startswith("| Q")]
         assert len(rows) == len(EXERCISES)

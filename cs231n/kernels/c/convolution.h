@@ -15,6 +15,8 @@
 #error "the direct kernels are written with the vector types of GCC and Clang"
 #endif
 
+#include <math.h>
+
 #include "workspace.h"
 
 /* The part of an image that is copied at a time; it stays in the second-level cache. */
@@ -39,11 +41,11 @@ typedef struct {
     Index rows, columns; /* H', W' of the output */
 } Geometry;
 
-/* All return 0 if memory is short and 1 otherwise. Pointers are to REAL; dx must not be NULL. */
+/* Convolutions return 0 if memory is short and 1 otherwise. Pointers are to REAL; dx must not be NULL. */
 typedef int Forward(const Geometry *, const void *x, const void *w, const void *b, void *out);
 typedef int BackwardInput(const Geometry *, const void *dout, const void *w, void *dx);
 typedef int BackwardWeights(const Geometry *, const void *dout, const void *x, void *dw, void *db);
-typedef int MaxPool(const Geometry *, const void *x, void *out, Index *argmax);
+typedef void MaxPool(const Geometry *, const void *x, void *out, Index *argmax);
 
 typedef struct {
     Forward *forward;
