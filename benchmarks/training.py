@@ -172,6 +172,7 @@ class Training(NamedTuple):
     name: str
     case: Callable[[], tuple[Any, nn.Module]]
     learned: bool = False
+    batch: int = BATCH
     limit: str = ""  # several layers, several limits
     work: float = float("nan")
 
@@ -201,20 +202,20 @@ class Training(NamedTuple):
         np.random.seed(seed)
         model, net = self.case()
         if self.learned:
-            return model, net, *_minibatch_known_to(model)
-        X = np.random.randn(BATCH, *PIXELS).astype(np.float32)
-        return model, net, X, np.random.randint(CLASSES, size=BATCH)
+            return model, net, *_minibatch_known_to(model, self.batch)
+        X = np.random.randn(self.batch, *PIXELS).astype(np.float32)
+        return model, net, X, np.random.randint(CLASSES, size=self.batch)
 
 
-def _minibatch_known_to(model):
+def _minibatch_known_to(model, batch):
     """Return images and labels whose scores are far above those of all other classes.
 
     Bright images have scores far apart, since a net of ReLUs without biases scales as they do.
     """
-    X = BRIGHT * np.random.randn(40 * BATCH, *PIXELS).astype(np.float32)
+    X = BRIGHT * np.random.randn(40 * batch, *PIXELS).astype(np.float32)
     scores = model.loss(X)
     *_, second, first = np.sort(scores).T
-    surest = np.argsort(first - second)[-BATCH:]
+    surest = np.argsort(first - second)[-batch:]
     return X[surest], scores[surest].argmax(axis=1)
 
 
