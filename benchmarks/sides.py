@@ -56,9 +56,7 @@ class Layer(NamedTuple):
 
     def variants(self):
         layouts = (False, True) if len(self.shapes[0]) == 4 else (False,)
-        # A convolution alone is one call of a library, compiled or not.
-        compiled = (False,) if self.limit == MATRIX_PRODUCT and len(self.shapes[0]) == 4 else (False, True)
-        return [Variant(*each) for each in product(layouts, compiled)]
+        return [Variant(*each) for each in product(layouts, (False, True))]
 
     def our_side(self, dtype, seed):
         return partial(self.ours, *self._data(dtype, seed))

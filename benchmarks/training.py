@@ -25,6 +25,9 @@ LEARNING_RATE, MOMENTUM = 1e-3, 0.9
 BRIGHT = 200
 WIDE = "two hidden layers of 1,000"
 STEPS = 3  # of each side, before they are compared
+FEW = (
+    16  # images: of fewer, batch norm's gradients are so small that Adam makes whole steps of their rounding
+)
 OPTIMIZERS = "", "foreach", "fused"
 
 
@@ -189,11 +192,14 @@ class Training(NamedTuple):
         return TheirStep(variant, *self._data(seed))
 
     def agree(self, ours, theirs):
-        """Assert the same losses, or the same scores in test mode where dropout's masks differ."""
+        """Assert the same losses of some steps (of one, if images are few); with dropout, the same scores.
+
+        Dropout's masks differ, so the scores are those of test mode.
+        """
         if getattr(ours.model, "dropout_param", None):
             np.testing.assert_allclose(ours.scores(), theirs.scores(), rtol=1e-4, atol=1e-5)
             return
-        for _ in range(STEPS):
+        for _ in range(STEPS if self.batch >= FEW else 1):
             penalty = ours.penalty()  # PyTorch's loss is without it
             np.testing.assert_allclose(ours()[0] - penalty, theirs()[0], rtol=1e-3, atol=1e-6)
 
