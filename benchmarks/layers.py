@@ -100,20 +100,32 @@ def pooling(x_shape, size, stride):
     )
 
 
+def spatial_batch_norm(x_shape):
+    """Return the row of a spatial batch norm: x_shape (N, C, H, W)."""
+    return _normalization(
+        "spatial batch norm",
+        x_shape,
+        lambda x, gamma, beta: spatial_batchnorm_forward(x, gamma, beta, {"mode": "train"}),
+        spatial_batchnorm_backward,
+        _torch_batch_norm,
+    )
+
+
+def layer_norm(x_shape):
+    """Return the row of a layer norm: x_shape (N, D)."""
+    return _normalization(
+        "layer norm",
+        x_shape,
+        lambda x, gamma, beta: layernorm_forward(x, gamma, beta, {}),
+        layernorm_backward,
+        lambda x, gamma, beta: functional.layer_norm(x, gamma.shape, gamma, beta),
+    )
+
+
 def normalizations():
     """Return the rows of every normalization, in training mode."""
-
-    def torch_batch_norm(x, gamma, beta):
-        return functional.batch_norm(x, None, None, gamma, beta, training=True)
-
     return [
-        _normalization(
-            "spatial batch norm",
-            IMAGES,
-            lambda x, gamma, beta: spatial_batchnorm_forward(x, gamma, beta, {"mode": "train"}),
-            spatial_batchnorm_backward,
-            torch_batch_norm,
-        ),
+        spatial_batch_norm(IMAGES),
         _normalization(
             f"group norm, {GROUPS} groups",
             IMAGES,
@@ -126,16 +138,14 @@ def normalizations():
             FEATURES,
             lambda x, gamma, beta: batchnorm_forward(x, gamma, beta, {"mode": "train"}),
             batchnorm_backward_alt,
-            torch_batch_norm,
+            _torch_batch_norm,
         ),
-        _normalization(
-            "layer norm",
-            FEATURES,
-            lambda x, gamma, beta: layernorm_forward(x, gamma, beta, {}),
-            layernorm_backward,
-            lambda x, gamma, beta: functional.layer_norm(x, gamma.shape, gamma, beta),
-        ),
+        layer_norm(FEATURES),
     ]
+
+
+def _torch_batch_norm(x, gamma, beta):
+    return functional.batch_norm(x, None, None, gamma, beta, training=True)
 
 
 def _normalization(name, shape, forward, backward, theirs):

@@ -21,6 +21,7 @@ GROUPS = {  # name: function that returns its rows, dtypes
 }
 UNITS = {sides.MATRIX_PRODUCT: "GFLOP/s", sides.COPY: "GB/s"}
 SCREENING_ROUNDS, FINALISTS = 3, 2
+CLOSE = 1.25  # times the fastest: what is slower in the screening is no finalist
 BUSY_ROUNDS, BUSY_BLOCK = 3, 0.3
 DENORMAL = 1e-40
 
@@ -56,8 +57,9 @@ def finalists(group, index, dtype, variants):
 
 
 def fastest(seconds, count):
-    """Return the `count` keys with the least seconds, the fastest first."""
-    return sorted(seconds, key=seconds.get)[:count]
+    """Return at most `count` keys, the fastest first, that are close to the fastest."""
+    best = sorted(seconds, key=seconds.get)[:count]
+    return [each for each in best if seconds[each] <= CLOSE * seconds[best[0]]]
 
 
 def times(group, index, dtype, variants):

@@ -19,7 +19,8 @@ def peak_bytes(make_small, make):
     if not STATUS.exists():
         return math.nan
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["benchmarks.measure"])  # so that not every process imports PyTorch
+    # Not every process shall import PyTorch, and what its autograd and optimizers import at the first call.
+    context.set_forkserver_preload(["benchmarks.measure", "torch._dynamo"])
     with context.Pool(1) as pool:
         return pool.apply(_growth, (make_small, make))
 

@@ -5,7 +5,7 @@ and every way to run PyTorch (`Variant`) is another; all get the same inputs.
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -72,10 +72,11 @@ class Layer(NamedTuple):
 
         return side
 
+    @lru_cache(1)  # noqa: B019 - one row at a time; all its sides get the same
     def _data(self, dtype, seed):
         """Return random inputs, and the upstream gradient; that of a loss is 1."""
         rng = np.random.default_rng(seed)
-        *inputs, dout = (rng.standard_normal(shape).astype(dtype) for shape in (*self.shapes, self.out_shape))
+        *inputs, dout = (rng.standard_normal(shape, dtype) for shape in (*self.shapes, self.out_shape))
         return inputs, dout if self.out_shape else np.ones((), dtype)
 
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import NamedTuple
 
+import numpy as np
+
 from benchmarks import measure
 from benchmarks.sides import MATRIX_PRODUCT, Variant
 
@@ -87,7 +89,8 @@ class Bench(NamedTuple):
 
     def _times(self, row, place):
         """Return the times of a row: of all variants in the first process, of the best ones in each."""
-        variants = [each for each in row.variants() if self.compiled or not each.compiled]
+        compiled = self.compiled and place[2] == np.float32
+        variants = [each for each in row.variants() if compiled or not each.compiled]
         best = self._ask(0, measure.finalists, *place, variants)
         found = [self._ask(i, measure.times, *place, best) for i in range(len(self.processes))]
         ours, *theirs = zip(*found, strict=True)

@@ -15,24 +15,11 @@ import torch
 from cs231n.kernels.threads import map_slices
 
 BLOCK_SECONDS = 0.05
-ROUNDS = 5
-LOOK_SECONDS = 0.02  # how long to look whether threads still spin
-MOST_LOOKS = 50
+ROUNDS, FEWEST_ROUNDS = 5, 3
+LIMIT_SECONDS = 2  # after this time there are no more than FEWEST_ROUNDS
+LOOK_SECONDS = 0.01  # how long to look whether threads still spin
+MOST_LOOKS = 100
 SPIN = "import os\nwhile os.getppid() == {}: pass"  # ends with its parent, whatever ends that
-
-
-def compare(*sides, rounds=ROUNDS, block_seconds=BLOCK_SECONDS):
-    """Return the median seconds per call of each function, in alternating blocks with a pause before each.
-
-    Without the pause the spinning threads of one side would slow down the next. Without the alternation any
-    other load on the machine could affect one side alone.
-    """
-    calls = [max(1, round(block_seconds / seconds_per_call(side, 1))) for side in sides]
-    blocks = [
-        [seconds_per_call(side, count) for side, count in zip(sides, calls, strict=True)]
-        for _ in range(rounds)
-    ]
-    return [statistics.median(times) for times in zip(*blocks, strict=True)]
 
 
 def seconds_per_call(side, calls):
@@ -43,6 +30,22 @@ def seconds_per_call(side, calls):
     for _ in range(calls):
         side()
     return (time.perf_counter() - start) / calls
+
+
+def compare(*sides, rounds=ROUNDS, block_seconds=BLOCK_SECONDS, time_block=seconds_per_call):
+    """Return the median seconds per call of each side, in alternating blocks with a pause before each.
+
+    Without the pause the spinning threads of one side would slow down the next. Without the alternation any
+    other load on the machine could affect one side alone. Slow sides get fewer rounds.
+
+    - time_block: time_block(side, calls) returns the seconds per call; a side may be what only it understands
+    """
+    calls = [max(1, round(block_seconds / time_block(side, 1))) for side in sides]
+    end = time.perf_counter() + LIMIT_SECONDS
+    blocks = []
+    while len(blocks) < min(rounds, FEWEST_ROUNDS) or (len(blocks) < rounds and time.perf_counter() < end):
+        blocks.append([time_block(side, count) for side, count in zip(sides, calls, strict=True)])
+    return [statistics.median(times) for times in zip(*blocks, strict=True)]
 
 
 def wait_for_threads():

@@ -14,7 +14,7 @@ from matplotlib.colors import to_hex
 from setuptools import find_packages
 
 from benchmarks import growth, layers, measure, sides, tables, timing, training
-from benchmarks.growth import BASE, BEGIN, COLUMNS, END, SIZES, Row, growing
+from benchmarks.growth import BEGIN, COLUMNS, END, SWEEPS, Time
 from benchmarks.memory import peak_bytes
 from benchmarks.sides import COPY, MATRIX_PRODUCT, Variant
 from cs231n import kernels
@@ -25,29 +25,32 @@ from cs231n.vis_utils import COLORS
 FOLDER = Path(growth.__file__).parent
 MACHINE = "a machine, 2 cores"
 README = f"# Benchmarks\n\n{BEGIN}\nthe old table\n{END}\nThe end.\n"
+CONV, SIDE, NORM = "convolution: batch", "convolution: side", "layer norm"
 ROWS = [  # not in order
-    Row(32, 32, 32, 1, 8.0, 10.0),
-    Row(32, 32, 32, 2, 5.0, 5.0),
-    Row(512, 32, 32, 1, 120.0, 100.0),
-    Row(512, 32, 32, 2, 60.0, 50.0),
-    Row(1, 32, 32, 1, 0.25, 1.0),
-    Row(1, 32, 32, 2, 0.5, 2.0),
-    Row(32, 3, 32, 1, 1.0, 3.0),
-    Row(32, 3, 32, 2, 0.75, 3.0),
-    Row(32, 32, 64, 1, 32.0, 40.004),
-    Row(32, 32, 64, 2, 20.0, 10.0),
+    Time(CONV, 32, 1, 8.0, 10.0),
+    Time(CONV, 32, 2, 5.0, 5.0),
+    Time(CONV, 512, 1, 120.0, 100.0),
+    Time(CONV, 512, 2, 60.0, 50.0),
+    Time(CONV, 1, 1, 0.25, 1.0),
+    Time(CONV, 1, 2, 0.5, 2.0),
+    Time(NORM, 2, 1, 1.0, 3.0),
+    Time(NORM, 2, 2, 0.75, 3.0),
+    Time(SIDE, 32, 1, 8.0, 10.0),
+    Time(SIDE, 32, 2, 5.0, 5.0),
+    Time(SIDE, 64, 1, 32.0, 40.004),
+    Time(SIDE, 64, 2, 20.0, 10.0),
 ]
 OURS, THEIRS, WORK = (color.lower() for color in (*COLORS[:2], "#888888"))
 TABLE = """\
-| size | 1 thread, ms: ours | PyTorch | ours / PyTorch | 2 threads, ms: ours | PyTorch | ours / PyTorch |
-|---|---|---|---|---|---|---|
-| batch 1 | 0.25 | 1.00 | 0.25 | 0.50 | 2.00 | 0.25 |
-| batch 32 | 8.00 | 10.00 | 0.80 | 5.00 | 5.00 | 1.00 |
-| batch 512 | 120.00 | 100.00 | 1.20 | 60.00 | 50.00 | 1.20 |
-| channels 3 | 1.00 | 3.00 | 0.33 | 0.75 | 3.00 | 0.25 |
-| channels 32 | 8.00 | 10.00 | 0.80 | 5.00 | 5.00 | 1.00 |
-| side 32 | 8.00 | 10.00 | 0.80 | 5.00 | 5.00 | 1.00 |
-| side 64 | 32.00 | 40.00 | 0.80 | 20.00 | 10.00 | 2.00 |"""
+| what | size | 1 thread, ms: ours | PyTorch | ours / PyTorch \
+| 2 threads, ms: ours | PyTorch | ours / PyTorch |
+|---|---|---|---|---|---|---|---|
+| convolution: batch | 1 | 0.25 | 1.00 | 0.25 | 0.50 | 2.00 | 0.25 |
+| convolution: batch | 32 | 8.00 | 10.00 | 0.80 | 5.00 | 5.00 | 1.00 |
+| convolution: batch | 512 | 120.00 | 100.00 | 1.20 | 60.00 | 50.00 | 1.20 |
+| convolution: side | 32 | 8.00 | 10.00 | 0.80 | 5.00 | 5.00 | 1.00 |
+| convolution: side | 64 | 32.00 | 40.00 | 0.80 | 20.00 | 10.00 | 2.00 |
+| layer norm | 2 | 1.00 | 3.00 | 0.33 | 0.75 | 3.00 | 0.25 |"""
 
 
 @pytest.fixture
@@ -63,11 +66,12 @@ def folder(tmp_path):
 @pytest.fixture
 def quick(monkeypatch):
     """Tiny sizes and hardly any rounds."""
-    monkeypatch.setattr(growth, "BASE", {"batch": 2, "channels": 3, "side": 4})
-    monkeypatch.setattr(growth, "SIZES", {"batch": (1, 2), "channels": (3, 16), "side": (4, 5)})
+    tiny = (1, 2), (3, 16), (4, 5), (1,), (1, 2), (2,)
+    monkeypatch.setattr(growth, "BASE", 2)
+    sweeps = [sweep._replace(sizes=sizes) for sweep, sizes in zip(SWEEPS, tiny, strict=False)]
+    monkeypatch.setattr(growth, "SWEEPS", sweeps)  # without DeepConvNet, which takes long
     monkeypatch.setattr(timing, "wait_for_threads", lambda: None)
-    monkeypatch.setattr(growth, "BLOCK_SECONDS", 1e-3)
-    monkeypatch.setattr(growth, "ROUNDS", 3)
+    monkeypatch.setattr(timing, "LIMIT_SECONDS", 0)
     monkeypatch.setattr(growth, "matrix_product_rate", lambda dtype: 3e9)
     monkeypatch.setattr(kernels, "_in_use", None)
 
@@ -160,6 +164,14 @@ class TestSides:
         with pytest.raises(AssertionError):
             row.agree(ours, row.their_side(FUSED, np.float32, 0))
 
+    def test_a_training_step_on_few_images_that_differs(self):
+        row = training.Training("", training.CASES["six layers, batch norm"], batch=2)
+        ours = row.our_side(np.float32, 0)
+        row.agree(ours, row.their_side(FUSED, np.float32, 0))
+        ours.model.params["W6"] *= 2
+        with pytest.raises(AssertionError):
+            row.agree(ours, row.their_side(FUSED, np.float32, 0))
+
     def test_an_update_that_differs(self):
         sgd, adam = training.updates()
         with pytest.raises(AssertionError):
@@ -234,8 +246,14 @@ class TestTable:
         tables.Bench([first], compiled=True, thorough=False)._times(SMALL, ("group", 0, np.float32))
         assert first.asked[0] == ("finalists", SMALL.variants())
 
+    def test_compiled_variants_are_not_tried_in_float64(self):
+        first = Here(finalists=[[LAST, PLAIN]], times=[[1.0, 3.0, 4.0]])
+        tables.Bench([first], compiled=True, thorough=False)._times(SMALL, ("group", 0, np.float64))
+        assert first.asked[0] == ("finalists", [PLAIN, LAST])
+
     def test_fastest_of_a_measurement(self):
-        assert measure.fastest({"a": 3, "b": 1, "c": 2}, 2) == ["b", "c"]
+        assert measure.fastest({"a": 2.3, "b": 2, "c": 2.2}, 2) == ["b", "c"]
+        assert measure.fastest({"a": 3, "b": 1, "c": 2}, 2) == ["b"]  # the others are not close
 
     def test_of_layers(self, monkeypatch, capsys):
         monkeypatch.setattr(measure, "GROUPS", {"group": (lambda: TWO_ROWS, [np.float32])})
@@ -322,7 +340,7 @@ class TestShareOfTheLimit:
 
 
 class TestTiming:
-    def test_blocks_alternate_and_the_median_counts(self, monkeypatch):
+    def test_blocks_alternate_and_the_median_counts(self):
         seconds = iter([0.01, 0.1, *(1, 2, 9, 8, 3, 4)])
         calls = []
 
@@ -330,9 +348,15 @@ class TestTiming:
             calls.append((side, count))
             return next(seconds)
 
-        monkeypatch.setattr(timing, "seconds_per_call", block)
-        assert timing.compare("ours", "theirs", rounds=3, block_seconds=0.05) == [3, 4]
+        assert timing.compare("ours", "theirs", rounds=3, block_seconds=0.05, time_block=block) == [3, 4]
         assert calls == [("ours", 1), ("theirs", 1), *[("ours", 5), ("theirs", 1)] * 3]  # 0.5 calls are 1
+
+    @pytest.mark.parametrize("limit, rounds", [(60, 5), (0, 3)])
+    def test_what_takes_long_gets_fewer_rounds(self, monkeypatch, limit, rounds):
+        monkeypatch.setattr(timing, "LIMIT_SECONDS", limit)
+        blocks = []
+        timing.compare("ours", time_block=lambda side, calls: blocks.append(calls) or 1)
+        assert len(blocks) == 1 + rounds
 
     def test_a_block_begins_when_threads_sleep_and_with_a_call_that_does_not_count(self, monkeypatch):
         events, clock = [], iter([10.0, 16.0])
@@ -371,25 +395,42 @@ def test_a_quick_run_from_end_to_end():
     assert mean.startswith("| **geometric mean**; worst: softmax loss, 512x1000 |")
 
 
-class TestCases:
+def cases():
+    """Every (sweep, size, threads), in the order of the measurement."""
+    return [(sweep.name, size, n) for sweep in growth.SWEEPS for size in sweep.sizes for n in (1, 2)]
+
+
+class TestSweeps:
     def test_sizes_are_those_asked_for(self):
-        assert SIZES["batch"] == (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
-        assert SIZES["channels"][0] == 3 and SIZES["channels"][-1] == 256
-        assert SIZES["side"] == (8, 16, 32, 64, 128)
+        sizes = {sweep.name: sweep.sizes for sweep in SWEEPS}
+        batches = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+        assert sizes["convolution: channels"] == (3, 8, 16, 32, 64, 128, 256)
+        assert sizes["convolution: side"] == (8, 16, 32, 64, 128)
+        assert sizes["step: six layers, batch norm"] == batches[1:]
+        for name in ("convolution: batch", "spatial batch norm", "layer norm", "step: DeepConvNet"):
+            assert sizes[name] == batches
         assert growth.THREADS == (1, 2)
 
-    def test_every_case_is_measured_once_and_the_base_case_first(self):
-        cases = growth.cases()
-        assert cases[0] == tuple(BASE.values())
-        assert len(cases) == len(set(cases)) == sum(map(len, SIZES.values())) - 2
+    def test_rows_have_the_size(self):
+        batch, channels, side, norm, layer, *steps = (sweep.make(7) for sweep in SWEEPS)
+        assert batch.shapes[:2] == ((7, 32, 32, 32), (32, 32, 3, 3))
+        assert channels.shapes[:2] == ((32, 7, 32, 32), (7, 7, 3, 3))
+        assert side.shapes[:2] == ((32, 32, 7, 7), (32, 32, 3, 3))
+        assert norm.shapes[0] == (7, 32, 32, 32) and layer.shapes[0] == (7, 1024)
+        for row in steps:
+            *_, X, y = row._data(0)
+            assert len(X) == len(y) == 7
 
-    @pytest.mark.parametrize("name", SIZES)
-    def test_every_size_has_its_cases(self, name):
-        rows = [Row(*case, threads, 1.0, 1.0) for case in growth.cases() for threads in (1, 2)]
-        lines = growing(rows, name)
-        assert list(lines) == [1, 2]
-        for line in lines.values():
-            assert tuple(getattr(row, name) for row in line) == SIZES[name]
+    def test_work_grows_with_the_power(self):
+        for sweep in SWEEPS[:5]:
+            one, four = (sweep.make(size).work for size in (8, 32))
+            assert four / one == 4**sweep.power
+
+    def test_peers_are_both_layouts_and_the_fused_optimizer(self):
+        names = [[str(each) for each in growth.peers(sweep.make(2))] for sweep in SWEEPS]
+        layouts = ["plain", "channels_last"]
+        deep = ["fused", "channels_last fused"]
+        assert names == [layouts, layouts, layouts, layouts, ["plain"], ["fused"], deep]
 
 
 class TestMeasuring:
@@ -398,24 +439,35 @@ class TestMeasuring:
         growth.main([], tmp_path)
         machine, rows = growth.read(tmp_path / "growth.csv")
         assert f"PyTorch {torch.__version__}" in machine and "2 threads: 3 GFLOP/s" in machine
-        assert [row[:4] for row in rows] == [(*case, n) for case in growth.cases() for n in (1, 2)]
-        assert all(0 < ms < 1000 for row in rows for ms in (row.ours, row.pytorch))
+        assert [row[:3] for row in rows] == cases()
+        assert all(ms > 0 for row in rows for ms in (row.ours, row.pytorch))
         assert (tmp_path / "growth.png").read_bytes().startswith(b"\x89PNG")
         assert growth.table(rows) in (tmp_path / "README.md").read_text(encoding="utf-8")
 
-    def test_the_number_of_threads_can_be_chosen(self, quick, tmp_path):
-        (tmp_path / "README.md").write_text(README, encoding="utf-8")
-        growth.main(["--threads", "2"], tmp_path)
-        _, rows = growth.read(tmp_path / "growth.csv")
-        assert {row.threads for row in rows} == {2}
+    def test_the_faster_layout_of_pytorch_counts(self, quick, monkeypatch):
+        monkeypatch.setattr(growth, "compare", lambda *runs, time_block: [1, 3, 2, 4, 5, 6])
+        assert growth.measure(growth.SWEEPS[0], 1, (1, 2)) == [
+            Time(CONV, 1, 1, 1e3, 2e3),
+            Time(CONV, 1, 2, 4e3, 5e3),
+        ]
+
+    def test_threads_and_sweeps_can_be_chosen_and_the_others_are_kept(self, quick, folder, monkeypatch):
+        monkeypatch.setattr(growth, "describe_machine", lambda: "a machine")
+        growth.main(["--threads", "1", "--only", "batch$"], folder)
+        _, rows = growth.read(folder / "growth.csv")
+        assert rows[:6] == [row for row in ROWS if row.sweep != CONV]
+        assert [row[:3] for row in rows[6:]] == [(CONV, 1, 1), (CONV, 2, 1)]
+        monkeypatch.setattr(growth, "describe_machine", lambda: "another")
+        with pytest.raises(ValueError, match="from another machine"):
+            growth.main(["--only", "batch$"], folder)
 
     def test_what_was_measured_before_an_interruption_is_kept_and_can_be_drawn(
         self, monkeypatch, quick, tmp_path
     ):
-        def measure(case, threads):
-            if case == growth.cases()[2]:
+        def measure(sweep, size, threads):
+            if size == 3:
                 raise KeyboardInterrupt
-            return [Row(*case, count, 2.0, 4.0) for count in threads]
+            return [Time(sweep.name, size, count, 2.0, 4.0) for count in threads]
 
         monkeypatch.setattr(growth, "measure", measure)
         (tmp_path / "README.md").write_text(README, encoding="utf-8")
@@ -424,7 +476,7 @@ class TestMeasuring:
         assert (tmp_path / "README.md").read_text(encoding="utf-8") == README
         growth.main(["--draw"], tmp_path)
         _, rows = growth.read(tmp_path / "growth.csv")
-        assert [row[:3] for row in rows] == [case for case in growth.cases()[:2] for _ in (1, 2)]
+        assert [row[:3] for row in rows] == cases()[:4]
 
     def test_ours_and_pytorchs_use_as_many_threads_as_asked_for(self):
         with use_threads(1):
@@ -432,24 +484,6 @@ class TestMeasuring:
                 with growth.threads_for_all(count):
                     assert num_threads() == torch.get_num_threads() == count
             assert num_threads() == torch.get_num_threads() == 1
-
-    @pytest.mark.parametrize("seconds, rounds", [(60, 9), (0, 3)])
-    def test_blocks_alternate_and_what_takes_long_gets_fewer_rounds(self, monkeypatch, seconds, rounds):
-        calls = []
-
-        def block(threads, function, count):
-            calls.append((threads, function, count))
-            return 1e-3 * threads * len(calls)
-
-        runs = [(1, "ours"), (1, "PyTorch's"), (2, "ours")]
-        monkeypatch.setattr(growth, "_block", block)
-        monkeypatch.setattr(growth, "CASE_SECONDS", seconds)
-        monkeypatch.setattr(growth, "BLOCK_SECONDS", 0.012)
-        medians = growth._alternate(runs)
-        assert [call[:2] for call in calls] == runs * (1 + rounds)
-        assert [count for _, _, count in calls] == [1, 1, 1] + [12, 6, 2] * rounds
-        middle = 3 * (rounds + 1) / 2
-        assert np.allclose(medians, 1e-3 * np.array([middle + 1, middle + 2, 2 * (middle + 3)]))
 
 
 class TestTableOfGrowth:
@@ -475,14 +509,17 @@ class TestTableOfGrowth:
         text = (FOLDER / "README.md").read_text(encoding="utf-8")
         machine, rows = growth.read(FOLDER / "growth.csv")
         assert growth.with_table(text, machine, rows) == text
-        assert [row[:4] for row in rows] == [(*case, n) for case in growth.cases() for n in (1, 2)]
+        assert sorted(row[:3] for row in rows) == sorted(cases())
 
 
 @pytest.fixture(scope="module")
 def panels():
+    """{name of a sweep: its panels of times and of ratios}."""
     figure = growth.draw(ROWS)
     figure.canvas.draw()
-    return np.array(figure.axes).reshape(2, 3)
+    axes = np.array(figure.axes).reshape(4, 4)
+    pairs = [*axes[:2].T, *axes[2:].T]
+    return {times.get_title(): (times, ratios) for times, ratios in pairs}
 
 
 def points(axes):
@@ -493,37 +530,37 @@ def points(axes):
 
 class TestFigure:
     def test_has_the_times_of_each_size(self, panels):
-        assert points(panels[0, 0]) == {
+        assert points(panels[CONV][0]) == {
             (OURS, "--"): [[1, 0.25], [32, 8], [512, 120]],
             (THEIRS, "--"): [[1, 1], [32, 10], [512, 100]],
             (OURS, "-"): [[1, 0.5], [32, 5], [512, 60]],
             (THEIRS, "-"): [[1, 2], [32, 5], [512, 50]],
             (WORK, ":"): [[1, 60 / 512], [32, 60 / 16], [512, 60]],
         }
-        assert points(panels[0, 1])[OURS, "--"] == [[3, 1], [32, 8]]
-        assert points(panels[0, 2])[THEIRS, "-"] == [[32, 5], [64, 10]]
-        assert points(panels[0, 2])[WORK, ":"] == [[32, 5], [64, 20]]
+        assert points(panels[NORM][0])[OURS, "--"] == [[2, 1]]
+        assert points(panels[SIDE][0])[THEIRS, "-"] == [[32, 5], [64, 10]]
+        assert points(panels[SIDE][0])[WORK, ":"] == [[32, 5], [64, 20]]
 
     def test_has_the_ratios_and_a_line_at_1(self, panels):
-        assert points(panels[1, 0]) == {
+        assert points(panels[CONV][1]) == {
             (THEIRS, "-"): [[0, 1], [1, 1]],  # from edge to edge
             (OURS, "--"): [[1, 0.25], [32, 0.8], [512, 1.2]],
             (OURS, "-"): [[1, 0.25], [32, 1], [512, 1.2]],
         }
 
     def test_says_what_is_drawn(self, panels):
-        (legend,) = panels[0, 0].figure.legends
-        assert [text.get_text() for text in legend.get_texts()] == [
+        assert [text.get_text() for text in panels[""][0].get_legend().get_texts()] == [
             *("ours, 1 thread", "PyTorch, 1 thread", "ours, 2 threads", "PyTorch, 2 threads"),
             "in proportion to the work",
         ]
-        assert panels[0, 0].get_ylabel() == "forward + backward, ms"
-        for axes, (name, sizes) in zip(panels[1], SIZES.items(), strict=True):
-            assert axes.get_xlabel() == growth.AXES[name]
-            assert [label.get_text() for label in axes.get_xticklabels()] == list(map(str, sizes))
+        assert {sweep.name for sweep in SWEEPS} == panels.keys() - {""}
+        assert panels[NORM][1].get_xlabel() == "rows in the batch"
+        labels = [label.get_text() for label in panels[CONV][1].get_xticklabels()]
+        assert labels == ["", "2", "", "8", "", "32", "", "128", "", "512"]
 
     def test_is_logarithmic_in_all_panels(self, panels):
-        assert all(axes.get_xscale() == axes.get_yscale() == "log" for axes in panels.flat)
+        drawn = [axes for name in (CONV, SIDE, NORM) for axes in panels[name]]
+        assert all(axes.get_xscale() == axes.get_yscale() == "log" for axes in drawn)
 
 
 def test_benchmarks_are_not_installed():
