@@ -41,7 +41,7 @@ static void *new_zeros(size_t bytes)
 /* Allocate workspace that is followed by zeros. The last vectors read past its end and their extra lanes are
    dropped. Old memory there might hold denormal numbers, which many processors compute a hundred times
    slower. */
-static void *new_with_zeros_behind(size_t bytes, size_t behind)
+static inline void *new_with_zeros_behind(size_t bytes, size_t behind)
 {
     char *workspace = new_workspace(bytes + behind);
     if (workspace) memset(workspace + bytes, 0, behind);
