@@ -404,9 +404,9 @@ LAYERS = [
         case("spatial batch norm", "spatial_batchnorm_forward", mistake, check)
         for mistake, check in (
             (spatial_batchnorm_over(2, 3), "on paper"),
-            (spatial_batchnorm_over(0), "deviations|on paper"),
+            (spatial_batchnorm_over(0), "standard deviations|on paper"),
             (spatial_batchnorm_over(1, 2, 3), "means"),
-            (as_pixels(batchnorm(ddof=1)), "deviations"),
+            (as_pixels(batchnorm(ddof=1)), "standard deviations"),
             (as_pixels(batchnorm(train_root=eps_outside)), "on paper"),
             (as_pixels(batchnorm(mix=swapped)), "running means"),
             (as_pixels(batchnorm(kept=lambda var, N: np.sqrt(var))), "running variances"),
