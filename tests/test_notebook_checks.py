@@ -331,7 +331,7 @@ LAYERS = [
     case("Adam", "adam", adam(divisor=root), "Adam: a large epsilon"),
     case("Adam", "adam", adam(divisor=no_eps), "Adam: a large epsilon"),
     case("Adam", "adam", adam(divisor=eps_before_correction()), "Adam: a large epsilon"),
-    case("batch norm", "batchnorm_forward", batchnorm(ddof=1), "deviations"),
+    case("batch norm", "batchnorm_forward", batchnorm(ddof=1), "standard deviations"),
     case("batch norm", "batchnorm_forward", batchnorm(train_root=eps_outside), "on paper"),
     case("batch norm", "batchnorm_forward", batchnorm(mix=swapped), "running mean"),
     case("batch norm", "batchnorm_forward", batchnorm(mix=forgetful), "running mean"),
@@ -348,12 +348,12 @@ LAYERS = [
     case("batch norm", "batchnorm_forward", batchnorm(test_root=no_eps), "test mode on paper"),
     case("batch norm", "batchnorm_forward", batchnorm(test_moves=True), "running mean, left alone"),
     case("layer norm", "layernorm_forward", layernorm(axis=0), "means of the examples"),
-    case("layer norm", "layernorm_forward", layernorm(ddof=1), "deviations of the examples"),
+    case("layer norm", "layernorm_forward", layernorm(ddof=1), "standard deviations of the examples"),
     case(
         "layer norm",
         "layernorm_forward",
         layernorm(layer_root=eps_outside),
-        "deviations of the examples|on paper",
+        "standard deviations of the examples|on paper",
     ),
     case("layer norm", "layernorm_forward", layernorm(affine=lambda x_hat, gamma, beta: x_hat), "on paper"),
     case(
