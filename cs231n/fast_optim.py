@@ -96,7 +96,7 @@ def _take_steps(rule, prepared):
     if not is_worth_sharing(COMPILED_UPDATE * sum(sizes)):
         take_steps(rule.compiled, steps)
         return
-    length = max(sizes)
+    length = max(*sizes, 1)
     # each thread has its part of every parameter: two names may stand for one array
     map_slices(lambda part: take_steps(rule.compiled, steps, part.start, part.stop, length), length)
 

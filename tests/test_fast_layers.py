@@ -603,7 +603,7 @@ def shared(monkeypatch):
     """How many images, filters or channels were shared out, of what is worth 2**18 multiplications."""
     counts = []
 
-    def map_slices(function, count, work):
+    def map_slices(function, count, work, calls_blas=False):
         if threads.is_worth_sharing(work):
             counts.append(count)
         return [function(slice(0, count))]

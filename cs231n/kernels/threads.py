@@ -43,11 +43,6 @@ except ImportError:  # not built: denormals are computed with
         return False
 
 
-# PyDLL keeps the interpreter's lock: the call takes less time than to give it away
-_sched_getcpu = (
-    getattr(ctypes.PyDLL(None), "sched_getcpu", None) if hasattr(os, "sched_getaffinity") else None
-)
-
 Result = TypeVar("Result")
 
 # Work is measured in multiplications of a compiled convolution. Threads share work of at least WORTH_SHARING:
@@ -248,7 +243,17 @@ def _slice_of_the_caller(workers: list[_Worker]) -> int:
 
 def _current_processor() -> int:
     """Return the processor that the calling thread is on; -1 where the system does not tell."""
-    return int(_sched_getcpu()) if _sched_getcpu else -1
+    return int(_sched_getcpu()())
+
+
+@cache
+def _sched_getcpu() -> Callable[[], int]:
+    """Return the function of Linux. It keeps the interpreter's lock: to give that away takes longer."""
+    try:
+        function: Callable[[], int] = ctypes.PyDLL(None).sched_getcpu
+        return function
+    except (AttributeError, OSError, TypeError):  # another system, or a sandbox that forbids to look
+        return lambda: -1
 
 
 def _stay_on(processors: set[int]) -> None:
