@@ -105,9 +105,9 @@ def test_a_null_byte_ends_a_name():
 @pytest.mark.parametrize("name", [LAYERS, "Dropout.ipynb"])
 def test_a_bomb_costs_its_file_and_little_time(name):
     data = zipped({name: bytes(42 * 2**20), OPTIM: "in"})
-    started = time.monotonic()
+    started = time.process_time()
     submission = take("one", data)
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 2
     assert submission.files == {OPTIM: "in"}
     assert f"{name} cannot be read: it is larger than" in submission.notes[0]
 
@@ -135,9 +135,9 @@ def test_very_many_entries_are_refused():
 
 def test_long_names_cost_little_time():
     data = zipped({f"{number}/" + "a/" * 30_000 + "x": "" for number in range(50)} | ONE)
-    started = time.monotonic()
+    started = time.process_time()
     submission = take("one", data)
-    assert time.monotonic() - started < 3
+    assert time.process_time() - started < 3
     assert submission.files == ONE
 
 
@@ -249,9 +249,9 @@ UNDECODABLE = {
 
 @pytest.mark.parametrize("name", UNDECODABLE)
 def test_what_cannot_be_decoded_costs_its_file(name):
-    started = time.monotonic()
+    started = time.process_time()
     submission = taken({LAYERS: UNDECODABLE[name], OPTIM: "in"})
-    assert time.monotonic() - started < 1
+    assert time.process_time() - started < 1
     assert submission.files == {OPTIM: "in"}
     assert submission.notes[0].startswith(f"{LAYERS} cannot be read: ")
 

@@ -400,7 +400,7 @@ def test_the_deadline_is_kept_however_slowly_the_bytes_drip():
         started = time.monotonic()
         with pytest.raises(TimeoutError):
             protocol.receive(Deadline(theirs, 0.3))
-        assert 0.2 < time.monotonic() - started < 1
+        assert 0.2 < time.monotonic() - started < 5  # a busy machine; the drip would go on for 20,000
         stopped.set()
         thread.join()
 
