@@ -640,7 +640,7 @@ def test_instruction_sets_stay_in_their_functions(builds, module):
         instructions[name] = body
     avx = {name for name, body in instructions.items() if re.search(r":\tv\w+ ", body)}
     avx512 = {name for name in avx if "%zmm" in instructions[name]}
-    assert len(avx512) > 10 and len(avx - avx512) > 10
+    assert len(avx512) > 3 and len(avx - avx512) > 3  # not of no function at all
     assert all("_avx512" in name for name in avx512)
     assert all("_avx2" in name or "_avx512" in name for name in avx)
 
