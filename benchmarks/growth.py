@@ -194,7 +194,7 @@ def draw(rows):
         panels = figure.subplots(4, 4, height_ratios=(3, 2, 3, 2))
         pairs = [pair for band in (panels[:2], panels[2:]) for pair in band.T]
         key = pairs.pop(3)  # beside the three of a convolution
-        for (times, ratios), sweep in zip(pairs, SWEEPS, strict=False):
+        for (times, ratios), sweep in zip(pairs[: len(SWEEPS)], SWEEPS, strict=True):
             times.set_title(sweep.name)
             if lines := growing(rows, sweep):
                 _draw_times(times, sweep, lines)

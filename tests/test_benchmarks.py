@@ -440,7 +440,7 @@ class TestMeasuring:
         machine, rows = growth.read(tmp_path / "growth.csv")
         assert f"PyTorch {torch.__version__}" in machine and "2 threads: 3 GFLOP/s" in machine
         assert [row[:3] for row in rows] == cases()
-        assert all(ms > 0 for row in rows for ms in (row.ours, row.pytorch))
+        assert all(0 < ms < 1000 for row in rows for ms in (row.ours, row.pytorch))
         assert (tmp_path / "growth.png").read_bytes().startswith(b"\x89PNG")
         assert growth.table(rows) in (tmp_path / "README.md").read_text(encoding="utf-8")
 
