@@ -17,7 +17,7 @@ from benchmarks.sides import COPY, Variant, assert_agree
 from cs231n.classifiers.cnn import ThreeLayerConvNet
 from cs231n.classifiers.deep_cnn import DeepConvNet
 from cs231n.classifiers.fc_net import FullyConnectedNet
-from cs231n.fast_optim import adam, sgd_momentum
+from cs231n.fast_optim import adam, sgd_momentum, update_all
 from cs231n.pytorch.convnet import ConvNet
 
 BATCH, PIXELS, CLASSES = 50, (3, 32, 32), 10
@@ -234,8 +234,7 @@ class OurStep:
 
     def __call__(self):
         loss, grads = self.model.loss(self.X, self.y)
-        for name, w in self.model.params.items():
-            self.model.params[name], self.configs[name] = adam(w, grads[name], self.configs[name])
+        update_all(adam, self.model.params, grads, self.configs)  # as the Solver does
         return [loss]
 
     def penalty(self):
