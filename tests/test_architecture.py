@@ -101,10 +101,10 @@ def test_imports_never_run_in_a_circle():
     floors.prepare()
 
 
-def test_the_readmes_table_is_the_tree():
+def test_the_table_of_places_is_the_tree():
     """Every place in it is there, and every file and folder of the library and the course is in it."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    table = readme.split("## What is where\n")[1].split("\n## ")[0]
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    table = page.split("## What is where\n")[1].split("\n## ")[0]
     places = re.findall(r"(?m)^\| `([^`]+)`", table)
     assert [place for place in places if not (ROOT / place).exists()] == []
     ours = [path for room in ("cs231n", "course") for path in (ROOT / room).iterdir() if is_source(path)]

@@ -451,6 +451,43 @@ def test_the_page_on_the_deep_convnet_runs(tmp_path, monkeypatch):
     assert Path("deep.npz").exists()
 
 
+class TestReadme:
+    TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+
+    def test_report_is_that_of_its_code(self, capsys):
+        (code,) = code_blocks(self.TEXT)
+        (report,) = re.findall(r"```text\n(.*?)```", self.TEXT, re.DOTALL)
+        exec(code, {})
+        printed = capsys.readouterr().out
+        assert rounded(report) == rounded(printed)
+        assert "FAIL  db" in report and "N times too small" in report
+
+    def test_is_read_in_a_few_minutes(self):
+        assert len(self.TEXT.split()) < 700
+
+
+def rounded(report):
+    """A report without what the rounding of sums decides: errors of gradients that are right, last digits."""
+    report = re.sub(r"error \d\.\de-(0[7-9]|1\d)", "error small", report)
+    return re.sub(r"-?\d\.\d+", lambda number: f"{float(number[0]):.4g}", report)
+
+
+@pytest.mark.usefixtures("tiny_data")
+def test_the_page_on_the_library_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    text = (DOCS / "library.md").read_text(encoding="utf-8")
+    training, options, check = code_blocks(text)
+    exec(f"{training.replace('epochs=5', 'epochs=1')}\n{options}", page := {})
+    x, w = np.random.randn(5, 4), np.random.randn(4, 3)
+    layer = {
+        "my_forward": lambda x, w: (x @ w, (x, w)),
+        "my_backward": lambda dout, cache: (dout @ cache[1].T, cache[0].T @ dout),
+    }
+    exec(check, layer | {"x": x, "w": w})
+    assert page["solver"].patience == 5
+    assert capsys.readouterr().out.count("PASS") == 2
+
+
 PAGES = [
     *sorted(DOCS.glob("*.md")),
     *(ROOT / f"{name}.md" for name in ("CONTRIBUTING", "SECURITY", "CHANGELOG")),
