@@ -14,6 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
 from numpy.typing import ArrayLike, NDArray
 
 from cs231n.gone import explain_gone
@@ -232,3 +233,57 @@ def _smoothed(values: Sequence[float]) -> NDArray[np.float64]:
     starts = np.maximum(ends - window, 0)
     means: NDArray[np.float64] = (sums[ends] - sums[starts]) / (ends - starts)
     return means
+
+
+class SizesOverTraining(Protocol):
+    """What `cs231n.tracing.trace` returns."""
+
+    steps: NDArray[np.int64]
+    layers: tuple[str, ...]
+    signals: NDArray[np.float64]
+    gradients: NDArray[np.float64]
+    params: tuple[str, ...]
+    updates: NDArray[np.float64]
+
+
+def plot_traces(traces: Mapping[str, SizesOverTraining]) -> None:
+    """Draw what traces saw, a row of panels each: sizes of outputs and of gradients by layer, relative steps.
+
+    A colour is the same size in every row. The dashed line is at 1e-3: much larger steps tend to overshoot,
+    and much smaller ones take long.
+    """
+    of_outputs = _shades([trace.signals for trace in traces.values()])
+    of_gradients = _shades([trace.gradients for trace in traces.values()])
+    layers = max(len(trace.layers) for trace in traces.values())
+    with figure(len(traces), 3, width=13, height=len(traces) * max(2.6, 0.27 * layers)) as axes:
+        for row, (title, trace) in enumerate(traces.items()):
+            outputs, gradients, steps = axes[3 * row : 3 * row + 3]
+            _plot_strip(outputs, trace, trace.signals, of_outputs, f"{title}: size of the outputs")
+            _plot_strip(gradients, trace, trace.gradients, of_gradients, "size of their gradients")
+            weights = {
+                name: sizes
+                for name, sizes in zip(trace.params, trace.updates.T, strict=True)
+                if name[0] == "W"
+            }
+            steps.axhline(1e-3, color="#999999", linestyle="--", linewidth=0.8)
+            plot_curves(steps, trace.steps, weights, yscale="log", xlabel="step")
+            steps.set_title("steps, relative to the weights")
+            steps.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+
+
+def _shades(sizes: Sequence[NDArray[np.float64]]) -> LogNorm:
+    """Return the colour scale that shows all sizes; those of 0 get none."""
+    numbers = np.concatenate([each.ravel() for each in sizes])
+    numbers = numbers[numbers > 0]
+    return LogNorm(numbers.min(), numbers.max())
+
+
+def _plot_strip(
+    axis: Axes, trace: SizesOverTraining, sizes: NDArray[np.float64], shades: LogNorm, title: str
+) -> None:
+    rows = range(len(trace.layers))
+    picture = axis.pcolormesh(trace.steps, rows, np.where(sizes > 0, sizes, np.nan).T, norm=shades)
+    axis.set(yticks=rows, yticklabels=trace.layers, xlabel="step", title=title)
+    axis.invert_yaxis()
+    axis.grid(False)
+    plt.colorbar(picture, ax=axis)

@@ -53,6 +53,7 @@ ARROWS = {
     "gradcheck": {"passes"},
     "gradient_check": {"gone", "gradcheck"},
     "vis_utils": {"gone"},
+    "tracing": {"validation"},
     "datasets": set(),
     "data_utils": {"datasets", "gone", "preprocessing", "validation"},
     "pytorch": {"data_utils", "datasets", "files", "validation"},
