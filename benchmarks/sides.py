@@ -83,8 +83,8 @@ class Layer(NamedTuple):
 def assert_agree(ours, theirs):
     """Assert that the results of two sides are equal up to the precision of the dtype.
 
-    The gradient of a bias or a weight sums one term for every row, or pixel, of the output's channel. A running
-    sum of n random terms is wrong by about sqrt(n / 2) roundings of eps / 2, on each side.
+    The gradient of a bias or a weight sums one term for every row, or pixel, of the output's channel. A
+    running sum of n random terms is wrong by about sqrt(n / 2) roundings of eps / 2, on each side.
     """
     ours, theirs = as_arrays(ours()), as_arrays(theirs())
     out = ours[0]

@@ -7,12 +7,13 @@ colour-blind too, and the dashes survive a black-and-white printer.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import cycle, islice
 from math import ceil, sqrt
 from typing import TYPE_CHECKING, Any, Protocol
 
 import matplotlib.pyplot as plt
 import numpy as np
-from cycler import cycler
+from cycler import Cycler, cycler
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from numpy.typing import ArrayLike, NDArray
@@ -255,7 +256,7 @@ def plot_traces(traces: Mapping[str, SizesOverTraining]) -> None:
     of_outputs = _shades([trace.signals for trace in traces.values()])
     of_gradients = _shades([trace.gradients for trace in traces.values()])
     layers = max(len(trace.layers) for trace in traces.values())
-    with figure(len(traces), 3, width=13, height=len(traces) * max(2.6, 0.27 * layers)) as axes:
+    with figure(len(traces), 3, width=13, height=len(traces) * max(2.6, 0.2 * layers)) as axes:
         for row, (title, trace) in enumerate(traces.items()):
             outputs, gradients, steps = axes[3 * row : 3 * row + 3]
             _plot_strip(outputs, trace, trace.signals, of_outputs, f"{title}: size of the outputs")
@@ -266,9 +267,16 @@ def plot_traces(traces: Mapping[str, SizesOverTraining]) -> None:
                 if name[0] == "W"
             }
             steps.axhline(1e-3, color="#999999", linestyle="--", linewidth=0.8)
-            plot_curves(steps, trace.steps, weights, yscale="log", xlabel="step")
+            steps.set_prop_cycle(_by_depth(len(weights)))
+            plot_curves(steps, trace.steps.tolist(), weights, yscale="log", xlabel="step")
             steps.set_title("steps, relative to the weights")
             steps.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+
+
+def _by_depth(layers: int) -> Cycler:
+    """Return lines from dark, the first layer, to light, the last."""
+    colors = plt.get_cmap("viridis")(np.linspace(0, 0.9, layers))
+    return cycler(color=colors) + cycler(linestyle=list(islice(cycle(DASHES), layers)))
 
 
 def _shades(sizes: Sequence[NDArray[np.float64]]) -> LogNorm:
