@@ -273,7 +273,7 @@ def plot_traces(traces: Mapping[str, SizesOverTraining]) -> None:
             steps.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 
 
-def _by_depth(layers: int) -> Cycler:
+def _by_depth(layers: int) -> Cycler[Any, Any]:
     """Return lines from dark, the first layer, to light, the last."""
     colors = plt.get_cmap("viridis")(np.linspace(0, 0.9, layers))
     return cycler(color=colors) + cycler(linestyle=list(islice(cycle(DASHES), layers)))
