@@ -441,7 +441,7 @@ def test_the_page_on_the_deep_convnet_runs(tmp_path, monkeypatch):
     smaller = {
         "DeepConvNet(": "DeepConvNet(widths=(8, 12, 16, 16), ",
         '"learning_rate": 0.3': '"learning_rate": 0.1',
-        "batch_size=128, num_epochs=8": "batch_size=20, num_epochs=1, verbose=False",
+        "batch_size=128, num_epochs=12": "batch_size=20, num_epochs=1, verbose=False",
     }
     for ours, tests in smaller.items():
         assert ours in script
