@@ -256,7 +256,7 @@ def plot_traces(traces: Mapping[str, SizesOverTraining]) -> None:
     of_outputs = _shades([trace.signals for trace in traces.values()])
     of_gradients = _shades([trace.gradients for trace in traces.values()])
     layers = max(len(trace.layers) for trace in traces.values())
-    with figure(len(traces), 3, width=13, height=len(traces) * max(2.6, 0.2 * layers)) as axes:
+    with figure(len(traces), 3, width=13, height=len(traces) * max(2.6, 0.23 * layers)) as axes:
         for row, (title, trace) in enumerate(traces.items()):
             outputs, gradients, steps = axes[3 * row : 3 * row + 3]
             _plot_strip(outputs, trace, trace.signals, of_outputs, f"{title}: size of the outputs")
