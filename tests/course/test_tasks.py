@@ -210,7 +210,7 @@ class TestNothingIsGivenAway:
             if exercise.is_answer:
                 (ours,) = cells_of(nbformat.reads(originals[exercise.file], as_version=4), exercise)
                 assert re.fullmatch(
-                    r"<details>\n<summary>Answer</summary>\n\n.+\n\n</details>", ours.source, re.DOTALL
+                    r"<details>\n<summary><b>Answer\.</b></summary>\n\n.+\n\n</details>", ours.source, re.DOTALL
                 )
                 (theirs,) = cells_of(notebooks[exercise.question - 1], exercise)
                 assert theirs.source == UNANSWERED
