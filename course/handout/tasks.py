@@ -162,9 +162,10 @@ def _points(points: int) -> str:
 def _where(exercise: Exercise) -> str:
     if exercise.kind is Kind.ANSWER:
         return "*Where*: in the next cell, in place of *Yours to write.*"
-    if exercise.in_notebook:
-        return "*Where*: in the next cells."
-    return f"*Where*: {' and '.join(f'`{name}`' for name in exercise.names)} in `{exercise.file}`"
+    if exercise.kind is Kind.WHOLE_CELLS:
+        return "*Where*: in the next two cells."
+    names = " and ".join(f"`{name}`" for name in exercise.names)
+    return f"*Where*: {names} in {'the next cell' if exercise.in_notebook else f'`{exercise.file}`'}"
 
 
 def _signatures(source: str, exercise: Exercise) -> str:

@@ -209,8 +209,7 @@ class TestNothingIsGivenAway:
         for exercise in EXERCISES:
             if exercise.is_answer:
                 (ours,) = cells_of(nbformat.reads(originals[exercise.file], as_version=4), exercise)
-                assert re.fullmatch(
-                    r"<details>\n<summary><b>Answer\.</b></summary>\n\n.+\n\n</details>", ours.source, re.DOTALL
-                )
+                folded = r"<details>\n<summary><b>Answer\.</b></summary>\n\n.+\n\n</details>"
+                assert re.fullmatch(folded, ours.source, re.DOTALL)
                 (theirs,) = cells_of(notebooks[exercise.question - 1], exercise)
                 assert theirs.source == UNANSWERED
