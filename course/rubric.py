@@ -30,6 +30,7 @@ SANDWICHES = "cs231n/layer_utils.py"  # has no exercise, but learners may add sa
 
 FILES = (LAYERS, SANDWICHES, OPTIM, REGULARIZATION, FC_NET, CNN, CONVNET, *NOTEBOOKS)
 TAG = "exercise:"  # a cell with the tag exercise:ID belongs to that exercise
+TASK = "task"  # the tag of the cells that ask a learner for an exercise
 UNANSWERED = "**Answer.** *Yours to write.*"
 
 

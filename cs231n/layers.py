@@ -86,12 +86,11 @@ def affine_forward(x, w, b):
 def affine_backward(dout, cache, need_dx=True):
     """Return the gradients of `affine_forward`: dx (N, d1, ..., dk), dw (D, M), db (M,).
 
-    With rows x_n, out_nm = sum_d x_nd w_dm + b_m, hence dx = dout w^T, dw = x^T dout and
-    db = sum_n dout_n. A network's first layer needs no dx, a third of the work: with need_dx=False
-    it is None.
+    A network's first layer needs no dx, a third of the work: with need_dx=False it is None.
     """
     x, w = cache
     dout = as_upstream(dout, (len(x), w.shape[1]), x.dtype)
+    # With rows x_n, out_nm = sum_d x_nd w_dm + b_m, hence dx = dout w^T, dw = x^T dout and db = sum_n dout_n.
     dx = matmul(dout, w.T).reshape(x.shape) if need_dx else None
     dw = matmul(x.reshape(len(x), len(w)).T, dout)
     db = dout.sum(axis=0)
@@ -123,7 +122,7 @@ def relu_forward(x):
 
 
 def relu_backward(dout, cache):
-    """Return the gradient of `relu_forward`: dout where x > 0 and 0 elsewhere, at exactly 0 too."""
+    """Return the gradient of `relu_forward`. At exactly 0, where there is no slope, it is 0."""
     x = cache
     dout = as_upstream(dout, x.shape, x.dtype)
     return dout * (x > 0)
@@ -325,7 +324,7 @@ def dropout_forward(x, dropout_param):
 
 
 def dropout_backward(dout, cache):
-    """Return the gradient of `dropout_forward`: dout through the same mask; in test mode dout itself."""
+    """Return the gradient of `dropout_forward` for the mask that it drew, or in test mode for none."""
     shape, dtype, mask = cache
     dout = as_upstream(dout, shape, dtype)
     return dout if mask is None else dout * mask
@@ -362,12 +361,13 @@ def conv_forward_naive(x, w, b, conv_param):
 def conv_backward_naive(dout, cache, need_dx=True):
     """Return the gradients of `conv_forward_naive`: dx (N, C, H, W), dw (F, C, HH, WW), db (F,).
 
-    An output is linear in its window and in its filter, so its gradient flows to the window in
-    proportion to the filter, and to the filter in proportion to the window. Windows overlap, and all
-    use the same filters: what they contribute adds up. With need_dx=False dx is None.
+    With need_dx=False dx is None.
     """
     x, w, stride, pad, out_shape = cache
     dout = as_upstream(dout, out_shape, x.dtype)
+    # An output is linear in its window and in its filter, so its gradient flows to the window in proportion
+    # to the filter, and to the filter in proportion to the window. Windows overlap, and all use the same
+    # filters: what they contribute adds up.
     padded = _pad(x, pad)
     dpadded, dw = np.zeros_like(padded), np.zeros_like(w)
     for n, f, i, j in np.ndindex(dout.shape):
@@ -401,12 +401,12 @@ def max_pool_forward_naive(x, pool_param):
 def max_pool_backward_naive(dout, cache):
     """Return the gradient of `max_pool_forward_naive`: dx (N, C, H, W).
 
-    Only the largest value of a window moved the output: it takes the whole gradient. On a tie the
-    first in row-major order takes it. A pixel that is the largest of several windows takes several,
-    one that is in no window takes none.
+    On a tie the first value in row-major order counts as the largest of its window.
     """
     x, pool_height, pool_width, stride, out_shape = cache
     dout = as_upstream(dout, out_shape, x.dtype)
+    # Only the largest value of a window moved the output: it takes the whole gradient. A pixel that is the
+    # largest of several windows takes several, one that is in no window takes none.
     dx = np.zeros_like(x)
     for n, c, i, j in np.ndindex(dout.shape):
         _, rows, columns = _window(i, j, stride, pool_height, pool_width)

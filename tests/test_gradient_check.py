@@ -291,6 +291,11 @@ def test_transposed_gradient_is_named():
         check_close("dw", gradient.T, gradient, 1e-6)
 
 
+def test_numbers_that_should_be_zero_are_not_taken_for_a_gradient():
+    with pytest.raises(AssertionError, match=r"FAIL  means: .*\n.*No known mistake matches"):
+        check_close("means", np.array([0.06, -0.05, -0.02]), np.zeros(3), 1e-12, floor=1)
+
+
 def test_the_worst_entry_is_named_with_its_values():
     expected = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
     actual = expected + np.array([[0, 0.1, 0], [0, 0, 1.5]])

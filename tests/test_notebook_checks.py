@@ -525,7 +525,11 @@ NETWORKS = {
     "any-depth-penalty-without-half": ("any depth", penalty(fc_net, factor=1), "L2 penalty"),
     "any-depth-penalty-of-W1-twice": ("any depth", penalty(fc_net, times={"W1": 2, "W3": 0}), "L2 penalty"),
     "any-depth-penalty-of-biases": ("any depth", penalty(fc_net, kinds="Wb"), "L2 penalty"),
-    "batch-norm-always-training": ("net with batch norm", always("train"), "scores of one example at a time"),
+    "batch-norm-always-training": (
+        "net with batch norm",
+        always("train"),
+        "scores of one example at a time, test mode",
+    ),
     "batch-norm-always-testing": ("net with batch norm", always("test"), "db1 is zero"),
     "batch-norm-after-relu": (
         "net with batch norm",

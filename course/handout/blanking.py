@@ -17,7 +17,7 @@ from course.submission.source import Function, cells_of, class_body, find_functi
 
 LINE_LENGTH = 110
 HEADING = re.compile(r"^#+ ", re.MULTILINE)
-FINISHED = "finished-repository"  # the tag of cells that need what learners do not get
+FINISHED = "finished-repository"  # the tag of cells that learners do not get
 
 
 def blank(files: Mapping[str, str], exercises: Iterable[Exercise]) -> dict[str, str]:
@@ -203,7 +203,7 @@ def parse_with_nbformat(text: str) -> Any:
     return nbformat.reads(text, as_version=4)
 
 
-def _written(notebook: Any) -> str:
+def written(notebook: Any) -> str:
     """Return the text of a notebook, as nbformat writes it."""
     import nbformat
 
@@ -214,7 +214,7 @@ def _blank_notebook(text: str, exercises: Sequence[Exercise]) -> str:
     notebook = parse_with_nbformat(text)
     for exercise in exercises:
         _blank_cells(notebook, exercise)
-    return _written(notebook)
+    return written(notebook)
 
 
 def _blank_cells(notebook: Any, exercise: Exercise) -> None:
@@ -279,4 +279,4 @@ def _learners_notebook(text: str) -> str:
     for cell in notebook.cells:
         if cell.cell_type == "code":
             _rewrite(cell, cell.source)
-    return _written(notebook)
+    return written(notebook)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from course.handout.blanking import hand_out, remove_definitions
 from course.handout.search import find_solutions
+from course.handout.tasks import TEXTS, read_tasks, with_tasks
 from course.rubric import EXERCISES, NOTEBOOKS, Exercise
 from course.submission.archive import write_files
 
@@ -151,7 +152,7 @@ def _is_program(path: str) -> bool:
 def collect(root: Path = ROOT) -> dict[str, str]:
     """Return the handout as {path: text}, sorted; raise ValueError if it contains any of a solution."""
     originals = read_all(root)
-    files = hand_out(originals)
+    files = with_tasks(hand_out(originals), read_tasks(TEXTS.read_text(encoding="utf-8")))
     for path, names in WITHHELD.items():
         files[path] = remove_definitions(files[path], names)
     files["pyproject.toml"] = learners_pyproject(files["pyproject.toml"])

@@ -7,8 +7,8 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
-from course.handout.blanking import find_definition, parse_with_nbformat
-from course.rubric import EXERCISES, Exercise, Kind
+from course.handout.blanking import FINISHED, find_definition, parse_with_nbformat
+from course.rubric import EXERCISES, TAG, Exercise, Kind
 from course.submission.source import Function, cells_of, find_function, python_of, tags_of
 
 DISTINCTIVE = 40  # characters: a statement this long is taken to come from the solution that has it
@@ -42,12 +42,16 @@ def _given(originals: Mapping[str, str]) -> Iterator[str]:
     for path, text in originals.items():
         if path.endswith(".ipynb"):
             cells = _read(text).cells
-            yield from (cell.source for cell in cells if cell.cell_type == "code" and not tags_of(cell))
+            yield from (cell.source for cell in cells if cell.cell_type == "code" and _is_given(cell))
         elif path in with_exercises:
             functions = [node for node in _parse(text).body if isinstance(node, Function)]
             yield from (_text_of(text, node) for node in functions if node.name not in names)
         elif path.startswith("cs231n/"):
             yield text
+
+
+def _is_given(cell: Any) -> bool:
+    return not any(tag == FINISHED or tag.startswith(TAG) for tag in tags_of(cell))
 
 
 def _squeezed_twice(path: str, text: str) -> str:

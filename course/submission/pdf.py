@@ -20,9 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from course.rubric import TASK
 from course.submission import document
 from course.submission.document import Element
 from course.submission.notebook import Cell, Notebook, Output
+from course.submission.source import tags_of
 from cs231n.files import written_whole
 
 SECONDS = 60  # the time limit of one program
@@ -89,8 +91,11 @@ class NotebookPdf:
 def make_pdf(notebooks: Mapping[str, Notebook], folder: str | Path) -> PdfResult:
     """Write a2.pdf, or else a2.html, into a folder, in the first way that works.
 
+    Cells that ask for an exercise are left out: a reader wants what the learner wrote.
+
     - notebooks: {file name: notebook}, in order
     """
+    notebooks = {name: _without_tasks(notebook) for name, notebook in notebooks.items()}
     skipped: list[str] = []
     for way in WAYS:
         try:
@@ -106,6 +111,10 @@ def make_pdf(notebooks: Mapping[str, Notebook], folder: str | Path) -> PdfResult
             path.with_suffix(f".{other}").unlink(missing_ok=True)  # it shows an earlier version
         return PdfResult(path, made.how, skipped)
     return PdfResult(None, "", skipped)
+
+
+def _without_tasks(notebook: Notebook) -> Notebook:
+    return Notebook([cell for cell in notebook.cells if TASK not in tags_of(cell)])
 
 
 def by_typst(notebooks: Mapping[str, Notebook], work: Path) -> Document:

@@ -4,7 +4,7 @@ import numpy as np
 
 
 def add_l2_penalty(loss, grads, params, reg):
-    """Add 0.5 * reg * sum(W * W) over all weights to the loss and reg * W to their gradients, in place.
+    """Add 0.5 * reg * sum(W * W) over all weights to the loss, and its gradient to theirs, in place.
 
     Weights are the parameters whose name starts with W; there is no penalty on biases, gammas and betas.
     Returns the loss.

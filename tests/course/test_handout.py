@@ -33,6 +33,7 @@ from course.handout.make import (
     read_all,
 )
 from course.handout.search import find_solutions
+from course.handout.tasks import TEXTS, read_tasks
 from course.rubric import BY_ID, EXERCISES, FILES, LAYERS, NOTEBOOKS
 from course.submission.source import cells_of, find_function
 from cs231n.gradcheck.diagnosis import Mistake
@@ -364,6 +365,19 @@ class TestBeforeAnythingIsWritten:
         result = run_notebooks.run_notebook(made / "FullyConnectedNets.ipynb", tmp_path, timeout=PATIENCE)
         assert result.error.endswith(f"NotImplementedError: {BY_ID['affine_forward'].not_done}")
         assert 1 < result.cells < 10
+
+    def test_the_command_of_every_task_selects_tests(self, made):
+        """All in one process: what takes long is the first import of everything."""
+        tasks = read_tasks(TEXTS.read_text(encoding="utf-8"))
+        commands = {f"-m q{e.question} {tasks[e.id].tests}" for e in EXERCISES if tasks[e.id].tests}
+        code = (
+            "import shlex, sys, pytest\n"
+            "for command in sys.argv[1:]:\n"
+            "    arguments = [*shlex.split(command), '--collect-only', '-q', '-p', 'no:cacheprovider']\n"
+            "    print('exit', int(pytest.main(arguments)))"
+        )
+        run = run_in(made, "-c", code, *sorted(commands))
+        assert re.findall(r"^exit (\d)$", run.stdout, re.MULTILINE) == ["0"] * len(commands), run.stdout
 
     def test_tests_wait_for_exercises_and_nothing_crashes(self, made):
         """All are collected; some of each kind are run, of which one meets its exercise in a fixture."""

@@ -53,8 +53,9 @@ def find_whole(case: Case) -> Iterator[Finding]:
         yield Finding(Mistake.ZERO, "the expected values are not", "Was it computed, and returned?")
         return
     if _is_independent(case):
-        evidence = "its numeric gradient is 0 everywhere, and the gradient is not"
-        yield Finding(Mistake.INDEPENDENT, evidence, USED, about=case.name or "it")
+        if case.name:  # else the numbers may be no gradient, but means that should be 0
+            evidence = "its numeric gradient is 0 everywhere, and the gradient is not"
+            yield Finding(Mistake.INDEPENDENT, evidence, USED, about=case.name)
         return
     for find in (_of_another_argument, _rearranged, _offset, _shifted):
         yield from find(case)
