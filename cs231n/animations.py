@@ -26,7 +26,7 @@ Place = tuple[int, int]
 MILLISECONDS = 900  # that a frame is shown
 SHARPNESS = 2  # pixels of the picture for each pixel of a page
 CELL = 0.4  # inches
-NUM_COLORS = 32
+NUM_COLORS = 16
 MARK = COLORS[1]
 
 
@@ -142,7 +142,7 @@ def _draw_panel(axis: Axes, panel: Panel, left: float, top: float) -> None:
 
 def _as_png(pictures: Sequence[Image.Image]) -> bytes:
     """Return an animated PNG, whose still is the last picture and has the colours of all."""
-    palette = pictures[-1].quantize(NUM_COLORS)
+    palette = pictures[-1].quantize(NUM_COLORS, Image.Quantize.MAXCOVERAGE)
     last, *frames = (
         picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in (pictures[-1], *pictures)
     )

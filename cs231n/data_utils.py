@@ -113,7 +113,8 @@ def get_drawings(num_training: int = 8000, num_validation: int = 1000, seed: int
     pictures = make_images(y, seed)
     images = pictures.transpose(0, 3, 1, 2).astype(np.float32)
     mean_image = images[:num_training].mean(axis=0, dtype=np.float64).astype(np.float32)
-    images = (images - mean_image) / (images[:num_training] - mean_image).std(dtype=np.float64)
+    images -= mean_image
+    images /= images[:num_training].std(dtype=np.float64)
     train, val = slice(num_training), slice(num_training, None)
     return ImageData(
         X_train=images[train], y_train=y[train], X_val=images[val], y_val=y[val], pictures=pictures[val]

@@ -6,6 +6,7 @@ colour-blind too, and the dashes survive a black-and-white printer.
 """
 
 import inspect
+import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import ceil, sqrt
@@ -15,7 +16,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
+from PIL import Image
 
 from cs231n.gone import explain_gone
 
@@ -68,6 +71,24 @@ def figure(rows: int = 1, columns: int = 1, width: float = 10, height: float = 3
             plt.show()
         finally:
             plt.close(fig)
+
+
+def as_sharp_png(drawing: Figure) -> tuple[bytes, dict[str, int]]:
+    """Return a figure as a PNG with two pixels for each of a page, and its size on the page.
+
+    It is sharp on screens of high density, and 256 colours keep it small.
+    """
+    file = io.BytesIO()
+    drawing.savefig(file, format="png", dpi=2 * drawing.dpi, bbox_inches="tight")
+    picture = Image.open(file).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    small = io.BytesIO()
+    picture.save(small, "PNG", optimize=True)
+    return small.getvalue(), {"width": picture.width // 2, "height": picture.height // 2}
+
+
+def show_sharp_figures(shell: Any) -> None:
+    """Let a notebook, whose shell is `get_ipython()`, show figures by `as_sharp_png`."""
+    shell.display_formatter.formatters["image/png"].for_type(Figure, as_sharp_png)
 
 
 def visualize_grid(Xs: ArrayLike, ubound: float = 255.0, padding: int = 1) -> NDArray[np.float64]:
@@ -221,8 +242,8 @@ def plot_bands(axis: Axes, x: ArrayLike, runs: Mapping[str, Any], **labels: Any)
 
 
 def plot_rates(axis: Axes, rates: Mapping[str, float], limit: float, **labels: Any) -> None:
-    """Plot a dot for each rate in GFLOP/s, on a logarithmic scale, with a dashed line at the limit."""
-    axis.axvline(limit, color=INK, linestyle="--", linewidth=0.8)
+    """Plot a dot for each rate in GFLOP/s, on a logarithmic scale, and a line at that of a matrix product."""
+    axis.axvline(limit, color=INK, linestyle="--", linewidth=0.8, label="a large matrix product")
     axis.plot(list(rates.values()), list(rates), marker="o", linestyle="none", color=COLORS[0])
     for row, rate in enumerate(rates.values()):
         text = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
@@ -230,6 +251,7 @@ def plot_rates(axis: Axes, rates: Mapping[str, float], limit: float, **labels: A
     axis.set(xscale="log", xlabel="GFLOP/s", **labels)
     axis.margins(x=0.15, y=0.2)
     axis.invert_yaxis()
+    axis.legend(loc="lower left", fontsize="small")
 
 
 def plot_shares(shares: ArrayLike, names: Sequence[str], title: str = "") -> None:
@@ -240,6 +262,7 @@ def plot_shares(shares: ArrayLike, names: Sequence[str], title: str = "") -> Non
         bars = axis.bar([names[i] for i in order], shares[order], color=COLORS[0])
         axis.bar_label(bars, [f"{share:.0%}" for share in shares[order]], fontsize=8)
         axis.tick_params(axis="x", rotation=30)
+        axis.set_axisbelow(True)
         axis.set(title=title, ylim=(0, 1.08))
 
 

@@ -425,7 +425,7 @@ LAYERS = [
             (groupnorm(groups=lambda G, C: C // G), "means"),
             (groupnorm(groups=lambda G, C: 1), "means"),
             (groupnorm(interleaved=True), "means"),
-            (groupnorm(layer=layernorm(ddof=1)), "deviations"),
+            (groupnorm(layer=layernorm(ddof=1)), "standard deviations"),
             (groupnorm(layer=layernorm(layer_root=eps_outside)), "on paper"),
         )
     ),

@@ -1,5 +1,6 @@
 """Pictures: grids worked out on paper, and figures that show what they are given, legibly."""
 
+import io
 import warnings
 from types import SimpleNamespace
 
@@ -8,10 +9,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from matplotlib.text import Text
+from PIL import Image
 
 from cs231n import vis_utils
 from cs231n.vis_utils import (
+    as_sharp_png,
     draw_graph,
     figure,
     plot_bands,
@@ -27,6 +31,7 @@ from cs231n.vis_utils import (
     show_heat,
     show_images,
     show_numbers,
+    show_sharp_figures,
     show_source,
     visualize_grid,
 )
@@ -287,6 +292,7 @@ def test_plot_rates(shown):
     assert list(rates.get_xdata()) == [0.5, 1234]
     assert texts(axis) == ["0.5", "1,234"]
     assert [label.get_text() for label in axis.get_yticklabels()] == ["slow", "fast"]
+    assert legend(axis) == ["a large matrix product"]
     assert (axis.get_xscale(), axis.get_title()) == ("log", "rates")
 
 
@@ -311,6 +317,24 @@ def test_show_numbers(shown):
     DRAW["show_numbers"]()
     assert [texts(axis) for axis in shown[0].axes] == [["1", "2"], ["3", "4"]]
     assert [axis.get_title() for axis in shown[0].axes] == ["one", "two"]
+
+
+def test_a_sharp_figure_has_two_pixels_for_each_of_a_page(shown):
+    with figure(width=4, height=3) as (axis,):
+        axis.plot([1, 2])
+    png, size = as_sharp_png(shown[0])
+    picture = Image.open(io.BytesIO(png))
+    assert picture.size == (2 * size["width"], 2 * size["height"])
+    assert size["width"] == pytest.approx(4 * vis_utils.STYLE["figure.dpi"], rel=0.1)
+    assert picture.mode == "P"
+
+
+def test_a_notebook_shows_sharp_figures(shown):
+    shown_by = {}
+    formatter = SimpleNamespace(for_type=shown_by.__setitem__)
+    shell = SimpleNamespace(display_formatter=SimpleNamespace(formatters={"image/png": formatter}))
+    show_sharp_figures(shell)
+    assert shown_by == {Figure: as_sharp_png}
 
 
 def test_show_source():
