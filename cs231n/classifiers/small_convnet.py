@@ -39,7 +39,7 @@ class SmallConvNet:
     - groups: how many groups the channels are in, if it is "group"
 
     params: W1, b1, gamma1, beta1, ... of the convolutions, then W and b of the affine layer. Weights are
-    Gaussian with variance 2 / fan-in, as in `cs231n.classifiers.deep_cnn`.
+    Gaussian with variance 2 / fan-in (He et al. 2015, https://arxiv.org/abs/1502.01852, equation 10).
     """
 
     def __init__(
