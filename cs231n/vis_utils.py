@@ -1,11 +1,13 @@
-"""Pictures: image grids, training curves, comparisons of runs, computational graphs.
+"""Pictures: image grids, training curves, comparisons of runs, computational graphs, source code.
 
 Every figure has its own light background, so that it can be read in a dark notebook. Its lines differ by
 colour and by dashes: the colours of Okabe and Ito (https://jfly.uni-koeln.de/color/) differ for the
 colour-blind too, and the dashes survive a black-and-white printer.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import inspect
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import cycle, islice
 from math import ceil, sqrt
@@ -16,7 +18,9 @@ import numpy as np
 from cycler import Cycler, cycler
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
+from PIL import Image
 
 from cs231n.gone import explain_gone
 
@@ -71,6 +75,24 @@ def figure(rows: int = 1, columns: int = 1, width: float = 10, height: float = 3
             plt.close(fig)
 
 
+def as_sharp_png(drawing: Figure) -> tuple[bytes, dict[str, int]]:
+    """Return a figure as a PNG with two pixels for each of a page, and its size on the page.
+
+    It is sharp on screens of high density, and 256 colours keep it small.
+    """
+    file = io.BytesIO()
+    drawing.savefig(file, format="png", dpi=2 * drawing.dpi, bbox_inches="tight")
+    picture = Image.open(file).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    small = io.BytesIO()
+    picture.save(small, "PNG", optimize=True)
+    return small.getvalue(), {"width": picture.width // 2, "height": picture.height // 2}
+
+
+def show_sharp_figures(shell: Any) -> None:
+    """Let a notebook, whose shell is `get_ipython()`, show figures by `as_sharp_png`."""
+    shell.display_formatter.formatters["image/png"].for_type(Figure, as_sharp_png)
+
+
 def visualize_grid(Xs: ArrayLike, ubound: float = 255.0, padding: int = 1) -> NDArray[np.float64]:
     """Tile images (N, H, W, C) into one picture (H', W', C), each stretched to fill [0, ubound].
 
@@ -117,15 +139,46 @@ def show_classes(
             axes[row * per_class].set_title(name, loc="left", fontsize="small")
 
 
-def show_images(images: NDArray[np.uint8], titles: Sequence[str], columns: int = 6) -> None:
-    """Show N images (N, H, W, 3), each under its title, with `columns` images in a row."""
+def show_images(
+    images: Sequence[NDArray[Any]],
+    titles: Sequence[str],
+    columns: int = 6,
+    width: float = 1.8,
+    **options: Any,
+) -> None:
+    """Show images, (H, W, 3) or (H, W), each under its title, with `columns` images in a row.
+
+    An image (H, W) is shown in gray, from its smallest number to its largest, unless `options` of
+    `Axes.imshow` say otherwise. `width` is that of one image in inches.
+    """
     rows = ceil(len(images) / columns)
-    with figure(rows, columns, width=1.8 * columns, height=2.1 * rows) as axes:
+    with figure(rows, columns, width=width * columns, height=(width + 0.3) * rows) as axes:
         for axis in axes:
             axis.axis("off")
         for axis, image, title in zip(axes, images, titles, strict=False):
-            axis.imshow(image)
+            axis.imshow(image, **{"cmap": "gray", "interpolation": "nearest"} | options)
             axis.set_title(title, fontsize="small")
+
+
+def show_heat(images: Sequence[NDArray[Any]], maps: Sequence[NDArray[Any]], title: str = "") -> None:
+    """Show images (H, W, 3) in a row, and below each its map (H', W'), stretched to its own full range."""
+    count = len(images)
+    with figure(2, count, width=1.5 * count, height=3.3) as axes:
+        for axis, picture in zip(axes, [*images, *maps], strict=True):
+            axis.imshow(picture, cmap="magma", interpolation="nearest")
+            axis.axis("off")
+        axes[0].figure.suptitle(title)
+
+
+def show_numbers(matrices: Mapping[str, ArrayLike], height: float = 3) -> None:
+    """Show matrices of whole numbers side by side, each under its name; equal numbers have one colour."""
+    with figure(1, len(matrices), width=3 * len(matrices), height=height) as axes:
+        for axis, (title, numbers) in zip(axes, matrices.items(), strict=True):
+            axis.imshow(numbers, cmap="tab20", vmin=0, vmax=19, alpha=0.6)
+            for (row, column), number in np.ndenumerate(np.asarray(numbers)):
+                axis.text(column, row, f"{number:.0f}", ha="center", va="center")
+            axis.set_title(title)
+            axis.axis("off")
 
 
 def plot_confusion(
@@ -180,6 +233,41 @@ def plot_curves(axis: Axes, x: Sequence[Any], curves: Mapping[str, ArrayLike], *
     axis.legend()
 
 
+def plot_bands(axis: Axes, x: ArrayLike, runs: Mapping[str, Any], **labels: Any) -> None:
+    """Plot the mean of several runs {label: (runs, points)}, and a band of one standard deviation."""
+    for label, rows in runs.items():
+        mean, spread = np.mean(rows, axis=0), np.std(rows, axis=0, ddof=1)
+        (line,) = axis.plot(x, mean, marker=".", label=label)
+        axis.fill_between(x, mean - spread, mean + spread, alpha=0.2, color=line.get_color())
+    axis.set(**labels)
+    axis.legend()
+
+
+def plot_rates(axis: Axes, rates: Mapping[str, float], limit: float, **labels: Any) -> None:
+    """Plot a dot for each rate in GFLOP/s, on a logarithmic scale, and a line at that of a matrix product."""
+    axis.axvline(limit, color=INK, linestyle="--", linewidth=0.8, label="a large matrix product")
+    axis.plot(list(rates.values()), list(rates), marker="o", linestyle="none", color=COLORS[0])
+    for row, rate in enumerate(rates.values()):
+        text = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+        axis.annotate(text, (rate, row), (0, 6), textcoords="offset points", ha="center")
+    axis.set(xscale="log", xlabel="GFLOP/s", **labels)
+    axis.margins(x=0.15, y=0.2)
+    axis.invert_yaxis()
+    axis.legend(loc="lower left", fontsize="small")
+
+
+def plot_shares(shares: ArrayLike, names: Sequence[str], title: str = "") -> None:
+    """Plot a bar for each share in [0, 1], the largest first, under its name."""
+    shares = np.asarray(shares)
+    order = np.argsort(-shares)
+    with figure(width=7, height=2.8) as (axis,):
+        bars = axis.bar([names[i] for i in order], shares[order], color=COLORS[0])
+        axis.bar_label(bars, [f"{share:.0%}" for share in shares[order]], fontsize=8)
+        axis.tick_params(axis="x", rotation=30)
+        axis.set_axisbelow(True)
+        axis.set(title=title, ylim=(0, 1.08))
+
+
 def plot_gradients(axis: Axes, actual: ArrayLike, numeric: ArrayLike, title: str = "") -> None:
     """Plot each entry of a gradient against its numeric value: entries on the dashed line are right."""
     actual, numeric = np.ravel(actual), np.ravel(numeric)
@@ -187,6 +275,28 @@ def plot_gradients(axis: Axes, actual: ArrayLike, numeric: ArrayLike, title: str
     axis.plot(ends, ends, linestyle="--", linewidth=0.8, color=INK)
     axis.plot(numeric, actual, marker="o", markersize=4, linestyle="none", color=COLORS[0])
     axis.set(title=title, xlabel="numeric", ylabel="computed")
+
+
+class Source:
+    """The source code of functions, as a notebook shows it: with the colours of its theme."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def _repr_markdown_(self) -> str:
+        return f"```python\n{self.text}\n```"
+
+
+def show_source(*functions: Callable[..., Any]) -> Source:
+    """Return the source code of functions, for the last line of a cell.
+
+    >>> show_source(figure)._repr_markdown_().splitlines()[:2]
+    ['```python', '@contextmanager']
+    """
+    return Source("\n\n\n".join(inspect.getsource(function).rstrip() for function in functions))
 
 
 def draw_graph(

@@ -54,9 +54,12 @@ ARROWS = {
     "gradient_check": {"gone", "gradcheck"},
     "vis_utils": {"gone"},
     "tracing": {"validation"},
+    "animations": {"vis_utils"},
+    "seeing": {"layer_utils"},
+    "timing": {"fast_layers", "kernels", "layers"},
     "datasets": set(),
     "data_utils": {"datasets", "gone", "preprocessing", "validation"},
-    "pytorch": {"data_utils", "datasets", "files", "validation"},
+    "pytorch": {"data_utils", "datasets", "files", "timing", "validation"},
 }
 STAR_IMPORTS = {
     ("classifiers.fc_net", "cs231n.layers"),

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from cs231n import datasets
-from cs231n.data_utils import get_CIFAR10_data, get_class_names, load_CIFAR10, load_CIFAR_batch, load_splits
+from cs231n.data_utils import (
+    get_CIFAR10_data,
+    get_class_names,
+    get_drawings,
+    load_CIFAR10,
+    load_CIFAR_batch,
+    load_splits,
+)
 from cs231n.datasets import Dataset, data_folder, find_dataset, standin
 from cs231n.datasets.batches import TEST_FILE, TRAIN_FILES, write_batch, write_meta
 
@@ -271,3 +278,21 @@ class TestTiny:
 
     def test_class_names(self):
         assert get_class_names() == list(standin.CLASS_NAMES)
+
+
+@pytest.mark.parametrize("choice", ["cifar10", "standin"])
+def test_drawings_are_drawn_whichever_data_set_is_chosen(monkeypatch, choice):
+    monkeypatch.setenv("CS231N_DATASET", choice)
+    data = get_drawings(30, 10, seed=1)
+    np.testing.assert_array_equal(data["pictures"], standin.make_images(np.arange(40) % 10, 1)[30:])
+    assert [data[f"{name}_val"].shape for name in "Xy"] == [(10, 3, 32, 32), (10,)]
+    assert data["X_train"].dtype == np.float32
+    np.testing.assert_allclose(data["X_train"].mean(axis=0), 0, atol=1e-5)
+    assert data["X_train"].std() == pytest.approx(1, rel=1e-5)
+
+
+def test_the_pictures_of_drawings_are_the_images_that_a_model_reads():
+    data = get_drawings(30, 10)
+    pictures = data["pictures"].transpose(0, 3, 1, 2).astype(np.float64)
+    differences = (pictures[0] - pictures[1]).ravel(), (data["X_val"][0] - data["X_val"][1]).ravel()
+    assert np.corrcoef(*differences)[0, 1] == pytest.approx(1)

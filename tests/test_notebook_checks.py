@@ -43,11 +43,14 @@ CELLS = {  # what is checked: its notebook, and the ends of the ids of its check
     "net with layer norm": ("BatchNormalization", "024 044"),
     "dropout": ("Dropout", "005"),
     "net with dropout": ("Dropout", "016"),
-    "convolution": ("ConvolutionalNetworks", "005 007"),
-    "max pooling": ("ConvolutionalNetworks", "015"),
-    "three layers": ("ConvolutionalNetworks", "043"),
-    "spatial batch norm": ("ConvolutionalNetworks", "058 060"),
-    "group norm": ("ConvolutionalNetworks", "067"),
+    "convolution": ("ConvolutionalNetworks", "005 007 007-images 007-picked"),
+    "max pooling": ("ConvolutionalNetworks", "015 015-channels"),
+    "three layers": ("ConvolutionalNetworks", "043 043-penalty"),
+    "spatial batch norm": (
+        "ConvolutionalNetworks",
+        "058-describe 058 058-gamma 058-example 060-warm-up 060 060-example",
+    ),
+    "group norm": ("ConvolutionalNetworks", "067 067-example"),
 }
 
 
@@ -66,7 +69,8 @@ def sources(notebook):
 def imported(notebook):
     """What the notebook's first cell imports."""
     namespace = {}
-    exec(sources(notebook)["002"], namespace)
+    for end in ("002", "002-imports"):
+        exec(sources(notebook).get(end, ""), namespace)
     return namespace
 
 
@@ -421,7 +425,7 @@ LAYERS = [
             (groupnorm(groups=lambda G, C: C // G), "means"),
             (groupnorm(groups=lambda G, C: 1), "means"),
             (groupnorm(interleaved=True), "means"),
-            (groupnorm(layer=layernorm(ddof=1)), "deviations"),
+            (groupnorm(layer=layernorm(ddof=1)), "standard deviations"),
             (groupnorm(layer=layernorm(layer_root=eps_outside)), "on paper"),
         )
     ),

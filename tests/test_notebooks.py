@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 from conftest import PATIENCE
 
@@ -85,6 +86,23 @@ def test_it_was_run_without_errors_or_warnings(name):
     ] == []
 
 
+@pytest.mark.q4
+def test_code_cells_are_short():
+    """Of one idea each: half of them have at most six lines, and none more than twenty."""
+    lengths = [cell.source.count("\n") + 1 for cell in code_cells(read("ConvolutionalNetworks.ipynb"))]
+    assert np.median(lengths) <= 6
+    assert max(lengths) <= 20
+
+
+@pytest.mark.q4
+def test_a_lesson_has_a_beginning_and_an_end():
+    first, *_, last = read("ConvolutionalNetworks.ipynb").cells
+    assert all(word in first.source for word in ("What you will be able to do", "Before you start", "Time:"))
+    summary, exercises, links = re.split("## (?:Exercises|Further reading)", last.source)
+    assert summary.startswith("## Summary")
+    assert len(re.findall(r"(?m)^\d\. ", exercises)) == len(re.findall("(?m)^- ", links)) == 5
+
+
 @every_notebook
 def test_no_widgets(name):
     notebook = read(name)
@@ -103,14 +121,27 @@ def test_no_local_paths(name):
 
 @every_notebook
 def test_no_image_of_cifar10_is_shown(name):
-    """Run on CIFAR-10, a notebook draws curves and weights; the images are not ours to hand out."""
+    """Run on CIFAR-10, a notebook draws curves and weights; the images are not ours to hand out.
+
+    Cells that show images show drawings or a photograph, and a variable of that name holds nothing else.
+    """
     notebook = read(name)
+    cells = code_cells(notebook)
     if any("Data: CIFAR-10;" in text for output in all_outputs(notebook) for text in texts(output)):
-        assert not [
-            cell.source
-            for cell in code_cells(notebook)
-            if re.search("show_classes|show_images", cell.source) and has_picture(cell)
-        ]
+        shown = [cell.source for cell in cells if SHOWS_IMAGES.search(cell.source) and has_picture(cell)]
+        assert [source for source in shown if not ARE_OURS.search(source)] == []
+        assert [source for source in shown if re.search(r"\bdata\b|_data\b", source)] == []
+        code = "\n".join(cell.source for cell in cells)
+        assert set(re.findall(r"(?m)^(?:drawings|drawn|photo) = (.*)$", code)) <= ORIGINS
+
+
+SHOWS_IMAGES = re.compile("show_classes|show_images|show_heat")
+ARE_OURS = re.compile(r"\b(crops|drawn|filters|fields)\b")
+ORIGINS = {
+    "get_drawings()",
+    'drawings["pictures"]',
+    'plt.imread(get_sample_data("grace_hopper.jpg"))',
+}
 
 
 @pytest.fixture(scope="module")

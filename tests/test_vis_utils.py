@@ -1,5 +1,6 @@
 """Pictures: grids worked out on paper, and figures that show what they are given, legibly."""
 
+import io
 import warnings
 from types import SimpleNamespace
 
@@ -8,20 +9,30 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from matplotlib.text import Text
+from PIL import Image
 
 from cs231n import vis_utils
 from cs231n.vis_utils import (
+    as_sharp_png,
     draw_graph,
     figure,
+    plot_bands,
     plot_comparison,
     plot_confusion,
     plot_curves,
     plot_gradients,
+    plot_rates,
+    plot_shares,
     plot_training,
     show_classes,
     show_grid,
+    show_heat,
     show_images,
+    show_numbers,
+    show_sharp_figures,
+    show_source,
     visualize_grid,
 )
 
@@ -74,6 +85,16 @@ def draw_curves():
         plot_curves(axis, [1, 2, 3], {"one": [1, 2, 3], "two": [3, 2, 1]}, xlabel="x", title="curves")
 
 
+def draw_bands():
+    with vis_utils.figure() as (axis,):
+        plot_bands(axis, [1, 2], {"one": [[1, 2], [3, 6]], "two": [[0, 0], [1, 1]]}, xlabel="x")
+
+
+def draw_rates():
+    with vis_utils.figure() as (axis,):
+        plot_rates(axis, {"slow": 0.5, "fast": 1234.0}, 400, title="rates")
+
+
 DRAW = {
     "show_grid": lambda: show_grid(IMAGES, "grid"),
     "show_classes": lambda: show_classes(IMAGES, np.array([0, 1, 1, 0, 1]), ["cat", "dog"], per_class=2),
@@ -82,6 +103,11 @@ DRAW = {
     "plot_training": lambda: plot_training(RUN, "net:"),
     "plot_comparison": lambda: plot_comparison({str(i): run(seed=i) for i in range(7)}, "seven"),
     "plot_curves": draw_curves,
+    "plot_bands": draw_bands,
+    "plot_rates": draw_rates,
+    "plot_shares": lambda: plot_shares([0.25, 1, 0.5], ["cat", "dog", "owl"], "shares"),
+    "show_heat": lambda: show_heat(IMAGES.astype(np.uint8)[:3], IMAGES[:3, ..., 0], "heat"),
+    "show_numbers": lambda: show_numbers({"one": [[1, 2]], "two": [[3], [4]]}),
     "draw_graph": lambda: draw_graph(*GRAPH, title="graph"),
 }
 every_drawing = pytest.mark.parametrize("draw", DRAW.values(), ids=DRAW)
@@ -245,6 +271,77 @@ def test_plot_curves(shown):
     assert [list(line.get_ydata()) for line in axis.lines] == [[1, 2, 3], [3, 2, 1]]
     assert legend(axis) == ["one", "two"]
     assert (axis.get_xlabel(), axis.get_title()) == ("x", "curves")
+
+
+def test_plot_bands(shown):
+    draw_bands()
+    (axis,) = shown[0].axes
+    assert [list(line.get_ydata()) for line in axis.lines] == [[2, 4], [0.5, 0.5]]
+    low, high = 4 - 8**0.5, 4 + 8**0.5  # 2 and 6: mean 4, standard deviation sqrt(8)
+    corners = axis.collections[0].get_paths()[0].vertices
+    np.testing.assert_allclose(sorted({y for x, y in corners if x == 2}), [low, 4, high][::2])
+    assert legend(axis) == ["one", "two"]
+    assert axis.get_xlabel() == "x"
+
+
+def test_plot_rates(shown):
+    draw_rates()
+    (axis,) = shown[0].axes
+    limit, rates = axis.lines
+    assert list(limit.get_xdata()) == [400, 400]
+    assert list(rates.get_xdata()) == [0.5, 1234]
+    assert texts(axis) == ["0.5", "1,234"]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["slow", "fast"]
+    assert legend(axis) == ["a large matrix product"]
+    assert (axis.get_xscale(), axis.get_title()) == ("log", "rates")
+
+
+def test_plot_shares_puts_the_largest_first(shown):
+    DRAW["plot_shares"]()
+    (axis,) = shown[0].axes
+    assert [bar.get_height() for bar in axis.patches] == [1, 0.5, 0.25]
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["dog", "owl", "cat"]
+    assert texts(axis) == ["100%", "50%", "25%"]
+
+
+def test_show_heat_puts_each_map_below_its_image(shown):
+    DRAW["show_heat"]()
+    axes = shown[0].axes
+    assert len(axes) == 6
+    for i in range(3):
+        np.testing.assert_array_equal(axes[i].images[0].get_array(), IMAGES[i].astype(np.uint8))
+        np.testing.assert_array_equal(axes[3 + i].images[0].get_array(), IMAGES[i, ..., 0])
+
+
+def test_show_numbers(shown):
+    DRAW["show_numbers"]()
+    assert [texts(axis) for axis in shown[0].axes] == [["1", "2"], ["3", "4"]]
+    assert [axis.get_title() for axis in shown[0].axes] == ["one", "two"]
+
+
+def test_a_sharp_figure_has_two_pixels_for_each_of_a_page(shown):
+    with figure(width=4, height=3) as (axis,):
+        axis.plot([1, 2])
+    png, size = as_sharp_png(shown[0])
+    picture = Image.open(io.BytesIO(png))
+    assert picture.size == (2 * size["width"], 2 * size["height"])
+    assert size["width"] == pytest.approx(4 * vis_utils.STYLE["figure.dpi"], rel=0.1)
+    assert picture.mode == "P"
+
+
+def test_a_notebook_shows_sharp_figures(shown):
+    shown_by = {}
+    formatter = SimpleNamespace(for_type=shown_by.__setitem__)
+    shell = SimpleNamespace(display_formatter=SimpleNamespace(formatters={"image/png": formatter}))
+    show_sharp_figures(shell)
+    assert shown_by == {Figure: as_sharp_png}
+
+
+def test_show_source():
+    shown = show_source(draw_bands, texts)
+    assert repr(shown).startswith("def draw_bands():\n    with vis_utils")
+    assert repr(shown).endswith("\n\n\ndef texts(axis):\n    return [text.get_text() for text in axis.texts]")
+    assert shown._repr_markdown_() == f"```python\n{shown!r}\n```"
 
 
 def test_plot_gradients(shown):
