@@ -337,11 +337,11 @@ def _plot_loss(axis: Axes, losses: Sequence[float]) -> None:
 
 
 def _smoothed(values: Sequence[float]) -> NDArray[np.float64]:
-    """Return the running mean over a twentieth of the run; the first means have fewer values."""
-    window = max(len(values) // 20, 1)
+    """Return the running mean over a twentieth of the run, around each value; fewer values at both ends."""
+    reach = max(len(values) // 40, 1)
     sums = np.cumsum(np.concatenate([[0.0], values]))
-    ends = np.arange(1, len(values) + 1)
-    starts = np.maximum(ends - window, 0)
+    places = np.arange(len(values))
+    starts, ends = np.maximum(places - reach, 0), np.minimum(places + reach + 1, len(values))
     means: NDArray[np.float64] = (sums[ends] - sums[starts]) / (ends - starts)
     return means
 
