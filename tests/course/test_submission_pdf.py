@@ -55,7 +55,7 @@ def solved(tmp_path_factory):
 def test_the_solved_assignment(solved):
     pages, how = solved
     assert how == f"{len(pages)} pages, by Pandoc and Typst"
-    assert 35 < len(pages) < 80
+    assert 50 < len(pages) < 110
 
 
 def test_the_outline_leads_to_each_notebook(solved):
