@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from concurrent.futures import Future
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -140,6 +141,14 @@ class TestSides:
     def test_one_of_another_dtype_differs(self):
         with pytest.raises(AssertionError):
             sides.assert_agree(lambda: [np.ones(3)], lambda: [torch.ones(3)])
+
+    @pytest.mark.parametrize(
+        ("rows", "off", "agree"), [(64, 3e-5, False), (2**20, 1e-4, True), (2**20, 3e-4, False)]
+    )
+    def test_long_sums_may_differ_by_their_rounding(self, rows, off, agree):
+        out, db = np.ones((rows, 1), np.float32), np.ones(1, np.float32)
+        with nullcontext() if agree else pytest.raises(AssertionError):
+            sides.assert_agree(lambda: [out, db + np.float32(off)], lambda: [out, db])
 
     @pytest.mark.parametrize(
         "change",

@@ -121,6 +121,39 @@ def test_layers_inside_residual_blocks(data):
     assert [name for name in found.layers if name.startswith("conv")] == [f"conv {i}" for i in (1, 2, 3, 4)]
 
 
+NESTED = """
+def spatial_batchnorm_forward(x, gamma, beta, bn_param):
+    return batchnorm_forward(x, gamma, beta, bn_param)
+
+
+def spatial_batchnorm_backward(dout, cache):
+    return batchnorm_backward(dout, cache)
+"""
+
+
+class Spatial:
+    """A model with a layer that calls another layer, as learners write spatial batch normalization."""
+
+    def __init__(self):
+        self.params = {"gamma": np.ones(192), "beta": np.zeros(192)}
+
+    def loss(self, X, y=None):
+        X = X.reshape(len(X), -1)
+        scores, cache = layers.spatial_batchnorm_forward(X, *self.params.values(), {"mode": "train"})
+        if y is None:
+            return scores
+        loss, dscores = softmax_loss(scores, y)
+        _, dgamma, dbeta = layers.spatial_batchnorm_backward(dscores, cache)
+        return loss, {"gamma": dgamma, "beta": dbeta}
+
+
+def test_a_layer_inside_a_layer_is_part_of_it(data, monkeypatch):
+    for name in ("spatial_batchnorm_forward", "spatial_batchnorm_backward"):
+        monkeypatch.setattr(layers, name, None)  # to put it back afterwards
+    exec(NESTED, vars(layers))
+    assert trace(solver_of(Spatial, data), 1).layers == ("spatial_batchnorm 1",)
+
+
 class TestTraining:
     def test_goes_on_as_without_a_trace(self, data):
         watched = solver_of(net, data, update_rule="adam")
